@@ -1,0 +1,194 @@
+package memo
+
+import "slices"
+
+// Emit adds one entry to what a Flat function gives for its input entry.
+type Emit[W comparable] func(key string, value W)
+
+// Derived is a cell computed from another.
+type Derived[V, W comparable] struct {
+	Cell[W]
+	over  *Cell[V]
+	f     func(r *Reader, key string, value V, emit Emit[W])
+	same  func(a, b W) bool
+	dirty map[string]struct{}
+	kept  map[string]*entry[W] // by key of over
+	// claims holds, for an output key, the input keys that give it, in order:
+	// the first wins.
+	claims map[string][]string
+}
+
+type entry[W comparable] struct {
+	forget []func()
+	out    map[string]W
+}
+
+// Option changes how a derived table is kept.
+type Option[W comparable] func(*derivedOptions[W])
+
+type derivedOptions[W comparable] struct{ same func(a, b W) bool }
+
+// Same sets the test by which a new result counts as unchanged, so that
+// nothing downstream runs again; without it results are compared by ==.
+func Same[W comparable](same func(a, b W) bool) Option[W] {
+	return func(o *derivedOptions[W]) { o.same = same }
+}
+
+// Map derives a table with the keys of over: f(r, key, value) gives an
+// entry's result, or false for none. f must be pure.
+func Map[V, W comparable](g *Graph, over *Cell[V], f func(r *Reader, key string, value V) (W, bool), opts ...Option[W]) *Derived[V, W] {
+	return Flat(g, over, func(r *Reader, key string, value V, emit Emit[W]) {
+		if w, ok := f(r, key, value); ok {
+			emit(key, w)
+		}
+	}, opts...)
+}
+
+// Flat derives a table where one entry of over gives any number of entries,
+// with keys of their own. Where two entries give the same key, the one with
+// the lower input key wins. f must be pure and must not keep emit.
+func Flat[V, W comparable](g *Graph, over *Cell[V], f func(r *Reader, key string, value V, emit Emit[W]), opts ...Option[W]) *Derived[V, W] {
+	var o derivedOptions[W]
+	for _, opt := range opts {
+		opt(&o)
+	}
+	d := &Derived[V, W]{over: over, f: f, same: o.same, kept: map[string]*entry[W]{}, dirty: map[string]struct{}{}, claims: map[string][]string{}}
+	g.nodes = append(g.nodes, d)
+	g.done = append(g.done, &d.Cell)
+	return d
+}
+
+func (d *Derived[V, W]) touch(key string) { d.dirty[key] = struct{}{} }
+
+func (d *Derived[V, W]) update() {
+	for _, ch := range d.over.changes {
+		d.dirty[ch.Key] = struct{}{}
+	}
+	if len(d.dirty) == 0 {
+		return
+	}
+	before := d.now
+	outs := map[string]struct{}{}
+	for key := range d.dirty {
+		d.again(key, outs)
+	}
+	clear(d.dirty)
+	for key := range outs {
+		d.settleKey(key)
+	}
+	for ch := range Diff(before, d.now) {
+		d.report(ch)
+	}
+}
+
+// again runs f for one input entry and notes in outs the output keys that it
+// gave before or gives now.
+func (d *Derived[V, W]) again(key string, outs map[string]struct{}) {
+	old := d.kept[key]
+	if old != nil {
+		for _, forget := range old.forget {
+			forget()
+		}
+		for k := range old.out {
+			outs[k] = struct{}{}
+			d.unclaim(k, key)
+		}
+		delete(d.kept, key)
+	}
+	value, ok := d.over.now.Get(key)
+	if !ok {
+		return
+	}
+	next := &entry[W]{}
+	r := &Reader{me: readerKey{of: d, key: key}}
+	d.f(r, key, value, func(k string, w W) {
+		if old != nil && d.same != nil {
+			if was, ok := old.out[k]; ok && d.same(was, w) {
+				w = was
+			}
+		}
+		if next.out == nil {
+			next.out = map[string]W{}
+		}
+		if _, twice := next.out[k]; !twice {
+			d.claim(k, key)
+		}
+		next.out[k] = w
+		outs[k] = struct{}{}
+	})
+	next.forget = r.forget
+	d.kept[key] = next
+}
+
+func (d *Derived[V, W]) claim(out, by string) {
+	at, _ := slices.BinarySearch(d.claims[out], by)
+	d.claims[out] = slices.Insert(d.claims[out], at, by)
+}
+
+func (d *Derived[V, W]) unclaim(out, by string) {
+	if at, ok := slices.BinarySearch(d.claims[out], by); ok {
+		d.claims[out] = slices.Delete(d.claims[out], at, at+1)
+	}
+	if len(d.claims[out]) == 0 {
+		delete(d.claims, out)
+	}
+}
+
+func (d *Derived[V, W]) settleKey(out string) {
+	if by := d.claims[out]; len(by) > 0 {
+		d.now = d.now.With(out, d.kept[by[0]].out[out])
+		return
+	}
+	d.now = d.now.Without(out)
+}
+
+// Grouped is a cell of groups: for each group key the table of its members.
+type Grouped[V comparable] struct {
+	Cell[Table[V]]
+	over *Cell[V]
+	of   func(key string, value V) []string
+}
+
+// Group derives an index: of says to which groups an entry belongs. of must be
+// pure. A group that has no member has no entry.
+func Group[V comparable](g *Graph, over *Cell[V], of func(key string, value V) []string) *Grouped[V] {
+	n := &Grouped[V]{over: over, of: of}
+	g.nodes = append(g.nodes, n)
+	g.done = append(g.done, &n.Cell)
+	return n
+}
+
+func (n *Grouped[V]) update() {
+	if len(n.over.changes) == 0 {
+		return
+	}
+	before := n.now
+	for _, ch := range n.over.changes {
+		if ch.InOld {
+			for _, k := range n.of(ch.Key, ch.Old) {
+				n.put(k, n.members(k).Without(ch.Key))
+			}
+		}
+		if ch.InNew {
+			for _, k := range n.of(ch.Key, ch.New) {
+				n.put(k, n.members(k).With(ch.Key, ch.New))
+			}
+		}
+	}
+	for ch := range Diff(before, n.now) {
+		n.report(ch)
+	}
+}
+
+func (n *Grouped[V]) members(k string) Table[V] {
+	t, _ := n.now.Get(k)
+	return t
+}
+
+func (n *Grouped[V]) put(k string, members Table[V]) {
+	if members.Len() == 0 {
+		n.now = n.now.Without(k)
+		return
+	}
+	n.now = n.now.With(k, members)
+}
