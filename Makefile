@@ -1,0 +1,85 @@
+# Weft's commands. `make help` lists them; each target does its own set-up.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+GO ?= go
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/weft
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LINT_VERSION := $(shell sed -n 's|.*golangci/golangci-lint/v2 \(v[0-9.]*\).*|\1|p' tools/go.mod)
+LINT := $(CACHE)/tools/golangci-lint-$(LINT_VERSION)
+
+# Packages whose goroutines share memory: they run under the race detector
+# too. The others are pure functions or one goroutine, and a second build of
+# every proto would double the time of the whole run.
+RACE := ./internal/memo/... ./internal/source/... ./internal/agent/... ./internal/local/... ./pilot/internal/xds/... ./ca/...
+# Packages with golden files.
+GOLDEN := ./pilot
+FUZZ_TIME ?= 10s
+
+# present keeps those of a list of package patterns whose folder exists.
+present = $(foreach p,$(1),$(if $(wildcard $(p:/...=)),$(p)))
+# step runs $(2) under the title $(1) and says how long it took.
+step = @start=$$SECONDS; printf '\n== %s\n' '$(1)'; $(2); printf '== %s: %d s\n' '$(1)' $$((SECONDS - start))
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' Makefile
+
+.PHONY: build
+build: ## build the binaries of cmd/* into bin/
+	$(call step,build,$(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...)
+
+.PHONY: demo
+demo: build ## start the sample mesh and show the mesh's main job on real traffic
+	@$(GO) run ./test/demo
+
+.PHONY: test
+test: build vet test-unit test-race ## pass every test
+
+.PHONY: test-unit
+test-unit: ## run all tests, without the race detector
+	$(call step,test,$(GO) test -timeout 30m ./...)
+
+.PHONY: test-race
+test-race: ## run the tests of the concurrent packages under the race detector
+	$(call step,test-race,$(GO) test -race -timeout 30m $(call present,$(RACE)))
+
+.PHONY: update
+update: ## rewrite the golden files: read the diff before you commit it
+	$(call step,update,$(GO) test -timeout 30m $(call present,$(GOLDEN)) -args -update)
+
+.PHONY: vet
+vet: ## go vet
+	$(call step,vet,$(GO) vet ./...)
+
+.PHONY: lint
+lint: fmt-check $(LINT) ## golangci-lint, pinned in tools/go.mod (its first build takes some minutes)
+	$(call step,lint,$(LINT) run ./...)
+
+$(LINT): tools/go.mod
+	$(call step,build golangci-lint $(LINT_VERSION),cd tools && $(GO) build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint && touch $@)
+
+.PHONY: fmt-check
+fmt-check: ## fail when a Go file is not as gofmt writes it
+	@out=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); [ -z "$$out" ] || { printf 'not formatted:\n%s\n' "$$out"; exit 1; }
+
+.PHONY: gen-check
+gen-check: ## fail when generated code or a lock file is not what its source makes
+	$(call step,gen-check,before=$$(git status --porcelain; git diff | sha256sum); $(GO) generate ./... && $(GO) mod tidy && $(GO) mod verify; \
+		after=$$(git status --porcelain; git diff | sha256sum); [ "$$before" = "$$after" ] || { git status --short; echo 'generated files differ: commit what go generate and go mod tidy made'; exit 1; })
+
+.PHONY: fuzz-short
+fuzz-short: ## run every fuzz test for FUZZ_TIME (10s)
+	$(call step,fuzz,$(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}' ./... | while read -r dir; do \
+		for f in $$(grep -ohE '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | sed 's/func //'); do \
+			echo "-- $$dir $$f"; (cd $$dir && $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ_TIME) .); done; done)
+
+.PHONY: bench
+bench: ## run the Go benchmarks with allocations
+	$(call step,bench,$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./...)
+
+.PHONY: clean
+clean: ## remove what the build made (Envoy and the linter stay in the user's cache)
+	rm -rf bin
