@@ -1,0 +1,125 @@
+// Package model is the mesh in plain Go: what users' objects mean, free of any
+// foreign type.
+//
+// In: nothing (it holds values). Out: Mesh, the compiled state of everything;
+// View, all that the configuration of one class of proxies may depend on.
+// Every value is immutable once it is in a table. Imports: the standard
+// library and memo, nothing else.
+package model
+
+import (
+	"time"
+
+	"github.com/weftmesh/weft/internal/memo"
+)
+
+// Mesh is everything that users' objects mean, before it is scoped to a class
+// of proxies. The zero Mesh is empty; Settings must not be nil.
+type Mesh struct {
+	Settings        *Settings
+	Services        memo.Table[*Service]        // by host
+	Endpoints       memo.Table[*Endpoints]      // by host
+	Policies        memo.Table[*Policy]         // by "namespace/name" of the DestinationRule
+	VirtualServices memo.Table[*VirtualService] // by "namespace/name"
+	Gateways        memo.Table[*Gateway]        // by "namespace/name"
+	PeerAuth        memo.Table[*PeerAuth]       // by "namespace/name"
+	Workloads       memo.Table[*Workload]       // by "namespace/name" of the pod
+	Secrets         memo.Table[*Secret]         // by "namespace/name": TLS credentials
+}
+
+// Settings are MeshConfig's traffic settings, with defaults filled in.
+type Settings struct {
+	TrustDomain      string // default "cluster.local"
+	ClusterDomain    string // default "cluster.local"
+	RootNamespace    string // default "weft-system"
+	ClusterID        string // default "Kubernetes"
+	OutboundAllowAny bool   // unknown destinations pass (default), else BlackHoleCluster
+	AutoMTLS         bool   // default true
+	// AccessLog is the file of MeshConfig's accessLogFile; empty: none.
+	AccessLog string
+	// ConnectTimeout bounds a TCP connect to an endpoint; default 10 s.
+	ConnectTimeout time.Duration
+	// ProtocolDetectionTimeout bounds sniffing on ports without a protocol;
+	// default 5 s.
+	ProtocolDetectionTimeout time.Duration
+	// DefaultRetry is MeshConfig's defaultHttpRetryPolicy, else Istio's two
+	// attempts on connect-failure,refused-stream,unavailable,cancelled.
+	DefaultRetry *Retry
+	// HTTP10 accepts HTTP/1.0 requests.
+	HTTP10 bool
+}
+
+// Origin names the object that a piece of configuration comes from, as Kiali
+// reads it from Envoy metadata: "/apis/networking.istio.io/v1/namespaces/NS/virtual-service/NAME".
+// Empty: none.
+type Origin string
+
+// Visibility says to which namespaces an object is exported. The zero value
+// is "to all".
+type Visibility struct {
+	None       bool     // "~"
+	Private    bool     // "." among the entries
+	Namespaces []string // sorted; set: only these (and "." if Private)
+	Restricted bool     // false: to all
+}
+
+// Sees reports whether a proxy in namespace ns sees an object of namespace
+// owner.
+func (v Visibility) Sees(owner, ns string) bool {
+	switch {
+	case v.None:
+		return false
+	case !v.Restricted:
+		return true
+	case v.Private && owner == ns:
+		return true
+	}
+	for _, n := range v.Namespaces {
+		if n == ns {
+			return true
+		}
+	}
+	return false
+}
+
+// Secret is a TLS credential for a gateway or a client. Its bytes print as
+// [redacted].
+type Secret struct {
+	Namespace, Name string
+	Cert            []byte // PEM chain
+	Key             PrivateKey
+	CA              []byte // PEM bundle, empty if none
+}
+
+// PrivateKey is PEM that prints as [redacted] in every format.
+type PrivateKey []byte
+
+// String hides the key.
+func (PrivateKey) String() string { return "[redacted]" }
+
+// GoString hides the key.
+func (PrivateKey) GoString() string { return "[redacted]" }
+
+// MarshalText hides the key in JSON, YAML and logs.
+func (PrivateKey) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+
+// Workload is one pod as the pilot knows it: what its proxy may claim.
+type Workload struct {
+	Namespace, Name string
+	Labels          map[string]string
+	ServiceAccount  string
+	Addresses       []string
+	Node            string
+	Locality        Locality
+	// Ports are the named container ports, for named target ports.
+	Ports map[string]uint32
+	// Controller is the owning workload's name (Deployment, ...), else the
+	// pod's.
+	Controller string
+	App        string // canonical service
+	Version    string // canonical revision
+	InMesh     bool   // it has a sidecar: mTLS can be spoken to it
+}
+
+// Locality is where an endpoint or proxy runs; the zero value is "unknown".
+type Locality struct{ Region, Zone, SubZone string }

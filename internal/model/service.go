@@ -1,0 +1,128 @@
+package model
+
+// Protocol of a port.
+type Protocol int
+
+// The zero value, ProtocolAuto, is found out per connection.
+const (
+	ProtocolAuto  Protocol = iota
+	ProtocolTCP            // bytes
+	ProtocolHTTP           // HTTP/1.1 to the endpoint
+	ProtocolHTTP2          // HTTP/2 without TLS
+	ProtocolGRPC           // HTTP/2 that carries gRPC
+	ProtocolTLS            // TLS, told apart by SNI (https, tls)
+	ProtocolUDP            // not captured
+)
+
+// String gives the name as in a port's appProtocol.
+func (p Protocol) String() string {
+	return [...]string{"auto", "tcp", "http", "http2", "grpc", "tls", "udp"}[p]
+}
+
+// IsHTTP reports whether requests on the port can be routed one by one.
+func (p Protocol) IsHTTP() bool {
+	return p == ProtocolHTTP || p == ProtocolHTTP2 || p == ProtocolGRPC
+}
+
+// IsHTTP2 reports whether the endpoint speaks HTTP/2.
+func (p Protocol) IsHTTP2() bool { return p == ProtocolHTTP2 || p == ProtocolGRPC }
+
+// Resolution says how a service's endpoints are found.
+type Resolution int
+
+// The zero value, ResolveEndpoints, is EDS.
+const (
+	ResolveEndpoints Resolution = iota // EndpointSlices, sent by EDS
+	ResolveDNS                         // the proxy asks DNS (ExternalName, ServiceEntry)
+	ResolveNone                        // the address that the client dialled
+)
+
+// Service is a name in the mesh with its ports.
+type Service struct {
+	Host      string // fully qualified, lower case: reviews.default.svc.cluster.local
+	Namespace string
+	Name      string            // short name
+	Addresses []string          // virtual addresses (ClusterIPs), empty if headless
+	Headless  bool              // its name means its pods' addresses
+	Ports     []Port            // by Number
+	Selector  map[string]string // of pods in Namespace; nil: none
+	Labels    map[string]string
+	Resolve   Resolution
+	External  string // host to resolve for ResolveDNS
+	ExportTo  Visibility
+}
+
+// Port is one port of a service.
+type Port struct {
+	Name     string
+	Number   uint32
+	Protocol Protocol
+	// Target is the pod's port: a number, or 0 with TargetName for a named
+	// container port.
+	Target     uint32
+	TargetName string
+}
+
+// Port returns the service's port with that number.
+func (s *Service) Port(number uint32) (Port, bool) {
+	for _, p := range s.Ports {
+		if p.Number == number {
+			return p, true
+		}
+	}
+	return Port{}, false
+}
+
+// Endpoints are the addresses behind one service.
+type Endpoints struct {
+	Host string
+	// Ports holds the endpoints of each service port, by number; within a
+	// port by address. A port without endpoints may be absent.
+	Ports []PortEndpoints
+	// Identities are the SPIFFE URIs of all endpoints whose service account is
+	// known, sorted, each once.
+	Identities []string
+}
+
+// PortEndpoints are the endpoints of one port of a service.
+type PortEndpoints struct {
+	Port      uint32 // the service's port
+	Endpoints []*Endpoint
+}
+
+// Of returns the endpoints of a service port; nil for a nil receiver.
+func (e *Endpoints) Of(port uint32) []*Endpoint {
+	if e == nil {
+		return nil
+	}
+	for _, p := range e.Ports {
+		if p.Port == port {
+			return p.Endpoints
+		}
+	}
+	return nil
+}
+
+// Health of an endpoint; the zero value is healthy.
+type Health int
+
+// Draining endpoints take no new requests but finish those they have.
+const (
+	Healthy Health = iota
+	Unhealthy
+	Draining
+)
+
+// Endpoint is one address and port behind a service.
+type Endpoint struct {
+	Address  string // IP
+	Port     uint32
+	Health   Health
+	MTLS     bool // its proxy terminates mesh mTLS
+	Weight   uint32
+	Locality Locality
+	Labels   map[string]string // of the pod: subsets select on them
+	Identity string            // SPIFFE URI, empty if unknown
+	// Workload, for telemetry: names that the server's certificate attests too.
+	Workload, Namespace, App, Version, Pod string
+}

@@ -1,0 +1,205 @@
+package model
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/weftmesh/weft/internal/memo"
+)
+
+// Role of a class of proxies.
+type Role string
+
+// A sidecar is of two classes, so that a thousand sidecars of a namespace
+// share one outbound translation.
+const (
+	RoleOutbound Role = "outbound" // a sidecar's client side
+	RoleInbound  Role = "inbound"  // a sidecar's server side
+	RoleRouter   Role = "router"   // a gateway
+)
+
+// ProxyClass is everything that a proxy's configuration may depend on. It is
+// comparable; equal classes share one translation.
+type ProxyClass struct {
+	Role      Role
+	Namespace string
+	// Labels are those that some object selects on, as FormatLabels gives
+	// them; others split no class.
+	Labels string
+	// Ports are the workload's named ports ("http=8080,..."), for inbound
+	// classes whose services use named target ports.
+	Ports string
+	// Domain is the proxy's DNS domain suffix, if not "NAMESPACE.svc.CLUSTERDOMAIN".
+	Domain string
+}
+
+// FormatLabels gives labels in a canonical, comparable form: "a=1,b=2".
+func FormatLabels(labels map[string]string) string {
+	parts := make([]string, 0, len(labels))
+	for k, v := range labels {
+		parts = append(parts, k+"="+v)
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, ",")
+}
+
+// ParseLabels is the inverse of FormatLabels.
+func ParseLabels(s string) map[string]string {
+	out := map[string]string{}
+	for part := range strings.SplitSeq(s, ",") {
+		if k, v, ok := strings.Cut(part, "="); ok {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// Proxy is one connected proxy as the pilot knows it. Namespace and
+// ServiceAccount come from its certificate where it has one.
+type Proxy struct {
+	ID             string // node id
+	Sidecar        bool   // else a router
+	Name           string // of the pod
+	Namespace      string
+	ServiceAccount string
+	Labels         map[string]string
+	Addresses      []string
+	ClusterID      string
+	Proven         bool // the identity was proven by a certificate
+}
+
+// View is everything that a translation for a class may see. A translation
+// gets nothing else.
+type View struct {
+	Class    ProxyClass
+	Settings *Settings
+	// Clusters by name; for inbound classes those to the app.
+	Clusters memo.Table[*Cluster]
+	// Assignments are the endpoints of EDS clusters, by cluster name.
+	Assignments memo.Table[*Assignment]
+	// Listeners by name.
+	Listeners memo.Table[*Listener]
+	// Tables are the HTTP route tables, by name.
+	Tables memo.Table[*RouteTable]
+	// Hosts are the virtual hosts of Tables, by "TABLE/NAME".
+	Hosts memo.Table[*VirtualHost]
+	// Names are DNS answers, by fully qualified host.
+	Names memo.Table[*Name]
+	// Secrets are those that a router's servers name, by "namespace/name".
+	Secrets memo.Table[*Secret]
+	// Inbound is set for inbound classes, else nil.
+	Inbound *Inbound
+}
+
+// Name is a DNS answer.
+type Name struct {
+	Host      string
+	Addresses []string // sorted
+}
+
+// Cluster is one Envoy cluster to a service's port, or a subset of it.
+type Cluster struct {
+	Name    string // outbound|PORT|SUBSET|HOST
+	Service *Service
+	Port    Port
+	Subset  string
+	// Traffic is what holds for this port and subset, all merged.
+	Traffic Traffic
+	// SNI of mesh mTLS: outbound_.PORT_.SUBSET_.HOST.
+	SNI string
+	// Identities are the SPIFFE URIs that may answer; empty: any of the
+	// trust domain.
+	Identities []string
+	Origin     Origin // of the DestinationRule
+}
+
+// Assignment is what EDS says of one cluster.
+type Assignment struct {
+	Cluster   string
+	Endpoints []*Endpoint
+}
+
+// RouteTable is one HTTP route table; its virtual hosts are View.Hosts.
+type RouteTable struct {
+	Name string // "80", or a gateway's "http.80"
+	// Fallback answers what no virtual host takes.
+	Fallback Fallback
+}
+
+// Fallback of a route table.
+type Fallback int
+
+// The zero value answers 404.
+const (
+	FallbackNotFound    Fallback = iota
+	FallbackPassthrough          // to the address the client dialled
+	FallbackBlackHole            // 502
+)
+
+// VirtualHost is the routes of some domains in a table. Destinations carry
+// their Cluster.
+type VirtualHost struct {
+	Table        string
+	Name         string // "reviews.default.svc.cluster.local:80"
+	Domains      []string
+	Routes       []*Route
+	RequireHTTPS bool // redirect plaintext to https
+}
+
+// Listener is one Envoy listener of the outbound or router side.
+type Listener struct {
+	Name    string // 0.0.0.0_80, 10.96.0.1_443
+	Address string // to bind; 0.0.0.0 stands for all addresses of both families
+	Port    uint32
+	Capture bool // reached from virtualOutbound only, never bound
+	// Detect makes plaintext HTTP and other TCP tell themselves apart.
+	Detect bool
+	Chains []Chain
+}
+
+// Chain is one filter chain: exactly one of HTTP and TCP is set.
+type Chain struct {
+	SNI  []string   // server names; empty: any
+	TLS  *ServerTLS // terminate; nil: do not
+	HTTP *HTTPChain
+	TCP  *TCPChain
+	// RawTLS: the chain takes TLS that is passed through.
+	RawTLS bool
+	// OnlyHTTP: with Detect, the chain for what was found to be HTTP.
+	OnlyHTTP bool
+}
+
+// HTTPChain routes requests by a table.
+type HTTPChain struct{ Table string }
+
+// TCPChain forwards bytes.
+type TCPChain struct {
+	Clusters []WeightedCluster // at least one
+}
+
+// WeightedCluster is a share of connections.
+type WeightedCluster struct {
+	Name   string
+	Weight uint32
+}
+
+// Inbound is the server side of a sidecar.
+type Inbound struct {
+	// Ports of services that select the workload, by Port.
+	Ports []InboundPort
+	// Mode for every port that is not in Ports.
+	Mode MTLSMode
+}
+
+// InboundPort is one port of the workload that a service targets, or to which
+// a policy gives a mode.
+type InboundPort struct {
+	Port     uint32 // of the workload
+	Protocol Protocol
+	Mode     MTLSMode
+	// Cluster is inbound|PORT||.
+	Cluster string
+	// Service that targets it (the first by host), for telemetry; nil if none.
+	Service *Service
+	Pool    *ConnectionPool
+}
