@@ -1,0 +1,330 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/golang/protobuf/jsonpb" //nolint:staticcheck // istio.io/api reads its messages with it: it takes durations such as "1h"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	strictjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+
+	"github.com/weftmesh/weft/internal/diag"
+)
+
+// MaxDocument bounds one YAML document, in bytes.
+const MaxDocument = 4 << 20
+
+// Findings of Decode.
+var (
+	findingSyntax  = diag.Finding{Code: "WEFT0001", Cure: "correct the YAML; until then the file's last good state stays in force"}
+	findingKind    = diag.Finding{Code: "WEFT0002", Cure: "check kind and apiVersion"}
+	findingField   = diag.Finding{Code: "WEFT0003", Cure: "correct or remove the field"}
+	findingName    = diag.Finding{Code: "WEFT0004", Cure: "give it a metadata.name"}
+	findingSkipped = diag.Finding{Code: "WEFT0005", Severity: diag.Info, Cure: "nothing to do: Weft does not read this kind"}
+)
+
+// Decode reads the objects of one file: YAML or JSON documents, or a List.
+// Namespaced objects without a namespace are put into "default". file names
+// them in findings. Every problem of form is a finding with its line; the
+// objects without one are returned all the same.
+func Decode(file string, data []byte) ([]*Object, []diag.Diagnostic) {
+	var objects []*Object
+	var found []diag.Diagnostic
+	for _, d := range split(file, data) {
+		os, fs := d.decode()
+		objects, found = append(objects, os...), append(found, fs...)
+	}
+	return objects, found
+}
+
+// document is one YAML document of a file; line is that of its first line.
+type document struct {
+	file string
+	line int
+	text []byte
+	// at is the position within the document, for the items of a List.
+	at diag.Path
+}
+
+var separator = regexp.MustCompile(`(?m)^---([ \t].*)?$`)
+
+func split(file string, data []byte) (out []document) {
+	line := 1
+	add := func(text []byte) {
+		for bytes.HasPrefix(text, []byte("\n")) {
+			text, line = text[1:], line+1
+		}
+		if len(bytes.TrimSpace(text)) > 0 {
+			out = append(out, document{file: file, line: line, text: text})
+		}
+		line += bytes.Count(text, []byte("\n"))
+	}
+	last := 0
+	for _, m := range separator.FindAllIndex(data, -1) {
+		add(data[last:m[0]])
+		last = m[1]
+	}
+	add(data[last:])
+	return out
+}
+
+// head is what every object has.
+type head struct {
+	APIVersion string            `json:"apiVersion"`
+	Kind       string            `json:"kind"`
+	Metadata   metav1.ObjectMeta `json:"metadata"`
+	Spec       json.RawMessage   `json:"spec"`
+	Items      []json.RawMessage `json:"items"`
+}
+
+func (d document) decode() ([]*Object, []diag.Diagnostic) {
+	if len(d.text) > MaxDocument {
+		return d.fail(diag.Object{}, findingSyntax, 0, "", "the document is larger than %d bytes", MaxDocument)
+	}
+	raw, err := yaml.YAMLToJSONStrict(d.text)
+	if err != nil {
+		line, text := yamlError(err)
+		return d.fail(diag.Object{}, findingSyntax, line, "", "%s", text)
+	}
+	if string(raw) == "null" {
+		return nil, nil
+	}
+	return d.object(raw)
+}
+
+func (d document) object(raw []byte) ([]*Object, []diag.Diagnostic) {
+	var h head
+	if err := strictjson.UnmarshalCaseSensitivePreserveInts(raw, &h); err != nil {
+		return d.fail(diag.Object{}, findingSyntax, 0, "", "not a Kubernetes object: %v", err)
+	}
+	ref := diag.Object{Kind: h.Kind, Namespace: h.Metadata.Namespace, Name: h.Metadata.Name}
+	if h.Kind == "List" || strings.HasSuffix(h.Kind, "List") && h.Items != nil {
+		return d.list(h)
+	}
+	group := ""
+	if g, _, ok := strings.Cut(h.APIVersion, "/"); ok {
+		group = g
+	}
+	t, ok := known[Kind(h.Kind)]
+	switch {
+	case h.Kind == "" || h.APIVersion == "":
+		return d.fail(ref, findingKind, 0, "", "kind and apiVersion must be set")
+	case ok && t.hasGroup(group):
+	case kubernetesGroup(group):
+		return d.fail(ref, findingSkipped, 0, "kind", "kind %s of %s is not read", h.Kind, h.APIVersion)
+	default:
+		return d.fail(ref, findingKind, 0, "kind", "unknown kind %s of %s", h.Kind, h.APIVersion)
+	}
+	if h.Metadata.Name == "" {
+		return d.fail(ref, findingName, 0, "metadata", "metadata.name is empty")
+	}
+	return d.typed(t, h, raw)
+}
+
+func (d document) list(h head) (objects []*Object, found []diag.Diagnostic) {
+	for i, item := range h.Items {
+		sub := d
+		sub.at = d.at.Field("items").Index(i)
+		os, fs := sub.object(item)
+		objects, found = append(objects, os...), append(found, fs...)
+	}
+	return objects, found
+}
+
+// typed decodes an object of a known kind.
+func (d document) typed(t typed, h head, raw []byte) ([]*Object, []diag.Diagnostic) {
+	o := &Object{
+		Kind: Kind(h.Kind), Namespace: h.Metadata.Namespace, Name: h.Metadata.Name,
+		Labels: h.Metadata.Labels, Annotations: h.Metadata.Annotations, Created: h.Metadata.CreationTimestamp.Time,
+		Generation: h.Metadata.Generation, UID: string(h.Metadata.UID), File: d.file, Line: d.line,
+	}
+	switch {
+	case t.cluster:
+		o.Namespace = ""
+	case o.Namespace == "":
+		o.Namespace = "default"
+	}
+	if d.at != "" {
+		o.Line = d.lineOf("metadata")
+	}
+	var problems []fieldProblem
+	if t.message != nil {
+		problems = o.decodeMessage(t, h, raw)
+	} else {
+		problems = o.decodeObject(t, raw)
+	}
+	if len(problems) == 0 {
+		return o.withMeshConfig()
+	}
+	var found []diag.Diagnostic
+	for _, p := range problems {
+		_, fs := d.fail(o.Ref(), findingField, 0, p.path, "%s", p.text)
+		found = append(found, fs...)
+	}
+	return nil, found
+}
+
+// withMeshConfig returns o, and for the ConfigMap "istio" of a system namespace
+// also the MeshConfig in it.
+func (o *Object) withMeshConfig() ([]*Object, []diag.Diagnostic) {
+	cm, ok := o.Spec.(*corev1.ConfigMap)
+	system := o.Namespace == "weft-system" || o.Namespace == "istio-system"
+	if !ok || !system || o.Name != "istio" || cm.Data["mesh"] == "" {
+		return []*Object{o}, nil
+	}
+	mesh, found := DecodeMeshConfig(o.File, []byte(cm.Data["mesh"]))
+	if mesh == nil {
+		return []*Object{o}, found
+	}
+	mesh.Line, mesh.Created = o.Line, o.Created
+	return []*Object{o, mesh}, nil
+}
+
+// fieldProblem is a field that cannot be read.
+type fieldProblem struct {
+	path diag.Path
+	text string
+}
+
+func (o *Object) decodeMessage(t typed, h head, raw []byte) []fieldProblem {
+	m := t.message()
+	spec, at := h.Spec, diag.Path("spec")
+	if o.Kind == MeshConfig && len(spec) == 0 {
+		spec, at = withoutHead(raw), ""
+	}
+	if len(spec) == 0 || string(spec) == "null" {
+		spec = []byte("{}")
+	}
+	var tree any
+	if err := json.Unmarshal(spec, &tree); err != nil {
+		return []fieldProblem{{at, err.Error()}}
+	}
+	if problems := unknownFields(m.ProtoReflect().Descriptor(), tree, at); len(problems) > 0 {
+		return problems
+	}
+	if o.Kind != MeshConfig {
+		if problems := unknownTop(raw); len(problems) > 0 {
+			return problems
+		}
+	}
+	u := jsonpb.Unmarshaler{AllowUnknownFields: true}
+	if err := u.Unmarshal(bytes.NewReader(spec), protoV1(m)); err != nil {
+		return []fieldProblem{{at, err.Error()}}
+	}
+	o.Spec = m
+	return nil
+}
+
+func (o *Object) decodeObject(t typed, raw []byte) []fieldProblem {
+	obj := t.object()
+	strict, err := strictjson.UnmarshalStrict(raw, obj)
+	if err != nil {
+		return []fieldProblem{{"", err.Error()}}
+	}
+	var problems []fieldProblem
+	for _, e := range strict {
+		problems = append(problems, fieldProblem{quotedPath(e.Error()), e.Error()})
+	}
+	if m, ok := obj.(metav1.Object); ok {
+		m.SetNamespace(o.Namespace)
+		m.SetManagedFields(nil)
+	}
+	o.Spec = obj
+	return problems
+}
+
+var quoted = regexp.MustCompile(`"([^"]+)"`)
+
+func quotedPath(text string) diag.Path {
+	if m := quoted.FindStringSubmatch(text); m != nil {
+		return diag.Path(m[1])
+	}
+	return ""
+}
+
+// fail makes one finding; line 0 means: that of the field path.
+func (d document) fail(ref diag.Object, f diag.Finding, line int, at diag.Path, format string, args ...any) ([]*Object, []diag.Diagnostic) {
+	ref.File = d.file
+	if ref.Line = d.line + line - 1; line == 0 {
+		ref.Line = d.lineOf(at)
+	}
+	if ref.Kind == "" {
+		ref.Kind, ref.Name = "File", d.file
+	}
+	l := diag.For(ref)
+	l.Add(f, at, format, args...)
+	return nil, l.All()
+}
+
+var lineNumber = regexp.MustCompile(`line (\d+)`)
+
+// yamlError takes the line, from 1, out of a parser's message; 1 if it names
+// none.
+func yamlError(err error) (line int, text string) {
+	text = strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")
+	line = 1
+	if m := lineNumber.FindStringSubmatch(text); m != nil {
+		line, _ = strconv.Atoi(m[1])
+	}
+	return line, text
+}
+
+// DecodeMeshConfig reads a bare MeshConfig, as `--mesh-config` and the
+// ConfigMap istio hold it.
+func DecodeMeshConfig(file string, data []byte) (*Object, []diag.Diagnostic) {
+	raw, err := yaml.YAMLToJSONStrict(data)
+	d := document{file: file, line: 1, text: data}
+	ref := diag.Object{Kind: string(MeshConfig), Name: "mesh"}
+	if err != nil {
+		line, text := yamlError(err)
+		_, found := d.fail(ref, findingSyntax, line, "", "%s", text)
+		return nil, found
+	}
+	o := &Object{Kind: MeshConfig, Name: "mesh", File: file, Line: 1}
+	problems := o.decodeMessage(known[MeshConfig], head{}, raw)
+	var found []diag.Diagnostic
+	for _, p := range problems {
+		_, fs := d.fail(ref, findingField, 0, p.path, "%s", p.text)
+		found = append(found, fs...)
+	}
+	if len(found) > 0 {
+		return nil, found
+	}
+	return o, nil
+}
+
+func withoutHead(raw []byte) json.RawMessage {
+	var m map[string]json.RawMessage
+	if json.Unmarshal(raw, &m) != nil {
+		return nil
+	}
+	for _, k := range []string{"apiVersion", "kind", "metadata", "status"} {
+		delete(m, k)
+	}
+	out, err := json.Marshal(m)
+	if err != nil {
+		return nil
+	}
+	return out
+}
+
+func unknownTop(raw []byte) (out []fieldProblem) {
+	var m map[string]json.RawMessage
+	if json.Unmarshal(raw, &m) != nil {
+		return nil
+	}
+	for _, k := range sortedKeys(m) {
+		switch k {
+		case "apiVersion", "kind", "metadata", "spec", "status":
+		default:
+			out = append(out, fieldProblem{diag.Path(k), fmt.Sprintf("unknown field %q", k)})
+		}
+	}
+	return out
+}
