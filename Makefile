@@ -28,8 +28,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' Makefile
 
 .PHONY: build
-build: ## build the binaries of cmd/* into bin/
-	$(call step,build,$(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...)
+build: ## build the binaries of cmd/* and the sample's into bin/
+	$(call step,build,$(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/... ./samples/bookshop/cmd/...)
 
 .PHONY: demo
 demo: build ## start the sample mesh and show the mesh's main job on real traffic
