@@ -7,7 +7,10 @@
 package config
 
 import (
+	"reflect"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/weftmesh/weft/internal/diag"
 	"github.com/weftmesh/weft/internal/memo"
@@ -121,4 +124,22 @@ func (s Set) Equal(o Set) bool {
 		}
 	}
 	return true
+}
+
+// Equal reports whether both objects say the same, wherever in a file they
+// stand.
+func (o *Object) Equal(p *Object) bool {
+	if o == p {
+		return true
+	}
+	a, b := *o, *p
+	a.Spec, b.Spec, a.Line, b.Line = nil, nil, 0, 0
+	if !reflect.DeepEqual(a, b) {
+		return false
+	}
+	if m, ok := o.Spec.(proto.Message); ok {
+		n, ok := p.Spec.(proto.Message)
+		return ok && proto.Equal(m, n)
+	}
+	return reflect.DeepEqual(o.Spec, p.Spec)
 }
