@@ -1,0 +1,57 @@
+// Command ca runs Weft's certificate authority; see package ca.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftmesh/weft/ca"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	var opts ca.Options
+	var dnsNames []string
+	cmd := &cobra.Command{
+		Use:           "ca",
+		Short:         "Sign workload certificates for those who prove who they are",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if opts.DNSNames, err = ca.ParseDNSNames(dnsNames); err != nil {
+				return fmt.Errorf("--dns-names: %w", err)
+			}
+			return ca.Run(cmd.Context(), opts)
+		},
+	}
+	f := cmd.Flags()
+	// Both ports listen on every address by default: in its pod, the CA must be
+	// reached by the other pods, and /metrics by Prometheus.
+	f.StringVar(&opts.Listen, "listen", ca.DefaultListen, "`HOST:PORT` of the CSR service (TLS)")
+	f.StringVar(&opts.Monitoring, "monitoring", ca.DefaultMonitoring, "`HOST:PORT` of /metrics and /ready (plain HTTP)")
+	f.StringVar(&opts.TrustDomain, "trust-domain", ca.DefaultTrustDomain, "trust `DOMAIN` of the identities")
+	f.StringVar(&opts.Namespace, "namespace", ca.DefaultNamespace, "`NAMESPACE` of the CA itself")
+	f.StringVar(&opts.Store, "store", "", "`DIR` of the signing key and certificates; made at the first start")
+	f.StringVar(&opts.RootOut, "root-out", "", "`FILE` to write the trusted roots to")
+	f.StringVar(&opts.LocalIdentityKey, "local-identity-key", "", "PEM `FILE` with the public key that signs the tokens of local pods")
+	f.DurationVar(&opts.DefaultTTL, "ttl", ca.DefaultTTL, "lifetime of certificates when none is asked for")
+	f.DurationVar(&opts.MaxTTL, "max-ttl", ca.DefaultMaxTTL, "longest lifetime granted; longer wishes are cut to it")
+	f.StringSliceVar(&dnsNames, "dns-names", nil, "DNS names of an account, `NAMESPACE/ACCOUNT=NAME`[,NAME...]; no other account gets any")
+	return cmd
+}
