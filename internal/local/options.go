@@ -26,6 +26,10 @@ type Options struct {
 	Name string
 	// Config is handed to the Controllers as it is (Mesh.Config).
 	Config []byte
+	// Keep are absolute paths of files and directories that pods must see, such
+	// as the folder of the configuration and the programs. The working directory
+	// and this binary are kept anyway.
+	Keep []string
 	// StopTimeout is how long the Controllers may take to end after ctx is
 	// done, before everything is killed. 0 means 60 s.
 	StopTimeout time.Duration
