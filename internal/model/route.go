@@ -101,6 +101,9 @@ type Destination struct {
 	Weight uint32 // of the sum; 0 is never taken unless it is the only one
 	// Request and Response header changes of this destination alone.
 	Request, Response HeaderOps
+	// Authority replaces the request's authority for this destination, where it
+	// is one of several; alone it is in Rewrite. Empty: unchanged.
+	Authority string
 	// Cluster is the Envoy cluster's name, set in a View.
 	Cluster string
 	// Hash is the destination's consistent hash, set in a View.
@@ -133,15 +136,18 @@ type Retry struct {
 	PriorityAttempt uint32
 }
 
-// Redirect answers with a redirect.
+// Redirect answers with a redirect. RequestPort means the port of the table in
+// which the route stands.
 type Redirect struct {
 	Path       string // replaces the whole path; empty: unchanged
 	Prefix     string // replaces the matched prefix; empty: unchanged
 	Authority  string
 	Port       uint32 // 0: unchanged
 	DerivePort bool   // the protocol's default port
-	Scheme     string
-	Code       uint32 // 301, 302, 303, 307, 308
+	// RequestPort keeps the port of the table in which the route stands.
+	RequestPort bool
+	Scheme      string
+	Code        uint32 // 301, 302, 303, 307, 308
 }
 
 // DirectResponse answers by itself.

@@ -1,0 +1,120 @@
+// Package compile gives users' objects their meaning: config.Set in,
+// model.Mesh and findings out.
+//
+// It is pure: no clock, context, logger or I/O, and nothing it is given is
+// written to. A Compiler keeps the derived tables of the last Set, so that an
+// edit recomputes only what reads it; the result equals one from nothing.
+// Imports: istio.io/api and Kubernetes types, config, diag, memo, model,
+// hostname, spiffe, apis (the support ledger) and gateway; no Envoy types.
+package compile
+
+import (
+	"reflect"
+
+	"github.com/weftmesh/weft/internal/config"
+	"github.com/weftmesh/weft/internal/diag"
+	"github.com/weftmesh/weft/internal/memo"
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// Result is what a Set means. Findings are by "Kind/namespace/name"; an object
+// of which nothing is to be said has none.
+type Result struct {
+	Mesh     *model.Mesh
+	Findings memo.Table[*Findings]
+}
+
+// Findings is all that is said about one object, in the order of its fields.
+type Findings struct {
+	Object diag.Object
+	List   []diag.Diagnostic
+}
+
+// Compiler turns one Set after another into its Result. It belongs to one
+// goroutine; Results may be shared. Make it with New.
+type Compiler struct {
+	graph    memo.Graph
+	inputs   map[config.Kind]*memo.Input[*config.Object]
+	settings *memo.Input[*model.Settings]
+	found    []*memo.Cell[*Findings]
+
+	nodes     *memo.Derived[*config.Object, *model.Locality]
+	pods      *kind[model.Workload]
+	services  *kind[model.Service]
+	slices    *kind[slice]
+	byService *memo.Grouped[*slice]
+	endpoints *memo.Derived[*model.Service, *model.Endpoints]
+	secrets   *kind[model.Secret]
+	gateways  *kind[model.Gateway]
+	policies  *kind[model.Policy]
+	subsets   *memo.Derived[*model.Policy, bool] // by "host|subset"
+	wildcards *memo.Derived[*model.Policy, bool] // those of hosts with "*"
+	virtual   *kind[model.VirtualService]
+	claims    *memo.Grouped[*model.VirtualService] // by host claimed in the mesh
+	peerAuth  *kind[model.PeerAuth]
+
+	last   Result
+	meshed *model.Settings
+	said   []memo.Table[*Findings] // of each cell of found, at the last Result
+}
+
+// Mesh compiles set from nothing.
+func Mesh(set config.Set) Result { return New().Mesh(set) }
+
+// Mesh compiles set. What did not change keeps its pointer in the tables.
+func (c *Compiler) Mesh(set config.Set) Result {
+	settings, said := compileSettings(set.Of(config.MeshConfig))
+	if c.meshed == nil || !reflect.DeepEqual(*c.meshed, *settings) {
+		c.meshed = settings
+	}
+	c.settings.Set(memo.Table[*model.Settings]{}.With(settingsKey, c.meshed))
+	for k, in := range c.inputs {
+		in.Set(set.Of(k))
+	}
+	c.graph.Run()
+	c.last = Result{Mesh: c.mesh(), Findings: c.findings(said)}
+	return c.last
+}
+
+// mesh gathers the tables; an unchanged mesh keeps its pointer.
+func (c *Compiler) mesh() *model.Mesh {
+	m := &model.Mesh{
+		Settings:        c.meshed,
+		Services:        c.services.values.Table(),
+		Endpoints:       c.endpoints.Table(),
+		Policies:        c.policies.values.Table(),
+		VirtualServices: c.virtual.values.Table(),
+		Gateways:        c.gateways.values.Table(),
+		PeerAuth:        c.peerAuth.values.Table(),
+		Workloads:       c.pods.values.Table(),
+		Secrets:         c.secrets.values.Table(),
+	}
+	if c.last.Mesh != nil && *c.last.Mesh == *m {
+		return c.last.Mesh
+	}
+	return m
+}
+
+// findings merges those of all kinds at a cost that follows the changes.
+func (c *Compiler) findings(settings *Findings) memo.Table[*Findings] {
+	all := c.last.Findings
+	for i, cell := range c.found {
+		now := cell.Table()
+		for ch := range memo.Diff(c.said[i], now) {
+			if ch.InNew {
+				all = all.With(ch.Key, ch.New)
+			} else {
+				all = all.Without(ch.Key)
+			}
+		}
+		c.said[i] = now
+	}
+	was, _ := all.Get(settingsFindings)
+	switch {
+	case settings == nil:
+		return all.Without(settingsFindings)
+	case was != nil && reflect.DeepEqual(*was, *settings):
+		return all
+	}
+	return all.With(settingsFindings, settings)
+}

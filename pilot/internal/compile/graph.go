@@ -1,0 +1,192 @@
+package compile
+
+import (
+	"reflect"
+	"strings"
+
+	"github.com/weftmesh/weft/gateway"
+	"github.com/weftmesh/weft/internal/config"
+	"github.com/weftmesh/weft/internal/diag"
+	"github.com/weftmesh/weft/internal/memo"
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// New returns a Compiler that has seen nothing. Its graph is wired here, each
+// table after those that it reads.
+func New() *Compiler {
+	c := &Compiler{inputs: map[config.Kind]*memo.Input[*config.Object]{}}
+	c.settings = memo.NewInput[*model.Settings](&c.graph)
+	c.nodes = memo.Map(&c.graph, c.input(config.Node), nodeLocality, memo.Same(equal[*model.Locality]))
+
+	c.pods = addKind(c, config.Pod, compilePod, func(w *model.Workload) string { return w.Namespace + "/" + w.Name })
+	c.services = addKind(c, config.Service, compileService, func(s *model.Service) string { return s.Host })
+	c.slices = addKind(c, config.EndpointSlice, compileSlice, func(s *slice) string { return s.key })
+	c.byService = memo.Group(&c.graph, &c.slices.values.Cell, func(_ string, s *slice) []string { return []string{s.host} })
+	c.endpoints = memo.Map(&c.graph, &c.services.values.Cell, func(r *memo.Reader, _ string, s *model.Service) (*model.Endpoints, bool) {
+		parts, _ := memo.Get(r, &c.byService.Cell, s.Host)
+		return joinSlices(s, parts)
+	}, memo.Same(equal[*model.Endpoints]))
+
+	c.secrets = addKind(c, config.Secret, compileSecret, func(s *model.Secret) string { return s.Namespace + "/" + s.Name })
+	c.gateways = addKind(c, config.Gateway, func(o *config.Object, in scope, d *diag.List) *model.Gateway {
+		return gateway.Compile(o, in.secret, d)
+	}, (*model.Gateway).Key)
+
+	c.policies = addKind(c, config.DestinationRule, compileDestinationRule, func(p *model.Policy) string { return p.Namespace + "/" + p.Name })
+	c.subsets = memo.Flat(&c.graph, &c.policies.values.Cell, subsetsOf(false))
+	c.wildcards = memo.Flat(&c.graph, &c.policies.values.Cell, subsetsOf(true))
+
+	c.virtual = addKind(c, config.VirtualService, compileVirtualService, func(v *model.VirtualService) string { return v.Namespace + "/" + v.Name })
+	c.claims = memo.Group(&c.graph, &c.virtual.values.Cell, meshHosts)
+	c.virtual.check = checkClaims
+
+	c.peerAuth = addKind(c, config.PeerAuthentication, compilePeerAuthentication, func(p *model.PeerAuth) string { return p.Namespace + "/" + p.Name })
+	for _, k := range refusedKinds() {
+		say(c, addKind(c, k, refuse, func(*refused) string { return "" }))
+	}
+	say(c, c.pods)
+	say(c, c.services)
+	say(c, c.slices)
+	say(c, c.secrets)
+	say(c, c.gateways)
+	say(c, c.policies)
+	say(c, c.virtual)
+	say(c, c.peerAuth)
+	c.said = make([]memo.Table[*Findings], len(c.found))
+	return c
+}
+
+func (c *Compiler) input(k config.Kind) *memo.Cell[*config.Object] {
+	if c.inputs[k] == nil {
+		c.inputs[k] = memo.NewInput[*config.Object](&c.graph)
+	}
+	return &c.inputs[k].Cell
+}
+
+// kind is one API kind in the graph: its objects' values, and what is said of
+// them.
+type kind[T any] struct {
+	results *memo.Derived[*config.Object, *outcome[T]]
+	values  *memo.Derived[*outcome[T], *T]
+	// check gives findings that depend on other objects of the kind; nil: none.
+	check func(v *T, in scope, d *diag.List)
+}
+
+// outcome of one object. A nil value: nothing of it is in force.
+type outcome[T any] struct {
+	object *config.Object
+	value  *T
+	found  []diag.Diagnostic
+}
+
+// addKind wires the tables of one kind. compile is pure; what it reads through
+// its scope is recorded. Values and findings that come out equal keep their
+// pointers, so that nothing downstream runs.
+func addKind[T any](c *Compiler, name config.Kind, compile func(o *config.Object, in scope, d *diag.List) *T, key func(*T) string) *kind[T] {
+	k := &kind[T]{}
+	k.results = memo.Map(&c.graph, c.input(name), func(r *memo.Reader, _ string, o *config.Object) (*outcome[T], bool) {
+		d := diag.For(o.Ref())
+		reportUnsupported(o, d)
+		v := compile(o, scope{r: r, c: c}, d)
+		return &outcome[T]{object: o, value: v, found: d.All()}, true
+	})
+	k.values = memo.Flat(&c.graph, &k.results.Cell, func(_ *memo.Reader, _ string, out *outcome[T], emit memo.Emit[*T]) {
+		if out.value != nil {
+			emit(key(out.value), out.value)
+		}
+	}, memo.Same(equal[*T]))
+	return k
+}
+
+// say wires the findings of a kind, after all that its check reads.
+func say[T any](c *Compiler, k *kind[T]) {
+	found := memo.Flat(&c.graph, &k.results.Cell, func(r *memo.Reader, _ string, out *outcome[T], emit memo.Emit[*Findings]) {
+		d := diag.For(out.object.Ref())
+		if k.check != nil && out.value != nil {
+			k.check(out.value, scope{r: r, c: c}, d)
+		}
+		if list := append(out.found[:len(out.found):len(out.found)], d.All()...); len(list) > 0 {
+			emit(string(out.object.Kind)+"/"+out.object.Key(), &Findings{Object: out.object.Ref(), List: list})
+		}
+	}, memo.Same(equal[*Findings]))
+	c.found = append(c.found, &found.Cell)
+}
+
+func equal[T any](a, b T) bool { return reflect.DeepEqual(a, b) }
+
+// scope is what a compile function may read beyond its object. Every read is
+// recorded as a dependency.
+type scope struct {
+	r *memo.Reader
+	c *Compiler
+}
+
+func (s scope) settings() *model.Settings {
+	v, _ := memo.Get(s.r, &s.c.settings.Cell, settingsKey)
+	return v
+}
+
+// service returns the service of a fully qualified host, nil if there is none.
+func (s scope) service(host string) *model.Service {
+	v, _ := memo.Get(s.r, &s.c.services.values.Cell, host)
+	return v
+}
+
+// workload returns the pod's workload, nil if it is not known.
+func (s scope) workload(key string) *model.Workload {
+	v, _ := memo.Get(s.r, &s.c.pods.values.Cell, key)
+	return v
+}
+
+// locality returns where a node stands.
+func (s scope) locality(node string) model.Locality {
+	if v, ok := memo.Get(s.r, &s.c.nodes.Cell, "/"+node); ok {
+		return *v
+	}
+	return model.Locality{}
+}
+
+// secret returns the credential "namespace/name", nil if there is none that
+// can be used.
+func (s scope) secret(key string) *model.Secret {
+	v, _ := memo.Get(s.r, &s.c.secrets.values.Cell, key)
+	return v
+}
+
+func (s scope) hasGateway(key string) bool {
+	_, ok := memo.Get(s.r, &s.c.gateways.values.Cell, key)
+	return ok
+}
+
+// hasSubset reports whether some DestinationRule of the host has the subset.
+func (s scope) hasSubset(host, subset string) bool {
+	if ok, _ := memo.Get(s.r, &s.c.subsets.Cell, host+"|"+subset); ok {
+		return true
+	}
+	for key := range memo.All(s.r, &s.c.wildcards.Cell).All() {
+		pattern, name, _ := strings.Cut(key, "|")
+		if name == subset && covers(pattern, host) {
+			return true
+		}
+	}
+	return false
+}
+
+// claimants returns the VirtualServices that claim host in the mesh.
+func (s scope) claimants(host string) memo.Table[*model.VirtualService] {
+	v, _ := memo.Get(s.r, &s.c.claims.Cell, host)
+	return v
+}
+
+// subsetsOf indexes the subsets of policies for exact hosts, or for hosts with
+// a wildcard.
+func subsetsOf(wild bool) func(*memo.Reader, string, *model.Policy, memo.Emit[bool]) {
+	return func(_ *memo.Reader, _ string, p *model.Policy, emit memo.Emit[bool]) {
+		if strings.HasPrefix(p.Host, "*") != wild {
+			return
+		}
+		for i := range p.Subsets {
+			emit(p.Host+"|"+p.Subsets[i].Name, true)
+		}
+	}
+}

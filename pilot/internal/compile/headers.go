@@ -1,0 +1,113 @@
+package compile
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+
+	"github.com/weftmesh/weft/internal/diag"
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// headerOps reads changes of headers. The authority of a request is not a
+// header to Envoy and is returned by itself; set goes before add.
+//
+// Source: istio.io/api networking/v1alpha3, message Headers.
+func (c *routing) headerOps(in *networking.Headers_HeaderOperations, at diag.Path, request bool) (out model.HeaderOps, authority string) {
+	if request {
+		if v, ok := authorityOf(in.GetAdd()); ok {
+			authority = v
+		}
+		if v, ok := authorityOf(in.GetSet()); ok {
+			authority = v
+		}
+		if !checkText(authority, at, c.d) {
+			authority = ""
+		}
+	}
+	out.Set = c.headers(in.GetSet(), at.Field("set"), request)
+	out.Add = c.headers(in.GetAdd(), at.Field("add"), request)
+	for i, name := range in.GetRemove() {
+		if at := at.Field("remove").Index(i); c.changeable(name, at) {
+			out.Remove = append(out.Remove, name)
+		}
+	}
+	slices.Sort(out.Remove)
+	out.Remove = slices.Compact(out.Remove)
+	return out, authority
+}
+
+func (c *routing) headers(in map[string]string, at diag.Path, request bool) (out []model.Header) {
+	for _, name := range slices.Sorted(maps.Keys(in)) {
+		at := at.Key(name)
+		if request && isAuthority(name) || !c.changeable(name, at) {
+			continue
+		}
+		if checkText(in[name], at, c.d) && checkFormat(in[name], at, c.d) {
+			out = append(out, model.Header{Name: name, Value: in[name]})
+		}
+	}
+	return out
+}
+
+// changeable: Envoy refuses to change pseudo headers and Host.
+func (c *routing) changeable(name string, at diag.Path) bool {
+	if strings.HasPrefix(name, ":") || strings.EqualFold(name, "host") {
+		c.d.Add(diag.Invalid, at, "header %q cannot be changed here", name)
+		return false
+	}
+	return checkHeaderName(name, at, c.d)
+}
+
+func isAuthority(name string) bool {
+	return strings.EqualFold(name, ":authority") || strings.EqualFold(name, "host")
+}
+
+// authorityOf finds the authority among headers to set.
+func authorityOf(in map[string]string) (string, bool) {
+	for _, name := range slices.Sorted(maps.Keys(in)) {
+		if isAuthority(name) {
+			return in[name], true
+		}
+	}
+	return "", false
+}
+
+// checkFormat reports whether a header's value is a format string that Envoy
+// can parse: each "%" begins %COMMAND%, %COMMAND(...)%, %COMMAND(...):N% or
+// %%.
+func checkFormat(s string, at diag.Path, d *diag.List) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' {
+			continue
+		}
+		n := commandLength(s[i+1:])
+		if n < 0 {
+			d.Add(diag.Invalid, at, "a single %% must begin a command such as %%REQ(NAME)%%; write %%%% for the character")
+			return false
+		}
+		i += n
+	}
+	return true
+}
+
+// commandLength gives the bytes of a command after its "%", with the closing
+// "%"; -1 if it is not closed.
+func commandLength(s string) int {
+	depth := 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '(':
+			depth++
+		case c == ')' && depth > 0:
+			depth--
+		case c == '%' && depth == 0:
+			return i + 1
+		case depth == 0 && !strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789:.", rune(c)):
+			return -1
+		}
+	}
+	return -1
+}

@@ -1,0 +1,189 @@
+package compile
+
+import (
+	"slices"
+
+	networking "istio.io/api/networking/v1alpha3"
+
+	"github.com/weftmesh/weft/internal/diag"
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// nowhere is the host of a route that cannot be honoured. No cluster has its
+// name, so Envoy answers 503 with the flag NC; dropping the route would hand
+// its requests to a later one.
+const nowhere = "nowhere.weft.invalid"
+
+// route reads one http[] entry: a model route for each of its matches, or one
+// that takes every request.
+//
+// Source: istio.io/api networking/v1alpha3, message HTTPRoute.
+func (c *routing) route(in *networking.HTTPRoute, at diag.Path) (out []*model.Route) {
+	base := model.Route{Name: in.GetName(), Origin: c.origin, Action: c.action(in, at)}
+	request, response := in.GetHeaders().GetRequest(), in.GetHeaders().GetResponse()
+	base.Request, _ = c.headerOps(request, at.Field("headers").Field("request"), true)
+	base.Response, _ = c.headerOps(response, at.Field("headers").Field("response"), false)
+	base.Fault = c.fault(in.GetFault(), at.Field("fault"))
+	base.CORS = c.cors(in.GetCorsPolicy(), at.Field("corsPolicy"))
+	if len(in.GetMatch()) == 0 {
+		return []*model.Route{&base}
+	}
+	for i, match := range in.GetMatch() {
+		m, scope, ok := c.match(match, at.Field("match").Index(i))
+		if !ok {
+			continue
+		}
+		route := base
+		route.Match, route.Scope = m, scope
+		if match.GetName() != "" {
+			route.Name = base.Name + "." + match.GetName()
+		}
+		out = append(out, &route)
+	}
+	return out
+}
+
+// action reads what the route does; exactly one of redirect, directResponse
+// and route should be set.
+func (c *routing) action(in *networking.HTTPRoute, at diag.Path) model.Action {
+	set := 0
+	for _, is := range []bool{in.GetRedirect() != nil, in.GetDirectResponse() != nil, len(in.GetRoute()) > 0} {
+		if is {
+			set++
+		}
+	}
+	if set > 1 {
+		c.d.Add(diag.Invalid, at, "only one of route, redirect and directResponse may be set")
+	}
+	switch {
+	case in.GetRedirect() != nil:
+		if r := c.redirect(in, at.Field("redirect")); r != nil {
+			return r
+		}
+	case in.GetDirectResponse() != nil:
+		if r := c.directResponse(in.GetDirectResponse(), at.Field("directResponse")); r != nil {
+			return r
+		}
+	case in.GetDelegate() != nil: // reported as not supported
+	case len(in.GetRoute()) == 0:
+		c.d.Add(diag.RouteToNothing, at, "the route leads nowhere; its requests are answered 503")
+	default:
+		return c.forward(in, at)
+	}
+	return &model.Forward{Destinations: []model.Destination{{Host: nowhere, Weight: 1}}}
+}
+
+func (c *routing) forward(in *networking.HTTPRoute, at diag.Path) *model.Forward {
+	authority := c.routeAuthority(in, at)
+	out := &model.Forward{
+		Destinations: c.destinations(in.GetRoute(), at.Field("route")),
+		Rewrite:      c.rewrite(in.GetRewrite(), authority, at.Field("rewrite")),
+		Retry:        compileRetry(in.GetRetries(), c.settings.DefaultRetry, at.Field("retries"), c.d),
+		Mirrors:      c.mirrors(in, at),
+	}
+	if v, ok := notNegative(in.GetTimeout(), at.Field("timeout"), c.d); ok {
+		out.Timeout = v
+	}
+	if one := out.Destinations; len(one) == 1 && one[0].Authority != "" {
+		// As in Istio: the route's own authority goes before the destination's.
+		if out.Rewrite == nil {
+			out.Rewrite = &model.Rewrite{}
+		}
+		if out.Rewrite.Authority == "" {
+			out.Rewrite.Authority = one[0].Authority
+		}
+		one[0].Authority = ""
+	}
+	return out
+}
+
+// destinations reads route[]. Relative weights stay as they are when one entry
+// is left out.
+func (c *routing) destinations(in []*networking.HTTPRouteDestination, at diag.Path) (out []model.Destination) {
+	sum := uint64(0)
+	for i, e := range in {
+		at := at.Index(i)
+		dest, ok := c.destination(e.GetDestination(), at.Field("destination"))
+		if e.GetWeight() < 0 {
+			c.d.Add(diag.Invalid, at.Field("weight"), "must not be negative, got %d", e.GetWeight())
+			ok = false
+		}
+		headers := at.Field("headers")
+		dest.Request, dest.Authority = c.headerOps(e.GetHeaders().GetRequest(), headers.Field("request"), true)
+		dest.Response, _ = c.headerOps(e.GetHeaders().GetResponse(), headers.Field("response"), false)
+		if !ok {
+			continue
+		}
+		dest.Weight = uint32(e.GetWeight())
+		sum += uint64(dest.Weight)
+		out = append(out, dest)
+	}
+	switch {
+	case len(in) == 1 && len(out) == 1:
+		out[0].Weight = 1 // alone it takes all, whatever its weight
+	case sum == 0:
+		c.d.Add(diag.RouteToNothing, at, "no destination has a weight above 0; the requests are answered 503")
+		return []model.Destination{{Host: nowhere, Weight: 1}}
+	case sum > maxWeightSum:
+		c.d.Add(diag.Invalid, at, "the weights add up to %d, at most %d is possible; the requests are answered 503", sum, uint32(maxWeightSum))
+		return []model.Destination{{Host: nowhere, Weight: 1}}
+	}
+	return out
+}
+
+// maxWeightSum is the largest total weight that Envoy takes.
+const maxWeightSum = 1<<32 - 1
+
+// destination resolves a host, subset and port. What does not exist is
+// reported, but stays: its cluster is missing, so that Envoy answers 503 and
+// never sends the request elsewhere. ok is false if no cluster can be named.
+func (c *routing) destination(in *networking.Destination, at diag.Path) (out model.Destination, ok bool) {
+	if in == nil {
+		c.d.Add(diag.RouteToNothing, at, "the destination is missing")
+		return out, false
+	}
+	if !checkHost(in.GetHost(), at.Field("host"), c.d) {
+		return out, false
+	}
+	out = model.Destination{Host: c.qualify(in.GetHost()), Subset: in.GetSubset(), Port: in.GetPort().GetNumber()}
+	if in.GetPort() != nil && !checkPort(out.Port, at.Field("port.number"), c.d) {
+		return out, false
+	}
+	if !checkText(out.Subset, at.Field("subset"), c.d) {
+		return out, false
+	}
+	svc := c.in.service(out.Host)
+	if svc == nil {
+		c.d.Add(diag.NotFound, at.Field("host"), "host %q not found%s; requests to it are answered 503", out.Host, c.suggest(out.Host))
+		return out, true
+	}
+	out.Port = c.destinationPort(svc, out.Port, at)
+	if out.Subset != "" && !c.in.hasSubset(out.Host, out.Subset) {
+		c.d.Add(diag.NotFound, at.Field("subset"), "subset %q of %s not found in any DestinationRule; requests to it are answered 503", out.Subset, out.Host)
+	}
+	return out, true
+}
+
+// suggest names the service that a half-qualified name was meant for.
+func (c *routing) suggest(host string) string {
+	for _, full := range []string{host + ".svc." + c.settings.ClusterDomain, host + "." + c.settings.ClusterDomain} {
+		if c.in.service(full) != nil {
+			return " (write " + full + ")"
+		}
+	}
+	return ""
+}
+
+// destinationPort gives the port to use: the one that is set, or a service's
+// only port; 0 is the port that the client called.
+func (c *routing) destinationPort(svc *model.Service, port uint32, at diag.Path) uint32 {
+	switch _, exists := svc.Port(port); {
+	case port != 0 && !exists:
+		c.d.Add(diag.NotFound, at.Field("port.number"), "service %s has no port %d; requests to it are answered 503", svc.Host, port)
+	case port == 0 && len(svc.Ports) == 1:
+		return svc.Ports[0].Number
+	case port == 0 && len(svc.Ports) > 1 && !slices.Contains(c.own, svc.Host):
+		c.d.Add(diag.PortNeeded, at.Field("port"), "service %s has %d ports and none is named; the port that the client calls is used, and where the service lacks it the answer is 503", svc.Host, len(svc.Ports))
+	}
+	return port
+}

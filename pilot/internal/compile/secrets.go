@@ -1,0 +1,54 @@
+package compile
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+
+	core "k8s.io/api/core/v1"
+
+	"github.com/weftmesh/weft/internal/config"
+	"github.com/weftmesh/weft/internal/diag"
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// compileSecret reads one Secret that holds a TLS credential; other Secrets
+// give nothing. Both of Istio's layouts are read: tls.crt, tls.key, ca.crt and
+// cert, key, cacert. A credential that Envoy would refuse is left out.
+//
+// Source: Istio "Secure Gateways", key formats.
+func compileSecret(o *config.Object, _ scope, d *diag.List) *model.Secret {
+	s, ok := o.Spec.(*core.Secret)
+	if !ok {
+		return nil
+	}
+	out := &model.Secret{
+		Namespace: o.Namespace, Name: o.Name,
+		Cert: either(s, "tls.crt", "cert"), Key: either(s, "tls.key", "key"), CA: either(s, "ca.crt", "cacert"),
+	}
+	if len(out.Cert) == 0 && len(out.Key) == 0 && len(out.CA) == 0 {
+		return nil
+	}
+	if len(out.Cert) > 0 || len(out.Key) > 0 {
+		if _, err := tls.X509KeyPair(out.Cert, out.Key); err != nil {
+			d.Add(diag.BadCredential, "data", "certificate and key cannot be used: %v", err)
+			return nil
+		}
+	}
+	if len(out.CA) > 0 && !x509.NewCertPool().AppendCertsFromPEM(out.CA) {
+		d.Add(diag.BadCredential, "data", "the CA bundle holds no PEM certificate")
+		return nil
+	}
+	return out
+}
+
+func either(s *core.Secret, names ...string) []byte {
+	for _, name := range names {
+		if v := s.Data[name]; len(v) > 0 {
+			return v
+		}
+		if v := s.StringData[name]; v != "" {
+			return []byte(v)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package compile
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	core "k8s.io/api/core/v1"
+
+	"github.com/weftmesh/weft/internal/config"
+	"github.com/weftmesh/weft/internal/diag"
+	"github.com/weftmesh/weft/internal/hostname"
+	"github.com/weftmesh/weft/internal/model"
+)
+
+const exportToAnnotation = "networking.istio.io/exportTo"
+
+// compileService reads one Service: its name in the mesh and its ports.
+//
+// Source: Kubernetes core/v1 Service; Istio "Protocol Selection".
+func compileService(o *config.Object, in scope, d *diag.List) *model.Service {
+	svc, ok := o.Spec.(*core.Service)
+	if !ok {
+		return nil
+	}
+	out := &model.Service{
+		Host:      hostname.Service(o.Name, o.Namespace, in.settings().ClusterDomain),
+		Namespace: o.Namespace,
+		Name:      o.Name,
+		Selector:  svc.Spec.Selector,
+		Labels:    o.Labels,
+		Ports:     servicePorts(svc.Spec.Ports, d),
+	}
+	switch {
+	case svc.Spec.Type == core.ServiceTypeExternalName:
+		externalName(svc, out, d)
+	case svc.Spec.ClusterIP == core.ClusterIPNone:
+		out.Headless = true
+	default:
+		out.Addresses = clusterIPs(svc, d)
+	}
+	if to, ok := o.Annotations[exportToAnnotation]; ok {
+		out.ExportTo = compileExportTo(strings.Split(to, ","))
+	}
+	return out
+}
+
+func externalName(svc *core.Service, out *model.Service, d *diag.List) {
+	name := strings.ToLower(strings.TrimSuffix(svc.Spec.ExternalName, "."))
+	if err := hostname.Check(name); err != nil || strings.HasPrefix(name, "*") {
+		d.Add(diag.Invalid, "spec.externalName", "%q is not a DNS name", svc.Spec.ExternalName)
+		return
+	}
+	out.Resolve, out.External = model.ResolveDNS, name
+}
+
+// clusterIPs gives the virtual addresses, each once, in the Service's order.
+func clusterIPs(svc *core.Service, d *diag.List) (out []string) {
+	all := svc.Spec.ClusterIPs
+	if len(all) == 0 && svc.Spec.ClusterIP != "" {
+		all = []string{svc.Spec.ClusterIP}
+	}
+	for i, ip := range all {
+		addr, err := netip.ParseAddr(ip)
+		if err != nil {
+			d.Add(diag.Invalid, diag.Path("spec.clusterIPs").Index(i), "%q is not an IP address", ip)
+			continue
+		}
+		if text := addr.String(); !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	return out
+}
+
+func servicePorts(in []core.ServicePort, d *diag.List) (out []model.Port) {
+	for i := range in {
+		at, p := diag.Path("spec.ports").Index(i), &in[i]
+		if p.Port < 1 || p.Port > 65535 {
+			d.Add(diag.Invalid, at.Field("port"), "%d is not a port", p.Port)
+			continue
+		}
+		port := model.Port{Name: p.Name, Number: uint32(p.Port), Protocol: portProtocol(p), Target: uint32(p.Port)}
+		switch {
+		case p.TargetPort.StrVal != "":
+			port.Target, port.TargetName = 0, p.TargetPort.StrVal
+		case p.TargetPort.IntVal != 0:
+			port.Target = uint32(p.TargetPort.IntVal)
+		}
+		// UDP and TCP may share a number (DNS); only TCP is carried.
+		if at := slices.IndexFunc(out, func(q model.Port) bool { return q.Number == port.Number }); at >= 0 {
+			if out[at].Protocol == model.ProtocolUDP {
+				out[at] = port
+			}
+			continue
+		}
+		out = append(out, port)
+	}
+	slices.SortFunc(out, func(a, b model.Port) int { return cmp.Compare(a.Number, b.Number) })
+	return out
+}
+
+// portProtocol follows Istio: appProtocol, else the port name up to its first
+// "-"; ports of well-known server-first protocols are TCP; else it is detected.
+func portProtocol(p *core.ServicePort) model.Protocol {
+	if p.Protocol == core.ProtocolUDP {
+		return model.ProtocolUDP
+	}
+	name := p.Name
+	if p.AppProtocol != nil {
+		name = *p.AppProtocol
+	}
+	if protocol, ok := namedProtocol(name); ok {
+		return protocol
+	}
+	switch p.Port {
+	case 25, 53, 3306, 27017: // SMTP, DNS, MySQL, MongoDB: the server may speak first
+		return model.ProtocolTCP
+	}
+	return model.ProtocolAuto
+}
+
+// namedProtocol reads an appProtocol or a port name.
+func namedProtocol(name string) (model.Protocol, bool) {
+	name = strings.ToLower(name)
+	if strings.HasPrefix(name, "grpc-web") {
+		return model.ProtocolGRPC, true
+	}
+	word, _, _ := strings.Cut(name, "-")
+	switch word {
+	case "http", "kubernetes.io/ws":
+		return model.ProtocolHTTP, true
+	case "http2", "h2c", "kubernetes.io/h2c":
+		return model.ProtocolHTTP2, true
+	case "grpc":
+		return model.ProtocolGRPC, true
+	case "https", "tls", "kubernetes.io/wss":
+		return model.ProtocolTLS, true
+	case "tcp", "mongo", "mysql", "redis":
+		return model.ProtocolTCP, true
+	case "udp":
+		return model.ProtocolUDP, true
+	}
+	return model.ProtocolAuto, false
+}
+
+// compileExportTo reads an exportTo list; an empty one is "to all".
+func compileExportTo(in []string) (out model.Visibility) {
+	for _, ns := range in {
+		switch ns = strings.TrimSpace(ns); ns {
+		case "":
+		case "*":
+			return model.Visibility{}
+		case "~":
+			out.None, out.Restricted = true, true
+		case ".":
+			out.Private, out.Restricted = true, true
+		default:
+			out.Restricted = true
+			out.Namespaces = append(out.Namespaces, ns)
+		}
+	}
+	slices.Sort(out.Namespaces)
+	out.Namespaces = slices.Compact(out.Namespaces)
+	return out
+}

@@ -1,0 +1,87 @@
+package compile
+
+import (
+	"time"
+
+	mesh "istio.io/api/mesh/v1alpha1"
+
+	"github.com/weftmesh/weft/internal/config"
+	"github.com/weftmesh/weft/internal/diag"
+	"github.com/weftmesh/weft/internal/memo"
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// Defaults that MeshConfig does not change, or where it is silent.
+const (
+	settingsKey      = "mesh"
+	settingsFindings = "MeshConfig//mesh"
+	meshDomain       = "cluster.local"
+	rootNamespace    = "weft-system"
+	clusterID        = "Kubernetes"
+)
+
+// compileSettings reads MeshConfig, at most one object; none gives the
+// defaults. A value that cannot be used leaves the default in force.
+//
+// Source: istio.io/api mesh/v1alpha1, message MeshConfig.
+func compileSettings(objects memo.Table[*config.Object]) (*model.Settings, *Findings) {
+	out := defaultSettings()
+	o, ok := objects.Get("/mesh")
+	if !ok {
+		return out, nil
+	}
+	in, ok := o.Spec.(*mesh.MeshConfig)
+	if !ok {
+		return out, nil
+	}
+	d := diag.For(o.Ref())
+	reportUnsupported(o, d)
+	readMeshConfig(in, out, d)
+	if len(d.All()) == 0 {
+		return out, nil
+	}
+	return out, &Findings{Object: o.Ref(), List: d.All()}
+}
+
+func defaultSettings() *model.Settings {
+	return &model.Settings{
+		TrustDomain:              meshDomain,
+		ClusterDomain:            meshDomain,
+		RootNamespace:            rootNamespace,
+		ClusterID:                clusterID,
+		OutboundAllowAny:         true,
+		AutoMTLS:                 true,
+		ConnectTimeout:           10 * time.Second,
+		ProtocolDetectionTimeout: 5 * time.Second,
+		DefaultRetry:             defaultRetry(),
+	}
+}
+
+func readMeshConfig(in *mesh.MeshConfig, out *model.Settings, d *diag.List) {
+	if td := in.GetTrustDomain(); td != "" {
+		out.TrustDomain = td
+	}
+	if ns := in.GetRootNamespace(); ns != "" {
+		out.RootNamespace = ns
+	}
+	if in.GetEnableAutoMtls() != nil {
+		out.AutoMTLS = in.GetEnableAutoMtls().GetValue()
+	}
+	out.AccessLog = in.GetAccessLogFile()
+	if p := in.GetOutboundTrafficPolicy(); p != nil {
+		out.OutboundAllowAny = p.GetMode() == mesh.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY
+		if p.GetMode() == mesh.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS {
+			d.Add(diag.NotSupported, "outboundTrafficPolicy.mode", "ALLOW_ANY_DYNAMIC_DNS is not supported yet; unknown destinations are blocked")
+		}
+	}
+	if v, ok := positive(in.GetConnectTimeout(), "connectTimeout", d); ok {
+		out.ConnectTimeout = v
+	}
+	// 0 s is Istio's way to say that detection never times out.
+	if v, ok := notNegative(in.GetProtocolDetectionTimeout(), "protocolDetectionTimeout", d); ok {
+		out.ProtocolDetectionTimeout = v
+	}
+	if r := in.GetDefaultHttpRetryPolicy(); r != nil {
+		out.DefaultRetry = compileRetry(r, out.DefaultRetry, "defaultHttpRetryPolicy", d)
+	}
+}
