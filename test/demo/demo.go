@@ -67,7 +67,7 @@ func run(ctx context.Context, o options) (bool, error) {
 		return false, err
 	}
 	defer remove()
-	port, err := freePort(ctx)
+	port, err := weftcli.FreePort(ctx, 8080) // the port that users know, if it is free
 	if err != nil {
 		return false, err
 	}
@@ -146,19 +146,4 @@ func (d *demo) down(ctx context.Context, port int) error {
 	}
 	d.row(held)
 	return err
-}
-
-// freePort returns 8080, the port that users know, or another one if it is taken.
-func freePort(ctx context.Context) (int, error) {
-	var last error
-	for _, address := range []string{"127.0.0.1:8080", "127.0.0.1:0"} {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-		if err != nil {
-			last = err
-			continue
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		return port, l.Close()
-	}
-	return 0, fmt.Errorf("find a port for the gateway: %w", last)
 }

@@ -83,7 +83,7 @@ func TestRowGRPCWantsOneConnectionAndAnEvenSpread(t *testing.T) {
 		{"uneven", load.GRPCReport{ByPod: map[string]int{"a": 200, "b": 400, "c": 400}, Connections: 1}, false},
 	} {
 		d := &demo{requests: 1000}
-		d.rowGRPC("ratings", 3, c.report)
+		d.rowGRPC("ratings", c.report)
 		if d.allHeld() != c.want {
 			t.Errorf("%s: got %+v", c.name, d.rows)
 		}
