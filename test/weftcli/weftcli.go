@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -54,9 +55,10 @@ func (p Pod) Sees(other Pod) bool {
 // Up starts the mesh and returns when every pod is ready. Each of publish is
 // GATEWAYPORT=HOST:PORT.
 func (m *Mesh) Up(ctx context.Context, publish ...string) error {
-	args := []string{"up", m.Dir, "--detach", "--name", m.Name}
+	args := make([]string, 0, 5+len(publish))
+	args = append(args, "up", m.Dir, "--detach", "--name", m.Name)
 	for _, p := range publish {
-		args = append(args, "--publish", p)
+		args = append(args, "--publish="+p)
 	}
 	return m.progress(ctx, args)
 }
@@ -122,7 +124,7 @@ func (m *Mesh) Await(ctx context.Context, what string, want func([]Pod) bool) er
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("waited in vain until %s; weft ps says %+v (error: %v)", what, pods, err)
+			return errors.Join(fmt.Errorf("waited in vain until %s; weft ps says %+v", what, pods), err)
 		}
 	}
 }

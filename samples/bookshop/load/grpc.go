@@ -53,7 +53,7 @@ func RunGRPC(ctx context.Context, plan GRPCPlan) (*GRPCReport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("target %q: %w", plan.Target, err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	client := ratingspb.NewRatingsClient(conn)
 	report := &GRPCReport{ByCode: map[string]int{}, ByPod: map[string]int{}}
 	var lock sync.Mutex

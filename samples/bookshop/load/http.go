@@ -106,7 +106,7 @@ func (p Plan) send(ctx context.Context) (out Outcome) {
 		out.Err = err
 		return out
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	if err != nil {
 		out.Err = fmt.Errorf("read the answer: %w", err)

@@ -64,8 +64,8 @@ func checkFolder(t *testing.T, dir string) {
 func shake(t *testing.T, server, client *tls.Config) {
 	t.Helper()
 	a, b := net.Pipe()
-	defer a.Close()
-	defer b.Close()
+	defer func() { _ = a.Close() }()
+	defer func() { _ = b.Close() }()
 	served := make(chan error, 1)
 	go func() { served <- tls.Server(a, server).HandshakeContext(t.Context()) }()
 	if err := tls.Client(b, client).HandshakeContext(t.Context()); err != nil {

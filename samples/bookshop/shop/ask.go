@@ -48,7 +48,7 @@ func ask(r *http.Request, client *http.Client, u *url.URL) part {
 	if err != nil {
 		return failed(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
 		return failed(err)

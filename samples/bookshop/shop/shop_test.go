@@ -41,7 +41,7 @@ func get(t *testing.T, at *url.URL, header http.Header) (int, Answer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	var out Answer
 	if err := json.NewDecoder(res.Body).Decode(&out); err != nil {
 		t.Fatal(err)

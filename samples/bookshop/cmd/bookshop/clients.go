@@ -149,7 +149,7 @@ func control(cmd *cobra.Command, method, at string) error {
 	if err != nil {
 		return fmt.Errorf("reach the switch: %w; run this in the pod of the instance (weft exec POD -- ...)", err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<16))
 	if err != nil {
 		return fmt.Errorf("read the switch's answer: %w", err)
