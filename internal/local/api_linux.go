@@ -63,7 +63,7 @@ func (a *api) serve(fd int) error {
 		return fmt.Errorf("API socket: %w", err)
 	}
 	server := &http.Server{Handler: a.mux, ReadHeaderTimeout: 10 * time.Second}
-	go server.Serve(sameUser{l}) // until the process ends
+	go func() { _ = server.Serve(sameUser{l}) }() // until the process ends
 	return nil
 }
 

@@ -97,6 +97,10 @@ func PodCIDRs() []netip.Prefix { return []netip.Prefix{network.PodV4, network.Po
 // ServiceCIDRs are the ranges of ClusterIPs: every pod routes them into the mesh.
 func ServiceCIDRs() []netip.Prefix { return []netip.Prefix{network.ServiceV4, network.ServiceV6} }
 
+// SetServices does kube-proxy's part: it translates ClusterIPs for pods that have
+// no proxy. It replaces the services of an earlier call.
+func (m *Mesh) SetServices(list []network.Service) error { return network.SetServices(list) }
+
 // StartPod makes a pod and starts its processes; see pod.Host.Start.
 // The name is free again when the pod is gone.
 func (m *Mesh) StartPod(ctx context.Context, spec pod.Spec, onEvent func(pod.Event)) (*pod.Pod, error) {

@@ -60,17 +60,26 @@ func guardRules() [][]expr.Any {
 		[]expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED}})
 }
 
-func destinationIn(p netip.Prefix) []expr.Any {
-	size, offset, family := uint32(16), uint32(24), byte(unix.NFPROTO_IPV6)
+// side is which address of a packet is looked at.
+type side struct{ v4, v6 uint32 } // offsets in the IP headers
+
+var (
+	sourceSide      = side{12, 8}
+	destinationSide = side{16, 24}
+)
+
+func destinationIn(p netip.Prefix) []expr.Any { return addressIn(destinationSide, p) }
+
+func addressIn(s side, p netip.Prefix) []expr.Any {
+	size, offset := uint32(16), s.v6
 	if p.Addr().Is4() {
-		size, offset, family = 4, 16, unix.NFPROTO_IPV4
+		size, offset = 4, s.v4
 	}
-	mask := ipNet(p).Mask
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{family}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{nfFamily(p.Addr())}},
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: size, Mask: mask, Xor: make([]byte, size)},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: size, Mask: ipNet(p).Mask, Xor: make([]byte, size)},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Addr().AsSlice()},
 	}
 }
