@@ -32,12 +32,17 @@ type Resource struct {
 	Version string   // 16 hex digits of the SHA-256 of Body
 	Body    []byte   // the serialised message, to be wrapped in an Any of Type
 	Sources []string // "Kind/namespace/name" of the objects it was made from, for status
+	// Wire is Body with all that goes around it in a delta response, so that
+	// a push copies and encodes nothing. Body shares its memory.
+	Wire []byte
 }
 
-// New makes a resource and computes its version.
+// New makes a resource and computes its version. It copies body.
 func New(typeURL, name string, body []byte, sources ...string) *Resource {
 	sum := sha256.Sum256(body)
-	return &Resource{Type: typeURL, Name: name, Version: hex.EncodeToString(sum[:8]), Body: body, Sources: sources}
+	r := &Resource{Type: typeURL, Name: name, Version: hex.EncodeToString(sum[:8]), Body: body, Sources: sources}
+	r.Wire, r.Body = encode(r)
+	return r
 }
 
 // Same reports whether both are the same resource with equal content.

@@ -1,0 +1,216 @@
+package xds
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/weftmesh/weft/pilot/internal/snapshot"
+)
+
+// watch is what one stream wants and has of one resource type.
+type watch struct {
+	typeURL  string
+	wildcard bool                // everything of the type (for virtual hosts: of the tables it holds)
+	names    map[string]struct{} // subscribed to by name
+	known    map[string]string   // name to version at connect, until the first answer is made
+	lanes    []lane              // one for each class of the stream
+
+	denied   bool // the proxy may have nothing of the type
+	due      bool // an answer is owed, even an empty one
+	answered bool // the first answer was sent
+	more     bool // a limited answer left something over
+	// force holds names to answer for whatever was sent before.
+	force  map[string]struct{}
+	tables []string // route tables that are new: all their virtual hosts go
+
+	flight *flight // the answer that awaits its ACK
+
+	refusals
+	lingering
+	lastSent, lastAcked string // nonces
+}
+
+// lane is a watch's state towards one class.
+type lane struct {
+	base  table // the class's table when sent was last made
+	sent  table // what the client was sent; only names it subscribes to count
+	acked table // what it acknowledged
+}
+
+// flight is an answer that was sent and awaits its ACK or NACK.
+type flight struct {
+	nonce    string
+	items    []item
+	before   []table // what each lane had sent before it
+	since    time.Time
+	rollback bool
+}
+
+// item is one resource to send; a nil res removes it.
+type item struct {
+	lane int
+	name string
+	res  *snapshot.Resource
+	// fresh: the client had none of this name.
+	fresh bool
+}
+
+// Limits of what one client may ask for. Envoy names are far below them.
+const (
+	maxNames   = 100_000 // names and versions of one type
+	maxNameLen = 2048    // bytes
+)
+
+// wildcards are the types for which a first request without names means all.
+var wildcards = map[string]bool{snapshot.Cluster: true, snapshot.Listener: true, snapshot.VirtualHost: true, snapshot.Name: true}
+
+func newWatch(typeURL string, lanes int) *watch {
+	return &watch{typeURL: typeURL, names: map[string]struct{}{}, force: map[string]struct{}{}, lanes: make([]lane, lanes)}
+}
+
+// open takes the first request of a type on a stream.
+func (w *watch) open(req *discovery.DeltaDiscoveryRequest) error {
+	if err := checkNames(req); err != nil {
+		return err
+	}
+	w.due = true
+	w.wildcard = len(req.ResourceNamesSubscribe) == 0 && wildcards[w.typeURL]
+	w.known = req.InitialResourceVersions
+	w.subscribe(req.ResourceNamesSubscribe)
+	for name := range w.known {
+		delete(w.force, name)
+	}
+	return nil
+}
+
+// change takes the subscriptions of a later request.
+func (w *watch) change(req *discovery.DeltaDiscoveryRequest) error {
+	if err := checkNames(req); err != nil {
+		return err
+	}
+	for _, name := range req.ResourceNamesUnsubscribe {
+		if name == "*" {
+			w.wildcard = false
+		}
+		delete(w.names, name)
+		delete(w.force, name)
+	}
+	w.subscribe(req.ResourceNamesSubscribe)
+	if len(w.names) > maxNames {
+		return fmt.Errorf("subscribes to more than %d resources of %s", maxNames, shortType(w.typeURL))
+	}
+	return nil
+}
+
+func (w *watch) subscribe(names []string) {
+	for _, name := range names {
+		if name == "*" {
+			w.wildcard = true
+			w.due = true
+			continue
+		}
+		w.names[name] = struct{}{}
+		w.force[name] = struct{}{}
+	}
+}
+
+// checkNames bounds what a request makes the pilot remember.
+func checkNames(req *discovery.DeltaDiscoveryRequest) error {
+	count := max(len(req.ResourceNamesSubscribe), len(req.InitialResourceVersions), len(req.ResourceNamesUnsubscribe))
+	if count > maxNames {
+		return fmt.Errorf("request names %d resources of %s, the limit is %d", count, shortType(req.TypeUrl), maxNames)
+	}
+	for _, name := range req.ResourceNamesSubscribe {
+		if len(name) > maxNameLen {
+			return fmt.Errorf("resource name of %d bytes in a subscription to %s, the limit is %d", len(name), shortType(req.TypeUrl), maxNameLen)
+		}
+	}
+	return nil
+}
+
+// shortType is a type URL without its package.
+func shortType(typeURL string) string { return typeURL[strings.LastIndexByte(typeURL, '.')+1:] }
+
+// tableOf is the route table of a virtual host's resource name, TABLE/HOST.
+func tableOf(name string) string {
+	table, _, _ := strings.Cut(name, "/")
+	return table
+}
+
+// resume sets the lanes to what a client that reconnects says it has, so that
+// only what it lacks is sent.
+func (w *watch) resume(targets []table) {
+	defer func() { w.known = nil }()
+	if len(w.known) == 0 {
+		return
+	}
+	left := make(map[string]string, len(w.known))
+	for name, version := range w.known {
+		left[name] = version
+	}
+	for i, target := range targets {
+		held := target
+		for name, res := range target.All() {
+			if w.known[name] != res.Version {
+				held = held.Without(name)
+			} else {
+				delete(left, name)
+			}
+		}
+		w.lanes[i].sent = held
+	}
+	for name, version := range left {
+		w.resumeOther(name, version, targets)
+	}
+	for i := range w.lanes {
+		w.lanes[i].acked = w.lanes[i].sent
+	}
+}
+
+// resumeOther records a resource that the client has in another version, or
+// that is gone, so that it is updated or removed.
+func (w *watch) resumeOther(name, version string, targets []table) {
+	in := 0
+	for i, target := range targets {
+		if _, ok := target.Get(name); ok {
+			in = i
+		}
+	}
+	old := &snapshot.Resource{Type: w.typeURL, Name: name, Version: version}
+	w.lanes[in].sent = w.lanes[in].sent.With(name, old)
+}
+
+// absent answers every name that was asked for with "there is none".
+func (w *watch) absent() (items []item) {
+	for name := range w.force {
+		items = append(items, item{name: name})
+	}
+	clear(w.force)
+	slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.name, b.name) })
+	return items
+}
+
+// ack takes the acknowledgement of the answer in flight.
+func (w *watch) ack() {
+	for i := range w.lanes {
+		w.lanes[i].acked = w.lanes[i].sent
+	}
+	if !w.flight.rollback {
+		w.nacks = 0
+		w.limit *= 2
+	}
+	w.lastAcked = w.flight.nonce
+	w.flight = nil
+}
+
+// resize fits the lanes to a stream whose number of classes changed.
+func (w *watch) resize(lanes int) {
+	w.lanes = w.lanes[:min(len(w.lanes), lanes)]
+	for len(w.lanes) < lanes {
+		w.lanes = append(w.lanes, lane{})
+	}
+}
