@@ -1,0 +1,245 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/weftmesh/weft/internal/agent/bootstrap"
+	"github.com/weftmesh/weft/internal/agent/envoy"
+	"github.com/weftmesh/weft/internal/agent/nameserver"
+	"github.com/weftmesh/weft/internal/agent/scrape"
+	"github.com/weftmesh/weft/internal/agent/sds"
+	"github.com/weftmesh/weft/internal/agent/xdsproxy"
+	"github.com/weftmesh/weft/internal/enroll"
+)
+
+// agent is the parts of a running agent. certificates and names are nil where
+// the options want none.
+type agent struct {
+	o            Options
+	net          network
+	registry     *prometheus.Registry
+	certificates *enroll.Manager
+	secrets      *sds.Server
+	pilot        *xdsproxy.Pilot
+	names        *nameserver.Table
+	resolver     *nameserver.Server
+	admin        *envoy.Admin
+	envoy        *envoy.Supervisor
+	relay        *grpc.Server
+	secretServer *grpc.Server
+	status       *status
+	bound        sockets
+	began        time.Time
+}
+
+// Run runs an agent until ctx ends, then drains and stops Envoy and returns
+// nil. When hurry ends, too, the drain is cut short. An agent that is killed
+// leaves Envoy running; the next one in the same run directory adopts it.
+//
+// Errors: the options cannot be, a port is taken, Envoy cannot be started, or
+// another agent uses the run directory.
+func Run(ctx, hurry context.Context, o Options) error {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return err
+	}
+	lock, err := claim(ctx, o.RunDir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	a, err := assemble(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer a.pilot.Close()
+	return a.run(stopping{quit: ctx, hurry: hurry})
+}
+
+// assemble makes every part and opens every socket; nothing runs yet.
+func assemble(ctx context.Context, o Options) (*agent, error) {
+	a := &agent{o: o, began: time.Now(), net: network{mark: o.SocketMark}, registry: prometheus.NewRegistry()}
+	istio := prometheus.WrapRegistererWithPrefix("istio_agent_", a.registry)
+	own := prometheus.WrapRegistererWithPrefix("weft_agent_", a.registry)
+	istio.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, step := range []func(istio, own prometheus.Registerer) error{
+		a.makeCertificates, a.makePilot, a.makeNames, a.makeEnvoy, a.makeStatus,
+	} {
+		if err := step(istio, own); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	a.bound, err = listen(ctx, o)
+	return a, err
+}
+
+func (a *agent) makeCertificates(_, _ prometheus.Registerer) error {
+	a.secrets = sds.New(a.o.Log.With("part", "sds"))
+	a.secretServer = grpc.NewServer(grpc.MaxConcurrentStreams(64))
+	a.secrets.Register(a.secretServer)
+	if !a.o.certified() {
+		return nil
+	}
+	var err error
+	a.certificates, err = newCertificates(a.o, a.net, enroll.NewMetrics(a.registry))
+	return err
+}
+
+func (a *agent) makePilot(istio, own prometheus.Registerer) error {
+	log := a.o.Log.With("part", "xds")
+	o := xdsproxy.PilotOptions{
+		Addresses: a.o.Pilot.Addresses, Control: a.net.control(), Log: log,
+		Metrics: xdsproxy.NewMetrics(istio, own),
+	}
+	if !a.o.Pilot.Insecure {
+		o.TLS = a.certificates.ClientTLS(a.o.Pilot.ID)
+	}
+	var err error
+	if a.pilot, err = xdsproxy.NewPilot(o); err != nil {
+		return err
+	}
+	a.relay = xdsproxy.NewServer(a.pilot, o.Metrics, log)
+	return nil
+}
+
+func (a *agent) makeNames(istio, _ prometheus.Registerer) error {
+	if len(a.o.DNS.Listen) == 0 {
+		return nil
+	}
+	log := a.o.Log.With("part", "dns")
+	upstream, search, err := resolvers(a.o)
+	if err != nil {
+		return err
+	}
+	a.names = nameserver.NewTable(search)
+	forward, err := nameserver.NewForwarder(upstream, a.net.control(), log)
+	if err != nil && !errors.Is(err, nameserver.ErrNoUpstream) {
+		return err
+	}
+	a.resolver = nameserver.NewServer(a.names, forward, istio, log)
+	return nil
+}
+
+func (a *agent) makeEnvoy(_, own prometheus.Registerer) error {
+	config, err := bootstrap.JSON(bootstrap.Config{
+		Node: a.o.Node, Ports: a.o.Ports, SocketMark: a.o.SocketMark, MaxConnections: a.o.Envoy.MaxConnections,
+		XDSSocket: a.o.socket("xds.sock"), SDSSocket: a.o.socket("sds.sock"),
+	})
+	if err != nil {
+		return err
+	}
+	a.admin = envoy.NewAdmin(loopbackPort(a.o.Ports.Admin))
+	a.envoy = envoy.New(envoy.Options{
+		Path: a.o.Envoy.Path, Args: a.o.arguments(), Env: a.o.environment(), Bootstrap: config,
+		RunDir: a.o.RunDir, Output: a.o.Envoy.Output, Log: a.o.Log.With("part", "envoy"), Metrics: own,
+	})
+	return nil
+}
+
+func (a *agent) makeStatus(istio, own prometheus.Registerer) error {
+	ports := a.o.Ports
+	app, err := scrape.AppURL(a.o.AppAnnotations, ports.Status, ports.Prometheus)
+	if err != nil {
+		return err
+	}
+	page := scrape.New(scrape.Options{
+		Own: a.registry, Metrics: istio, App: app, Log: a.o.Log.With("part", "metrics"),
+		Envoy: "http://" + loopbackPort(ports.Prometheus) + "/stats/prometheus",
+	})
+	a.status = newStatus(a.o.Log.With("part", "status"), page, a.ready, istio)
+	return nil
+}
+
+// run starts the parts, in the order of the pod's start: what Envoy will ask
+// for, then Envoy. It returns when all have ended.
+func (a *agent) run(stop stopping) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, part := range a.parts() {
+		group.Go(func() error { return part(ctx) })
+	}
+	group.Go(func() error {
+		select {
+		case <-stop.quit.Done():
+		case <-a.status.quit:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		a.drain(ctx, stop.hurry)
+		cancel()
+		return nil
+	})
+	if err := group.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// parts are the loops of an agent. Each runs until its context ends.
+func (a *agent) parts() []func(context.Context) error {
+	http := &http.Server{Handler: a.status, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	out := []func(context.Context) error{
+		serving(a.relay, a.bound.xds),           // Envoy's configuration
+		serving(a.secretServer, a.bound.secret), // its certificates
+		servingHTTP(http, a.bound.status),       // health and metrics
+		a.envoy.Run,
+		a.drainOnRequest,
+	}
+	if a.certificates != nil {
+		out = append(out, a.certificates.Run, a.pushSecrets)
+	}
+	if a.resolver != nil {
+		feed := &nameserver.Feed{Table: a.names, Node: a.o.Node.Proto(), Conn: a.pilot.Conn(), Log: a.o.Log.With("part", "dns")}
+		feed.Node.UserAgentName = "weft-agent"
+		out = append(out, func(ctx context.Context) error { return a.resolver.Serve(ctx, a.bound.dns) }, feed.Run)
+	}
+	return out
+}
+
+// pushSecrets hands each new certificate and each new set of roots to Envoy.
+func (a *agent) pushSecrets(ctx context.Context) error {
+	changes, cancel := a.certificates.Subscribe()
+	defer cancel()
+	if _, err := a.certificates.Wait(ctx); err != nil {
+		return ctx.Err()
+	}
+	for {
+		held := a.certificates.Current()
+		err := a.secrets.Set(sds.Identity{Chain: held.ChainPEM, Key: held.KeyPEM, Roots: a.certificates.Roots().PEM()})
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changes:
+		}
+	}
+}
+
+// arguments are Envoy's. Its own drain time is a little longer than ours, so
+// that a listener being drained takes connections until the end.
+func (o Options) arguments() []string {
+	drain := int((o.Drain.Max + 5*time.Second) / time.Second)
+	return []string{
+		"--disable-hot-restart",
+		"--concurrency", strconv.Itoa(o.Envoy.Concurrency),
+		"--drain-time-s", strconv.Itoa(drain),
+		"--drain-strategy", "immediate",
+		"--log-level", o.Envoy.LogLevel,
+	}
+}
+
+func loopbackPort(port uint16) string { return fmt.Sprintf("127.0.0.1:%d", port) }

@@ -1,0 +1,109 @@
+package bootstrap
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/weftmesh/weft/internal/agent/node"
+	"github.com/weftmesh/weft/internal/envoybin"
+)
+
+func exampleNode() node.Node {
+	return node.Node{
+		Role: node.Sidecar, Name: "reviews-v1-abc", Namespace: "shop",
+		IPs:            []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")},
+		ServiceAccount: "reviews", Workload: "reviews-v1",
+		Labels: map[string]string{"app": "reviews", "version": "v1", "a": "1", "b": "2"},
+	}
+}
+
+func exampleConfig(dir string) Config {
+	return Config{
+		Node: exampleNode(), SocketMark: 1337,
+		XDSSocket: filepath.Join(dir, "xds.sock"), SDSSocket: filepath.Join(dir, "sds.sock"),
+	}
+}
+
+func TestJSONIsStable(t *testing.T) {
+	first, err := JSON(exampleConfig("/run/weft"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		again, err := JSON(exampleConfig("/run/weft"))
+		if err != nil || !bytes.Equal(first, again) {
+			t.Fatalf("equal input gave other bytes (err %v)", err)
+		}
+	}
+}
+
+func TestJSONNamesTheNode(t *testing.T) {
+	raw, err := JSON(exampleConfig("/run/weft"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Node struct {
+			ID, Cluster string
+			Metadata    map[string]any
+		}
+		Admin struct {
+			Address map[string]map[string]any
+		}
+	}
+	if err := json.Unmarshal(raw, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Node.ID != "sidecar~127.0.0.1~reviews-v1-abc.shop~shop.svc.cluster.local" || got.Node.Cluster != "reviews.shop" {
+		t.Errorf("node is %q, %q", got.Node.ID, got.Node.Cluster)
+	}
+	for key, want := range map[string]string{
+		"NAME": "reviews-v1-abc", "NAMESPACE": "shop", "SERVICE_ACCOUNT": "reviews", "WORKLOAD_NAME": "reviews-v1",
+		"CLUSTER_ID": "Kubernetes", "MESH_ID": "cluster.local", "INSTANCE_IPS": "127.0.0.1,::1",
+	} {
+		if got.Node.Metadata[key] != want {
+			t.Errorf("metadata %s is %v, want %q", key, got.Node.Metadata[key], want)
+		}
+	}
+	if at := got.Admin.Address["socket_address"]; at["address"] != "127.0.0.1" || at["port_value"] != 15000.0 {
+		t.Errorf("admin is at %v", at)
+	}
+}
+
+// TestEnvoyAcceptsIt holds both roles against a real Envoy, which must also
+// have nothing to warn about.
+func TestEnvoyAcceptsIt(t *testing.T) {
+	envoy, err := envoybin.Ensure(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, role := range []node.Role{node.Sidecar, node.Router} {
+		for _, mark := range []uint32{0, 1337} {
+			dir := t.TempDir()
+			c := exampleConfig(dir)
+			c.Node.Role, c.SocketMark = role, mark
+			raw, err := JSON(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(dir, "bootstrap.json")
+			if err := os.WriteFile(file, raw, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), envoy, "--mode", "validate", "--disable-hot-restart", "-l", "warning", "-c", file)
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", role, err, out)
+			}
+			if strings.Contains(string(out), "[warning]") {
+				t.Errorf("%s: Envoy warns:\n%s", role, out)
+			}
+		}
+	}
+}

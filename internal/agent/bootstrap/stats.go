@@ -1,0 +1,69 @@
+package bootstrap
+
+import (
+	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// statsConfig keeps an inclusion list: a cluster costs 46 kB with few stats
+// and 71 kB with all, and a proxy has thousands of them.
+func statsConfig() *metricsv3.StatsConfig {
+	return &metricsv3.StatsConfig{
+		UseAllDefaultTags: wrapperspb.Bool(false),
+		StatsTags:         statsTags(),
+		StatsMatcher: &metricsv3.StatsMatcher{StatsMatcher: &metricsv3.StatsMatcher_InclusionList{
+			InclusionList: &matcherv3.ListStringMatcher{Patterns: inclusions()}}},
+	}
+}
+
+// inclusions are Istio's, and three suffixes more: downstream_cx_active tells
+// a drained stop when the last connection has ended, ejections_active and
+// upstream_cx_active what outlier detection and the pools do.
+func inclusions() []*matcherv3.StringMatcher {
+	prefixes := []string{
+		"istio", // our standard metrics, and Istio's name space
+		"reporter=", "component",
+		"cluster_manager", "listener_manager", "server",
+		"cluster." + XDSCluster, "cluster." + SDSCluster,
+		"control_plane", "wasm",
+	}
+	suffixes := []string{
+		"rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied",
+		"downstream_cx_active", "outlier_detection.ejections_active", "upstream_cx_active",
+	}
+	var out []*matcherv3.StringMatcher
+	for _, p := range prefixes {
+		out = append(out, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: p}})
+	}
+	for _, s := range suffixes {
+		out = append(out, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: s}})
+	}
+	return append(out, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
+		SafeRegex: &matcherv3.RegexMatcher{Regex: `vhost\..*\.route\..*`}}})
+}
+
+// clusterTag ends a cluster's name, which has dots of its own, at the first
+// word that begins one of Envoy's cluster statistics.
+const clusterTag = `^cluster\.((.+?)\.)(?:upstream_|membership_|lb_|update_|assignment_|bind_errors|circuit_breakers\.|` +
+	`outlier_detection\.|ssl\.|tls\.|http1\.|http2\.|http3\.|grpc\.|external\.|internal\.|canary\.|default\.|retry|version|` +
+	`warming_state|init_fetch_timeout|max_host_weight|original_dst|upgrade|zone)`
+
+// statsTags are those of Istio's bootstrap that stock Envoy can fill: what
+// makes envoy_cluster_upstream_cx_active{cluster_name="..."} of a long name.
+func statsTags() []*metricsv3.TagSpecifier {
+	tags := []struct{ name, regex string }{
+		{"cluster_name", clusterTag},
+		{"tcp_prefix", `^tcp\.((.*?)\.)\w+?$`},
+		{"response_code", `(response_code=\.=(.+?);\.;)|_rq(_(\d{3}))$`},
+		{"response_code_class", `_rq(_(\dxx))$`},
+		{"http_conn_manager_prefix", `^http\.((.+?)\.)(?:downstream_|rq_|tracing\.|passthrough_|no_)`},
+		{"http_conn_manager_listener_prefix", `^listener\..+?\.http\.((.+?)\.)downstream_`},
+		{"listener_address", `^listener\.((.+?)\.)(?:downstream_|http\.|ssl\.|tls\.|worker_|main_thread\.|no_filter_chain|extension_config)`},
+	}
+	out := make([]*metricsv3.TagSpecifier, len(tags))
+	for i, t := range tags {
+		out[i] = &metricsv3.TagSpecifier{TagName: t.name, TagValue: &metricsv3.TagSpecifier_Regex{Regex: t.regex}}
+	}
+	return out
+}

@@ -1,0 +1,124 @@
+package envoy
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Admin speaks to Envoy's admin port. Make it with NewAdmin.
+type Admin struct {
+	base   string
+	client *http.Client
+}
+
+const adminTimeout = 2 * time.Second
+
+// NewAdmin is for the admin port at address, HOST:PORT.
+func NewAdmin(address string) *Admin {
+	// One connection is kept: probes come every second or two.
+	transport := &http.Transport{MaxIdleConns: 1, MaxConnsPerHost: 4, IdleConnTimeout: time.Minute, DisableCompression: true}
+	return &Admin{base: "http://" + address, client: &http.Client{Timeout: adminTimeout, Transport: transport}}
+}
+
+// Ready reports why Envoy cannot take traffic yet; nil once it is live and has
+// taken its clusters and listeners from the pilot.
+func (a *Admin) Ready(ctx context.Context) error {
+	if err := a.do(ctx, http.MethodGet, "/ready", nil); err != nil {
+		return fmt.Errorf("envoy is not live: %w", err)
+	}
+	const clusters, listeners = "cluster_manager.cds.update_success", "listener_manager.lds.update_success"
+	stats, err := a.stats(ctx, `^(cluster_manager\.cds|listener_manager\.lds)\.update_success$`)
+	switch {
+	case err != nil:
+		return err
+	case stats[clusters] == 0:
+		return fmt.Errorf("envoy has no clusters from the pilot yet")
+	case stats[listeners] == 0:
+		return fmt.Errorf("envoy has no listeners from the pilot yet")
+	}
+	return nil
+}
+
+// Drain tells clients to go elsewhere while requests are still served: the
+// inbound listeners alone, or all. Envoy does not exit by itself.
+func (a *Admin) Drain(ctx context.Context, inboundOnly bool) error {
+	path := "/drain_listeners?graceful&skip_exit"
+	if inboundOnly {
+		path += "&inboundonly"
+	}
+	return a.do(ctx, http.MethodPost, path, nil)
+}
+
+// ActiveConnections is the number of open downstream connections: of the
+// inbound listeners alone, or of all that are not the proxy's own.
+func (a *Admin) ActiveConnections(ctx context.Context, inboundOnly bool) (int64, error) {
+	stats, err := a.stats(ctx, `^listener\..*\.downstream_cx_active$`)
+	if err != nil {
+		return 0, err
+	}
+	var sum int64
+	for name, n := range stats {
+		if countsAsTraffic(name, inboundOnly) {
+			sum += n
+		}
+	}
+	return sum, nil
+}
+
+// countsAsTraffic knows an inbound listener by Istio's port or by its name,
+// and leaves out what is counted twice (per worker) or is not traffic.
+func countsAsTraffic(stat string, inboundOnly bool) bool {
+	name := strings.TrimSuffix(strings.TrimPrefix(stat, "listener."), ".downstream_cx_active")
+	if strings.Contains(name, ".worker_") || name == "admin" || name == "health" || name == "prometheus" {
+		return false
+	}
+	return !inboundOnly || strings.HasSuffix(name, "_15006") || strings.Contains(strings.ToLower(name), "inbound")
+}
+
+// stats returns the counters and gauges whose names match filter.
+func (a *Admin) stats(ctx context.Context, filter string) (map[string]int64, error) {
+	out := map[string]int64{}
+	err := a.do(ctx, http.MethodGet, "/stats?filter="+url.QueryEscape(filter), func(body io.Reader) error {
+		lines := bufio.NewScanner(body)
+		for lines.Scan() {
+			name, value, _ := strings.Cut(lines.Text(), ": ")
+			if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+				out[name] = n
+			}
+		}
+		return lines.Err()
+	})
+	return out, err
+}
+
+// maxAdminBody bounds what is read of an answer.
+const maxAdminBody = 4 << 20
+
+func (a *Admin) do(ctx context.Context, method, path string, read func(io.Reader) error) error {
+	request, err := http.NewRequestWithContext(ctx, method, a.base+path, nil)
+	if err != nil {
+		return err
+	}
+	response, err := a.client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body := io.LimitReader(response.Body, maxAdminBody)
+	if response.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(body, 200))
+		return fmt.Errorf("%s %s: %s: %s", method, path, response.Status, strings.TrimSpace(string(text)))
+	}
+	if read == nil {
+		_, err = io.Copy(io.Discard, body) // so that the connection is used again
+		return err
+	}
+	return read(body)
+}

@@ -1,0 +1,159 @@
+package nameserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// udpSize is the largest UDP message read and written: what goes through most
+// paths unfragmented (DNS flag day 2020).
+const udpSize = 1232
+
+// Server answers from a Table, and forwards the rest.
+type Server struct {
+	table   *Table
+	forward *Forwarder // nil: nothing lies outside of the mesh
+	log     *slog.Logger
+	turn    atomic.Uint32
+	asked   prometheus.Counter
+}
+
+// NewServer returns a Server; forward may be nil. Metrics are registered with
+// metrics under the names that Istio's agent has.
+func NewServer(table *Table, forward *Forwarder, metrics prometheus.Registerer, log *slog.Logger) *Server {
+	s := &Server{table: table, forward: forward, log: log}
+	s.asked = prometheus.NewCounter(prometheus.CounterOpts{Name: "dns_requests_total", Help: "DNS questions received."})
+	names := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "dns_names", Help: "Names of the mesh that are held."},
+		func() float64 { return float64(table.Len()) })
+	metrics.MustRegister(s.asked, names)
+	if forward != nil {
+		metrics.MustRegister(forward.requests, forward.failures)
+	}
+	return s
+}
+
+// Bound are open sockets that Serve reads from.
+type Bound struct {
+	packets   []net.PacketConn
+	listeners []net.Listener
+}
+
+// Listen opens UDP and TCP on each address. It is apart from Serve so that the
+// agent is known to listen before anything is told that it does.
+func Listen(ctx context.Context, addresses []string) (Bound, error) {
+	var b Bound
+	var config net.ListenConfig
+	for _, address := range addresses {
+		packets, err := config.ListenPacket(ctx, "udp", address)
+		if err != nil {
+			return Bound{}, errors.Join(fmt.Errorf("nameserver: --dns-listen %s: %w", address, err), b.Close())
+		}
+		b.packets = append(b.packets, packets)
+		// The same port for TCP, also when the address left it open.
+		listener, err := config.Listen(ctx, "tcp", packets.LocalAddr().String())
+		if err != nil {
+			return Bound{}, errors.Join(fmt.Errorf("nameserver: --dns-listen %s: %w", address, err), b.Close())
+		}
+		b.listeners = append(b.listeners, listener)
+	}
+	return b, nil
+}
+
+// Address is the first address listened on; "" without any.
+func (b Bound) Address() string {
+	if len(b.packets) == 0 {
+		return ""
+	}
+	return b.packets[0].LocalAddr().String()
+}
+
+// Close closes all sockets.
+func (b Bound) Close() error {
+	var failed []error
+	for _, p := range b.packets {
+		failed = append(failed, p.Close())
+	}
+	for _, l := range b.listeners {
+		failed = append(failed, l.Close())
+	}
+	return errors.Join(failed...)
+}
+
+// Serve answers until ctx ends. It closes b.
+func (s *Server) Serve(ctx context.Context, b Bound) error {
+	var servers []*dns.Server
+	for _, p := range b.packets {
+		servers = append(servers, &dns.Server{PacketConn: p, Handler: s.handler(true), UDPSize: udpSize})
+	}
+	for _, l := range b.listeners {
+		servers = append(servers, &dns.Server{Listener: l, Handler: s.handler(false), MaxTCPQueries: 128})
+	}
+	ended := make(chan error, len(servers))
+	for _, server := range servers {
+		go func() { ended <- server.ActivateAndServe() }()
+	}
+	select {
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), ignoreClosed(b.Close()))
+	case err := <-ended:
+		return errors.Join(fmt.Errorf("nameserver: %w", err), ignoreClosed(b.Close()))
+	}
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func (s *Server) handler(udp bool) dns.Handler {
+	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		s.asked.Inc()
+		if m := s.Answer(context.Background(), q, udp); m != nil {
+			_ = w.WriteMsg(m) // an asker that is gone needs no answer
+		}
+	})
+}
+
+// Answer is the whole reply to q, which came by UDP or TCP; nil when q must
+// not be answered at all, for it is itself an answer.
+func (s *Server) Answer(ctx context.Context, q *dns.Msg, udp bool) *dns.Msg {
+	switch {
+	case q.Response:
+		return nil
+	case q.Opcode != dns.OpcodeQuery:
+		return fit(failure(q, dns.RcodeNotImplemented), q, udp)
+	case len(q.Question) != 1:
+		return fit(failure(q, dns.RcodeFormatError), q, udp)
+	case q.Question[0].Qclass != dns.ClassINET:
+		return fit(failure(q, dns.RcodeRefused), q, udp)
+	}
+	return fit(s.resolve(ctx, q, udp), q, udp)
+}
+
+// resolve asks the table, then the pod's own resolver. A name of the mesh with
+// a type that the table has not (SRV, TXT) is the resolver's to answer, if
+// there is one. Without one, a name that the table lacks does not exist; but
+// while the table has not come yet, nobody knows, and the asker should retry.
+func (s *Server) resolve(ctx context.Context, q *dns.Msg, udp bool) *dns.Msg {
+	kind := q.Question[0].Qtype
+	ours := kind == dns.TypeA || kind == dns.TypeAAAA
+	if m := s.table.answer(q, s.turn.Add(1)); m != nil && (ours || s.forward == nil) {
+		return m
+	}
+	if s.forward != nil {
+		return s.forward.ask(ctx, q, udp)
+	}
+	if !s.table.Synced() {
+		return failure(q, dns.RcodeServerFailure)
+	}
+	return notFound(q)
+}

@@ -1,0 +1,150 @@
+// Package agent is what lives beside Envoy in every pod: it gets the workload
+// its certificate, starts and supervises Envoy, relays its configuration from
+// the pilot, answers the pod's DNS, tells whether the pod is ready and merges
+// its metrics.
+//
+// Inputs: Options, from flags and the pod's environment. Outputs: a running
+// Envoy, sockets in the run directory, DNS and HTTP ports. It lives in every
+// pod, so it is small: it may import neither client-go, nor smallstep, nor any
+// component of the control plane. Each subpackage does one of these things and
+// knows nothing of the others; this package puts them together.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/weftmesh/weft/internal/agent/bootstrap"
+	"github.com/weftmesh/weft/internal/agent/node"
+	"github.com/weftmesh/weft/internal/enroll"
+	"github.com/weftmesh/weft/internal/spiffe"
+)
+
+// Options are all that an agent depends on. Zero values mean what each comment
+// says; fields without one are required.
+type Options struct {
+	Node   node.Node
+	Ports  bootstrap.Ports // zero: Istio's
+	RunDir string          // for sockets, lock and bootstrap; made if absent, private to this agent
+
+	Envoy EnvoyOptions
+	Pilot PilotOptions
+	CA    CAOptions
+	DNS   DNSOptions
+	Drain DrainOptions
+
+	SocketMark     uint32 // SO_MARK that excludes from capture; 0: none
+	AppAnnotations string // ISTIO_PROMETHEUS_ANNOTATIONS; "": the app has no metrics
+	Log            *slog.Logger
+}
+
+// EnvoyOptions say which Envoy to run, and how.
+type EnvoyOptions struct {
+	Path           string   // the binary
+	Concurrency    int      // worker threads; 0: 2
+	LogLevel       string   // "": warning
+	MaxConnections int64    // downstream connections; 0: 50,000
+	Output         *os.File // nil: os.Stdout
+}
+
+// PilotOptions say where the pilot is.
+type PilotOptions struct {
+	Addresses []string  // HOST:PORT, tried in turn
+	ID        spiffe.ID // that it must prove
+	Insecure  bool      // plaintext, loopback only
+}
+
+// CAOptions say where certificates come from.
+type CAOptions struct {
+	Address   string        // HOST:PORT; "": no certificates, which only Insecure allows
+	ID        spiffe.ID     // that it must prove
+	RootsFile string        // PEM, read again when it changes
+	TokenFile string        // proof of who the pod is
+	TTL       time.Duration // asked for; 0: the CA's own
+	Issuer    enroll.Issuer // instead of a CA at Address; nil: none
+}
+
+// DNSOptions say which questions to answer.
+type DNSOptions struct {
+	Listen   []string // ADDR:PORT, UDP and TCP; none: no DNS
+	Upstream []string // HOST[:PORT], or one path of a resolv.conf; none: nothing lies outside of the mesh
+	Search   []string // suffixes for short names; none: those of the pod's namespace
+}
+
+// DrainOptions bound how long a stop may take.
+type DrainOptions struct {
+	Max time.Duration // connections still open after it are cut; 0: 20 s
+	Min time.Duration // drain at least so long, for clients to learn of it; 0: 2 s
+}
+
+const (
+	defaultConcurrency = 2
+	defaultDrainMax    = 20 * time.Second
+	defaultDrainMin    = 2 * time.Second
+)
+
+// withDefaults returns o with every zero field that has a meaning set to it.
+func (o Options) withDefaults() Options {
+	o.Node, o.Ports = o.Node.WithDefaults(), o.Ports.WithDefaults()
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Envoy.Concurrency == 0 {
+		o.Envoy.Concurrency = defaultConcurrency
+	}
+	if o.Envoy.LogLevel == "" {
+		o.Envoy.LogLevel = "warning"
+	}
+	if o.Envoy.Output == nil {
+		o.Envoy.Output = os.Stdout
+	}
+	if o.Drain.Max == 0 {
+		o.Drain.Max = defaultDrainMax
+	}
+	if o.Drain.Min == 0 {
+		o.Drain.Min = defaultDrainMin
+	}
+	o.Drain.Min = min(o.Drain.Min, o.Drain.Max)
+	return o
+}
+
+func (o Options) validate() error {
+	if err := o.Node.Validate(); err != nil {
+		return err
+	}
+	switch {
+	case o.RunDir == "":
+		return errors.New("agent: no run directory: set --run-dir")
+	case o.Envoy.Path == "":
+		return errors.New("agent: no Envoy: set --envoy")
+	case len(o.Pilot.Addresses) == 0:
+		return errors.New("agent: no pilot: set --pilot HOST:PORT")
+	case !o.certified() && !o.Pilot.Insecure:
+		return errors.New("agent: no CA: set --ca HOST:PORT (only --insecure-pilot goes without)")
+	}
+	return o.checkSocketPath()
+}
+
+// certified reports whether this agent gets a certificate at all.
+func (o Options) certified() bool { return o.CA.Address != "" || o.CA.Issuer != nil }
+
+func (o Options) socket(name string) string { return filepath.Join(o.RunDir, name) }
+
+// checkSocketPath exists because the kernel's own error does not say what is
+// too long. Source: unix(7), sun_path.
+func (o Options) checkSocketPath() error {
+	const limit = 107
+	if path := o.socket("xds.sock"); len(path) > limit {
+		return fmt.Errorf("agent: the socket %s has %d bytes, the kernel takes %d: choose a shorter --run-dir", path, len(path), limit)
+	}
+	return nil
+}
+
+// stopping tells the agent how to end: quit begins a drained stop, hurry cuts
+// the drain short.
+type stopping struct{ quit, hurry context.Context }

@@ -1,0 +1,93 @@
+package scrape
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// maxLine bounds one line: a sample with all its labels.
+const maxLine = 64 << 10
+
+// lineWriter takes one whole line, its newline included.
+type lineWriter func(line []byte) error
+
+// copyLines gives each whole line of r to write. Errors: a line or the whole is
+// too long, r fails or ends within a line.
+func copyLines(r io.Reader, write lineWriter) error {
+	limited := &io.LimitedReader{R: r, N: maxBytes}
+	in := bufio.NewReaderSize(limited, maxLine)
+	for {
+		line, err := in.ReadSlice('\n')
+		if errors.Is(err, io.EOF) && limited.N == 0 {
+			return fmt.Errorf("more than %d bytes", maxBytes)
+		}
+		if errors.Is(err, io.EOF) && len(line) == 0 {
+			return nil
+		}
+		if errors.Is(err, io.EOF) { // a last line without its newline is whole all the same
+			return write(append(bytes.Clone(line), '\n'))
+		}
+		if err != nil {
+			return fmt.Errorf("a line: %w", err)
+		}
+		if err := write(line); err != nil {
+			return err
+		}
+	}
+}
+
+// passing drops the mark with which OpenMetrics ends: more may follow.
+func passing(w io.Writer) lineWriter {
+	return func(line []byte) error {
+		if bytes.HasPrefix(line, []byte("# EOF")) {
+			return nil
+		}
+		_, err := w.Write(line)
+		return err
+	}
+}
+
+var (
+	prefix       = []byte("envoy_istio_")
+	typePrefix   = []byte("# TYPE envoy_istio_")
+	helpPrefix   = []byte("# HELP envoy_istio_")
+	commentStart = len("# TYPE ")
+	cut          = len("envoy_")
+
+	emptyFlags  = []byte(`response_flags=""`)
+	noFlags     = []byte(`response_flags="-"`)
+	emptyLabel  = []byte(`=""`)
+	filledLabel = []byte(`="unknown"`)
+)
+
+// renaming gives Envoy's own form of the standard metrics their names, and
+// fills in empty labels, which Prometheus would drop and readers require.
+func renaming(w io.Writer) lineWriter {
+	return func(line []byte) error {
+		_, err := w.Write(rename(line))
+		return err
+	}
+}
+
+func rename(line []byte) []byte {
+	switch {
+	case bytes.HasPrefix(line, prefix):
+		return fill(line[cut:])
+	case bytes.HasPrefix(line, typePrefix), bytes.HasPrefix(line, helpPrefix):
+		return append(bytes.Clone(line[:commentStart]), line[commentStart+cut:]...)
+	}
+	return line
+}
+
+// fill looks for two quotes after an equals sign. Within a value a quote is
+// always escaped, so that these three bytes are an empty value and nothing else.
+func fill(line []byte) []byte {
+	if !bytes.Contains(line, emptyLabel) {
+		return line
+	}
+	line = bytes.ReplaceAll(line, emptyFlags, noFlags)
+	return bytes.ReplaceAll(line, emptyLabel, filledLabel)
+}

@@ -1,0 +1,132 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// status is the agent's HTTP port, 15020: health, merged metrics, and on
+// loopback the two orders that a pre-stop hook gives.
+type status struct {
+	*http.ServeMux
+	log     *slog.Logger
+	check   func(context.Context) error
+	quit    chan struct{} // closed by POST /quitquitquit
+	drain   chan struct{} // closed by POST /drain
+	created time.Time
+	startup prometheus.Gauge
+
+	mu       sync.Mutex
+	ready    bool      // the last answer
+	draining time.Time // zero while not
+}
+
+func newStatus(log *slog.Logger, metrics http.Handler, check func(context.Context) error, istio prometheus.Registerer) *status {
+	s := &status{
+		ServeMux: http.NewServeMux(), log: log, check: check, created: time.Now(),
+		quit: make(chan struct{}), drain: make(chan struct{}),
+		startup: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "startup_duration_seconds", Help: "From the agent's start to the first time it was ready."}),
+	}
+	istio.MustRegister(s.startup)
+	s.HandleFunc("GET /healthz/ready", s.serveReady)
+	s.Handle("GET /stats/prometheus", metrics)
+	s.Handle("GET /metrics", metrics)
+	s.HandleFunc("POST /quitquitquit", order(s.quit))
+	s.HandleFunc("POST /drain", order(s.drain))
+	return s
+}
+
+func (s *status) serveReady(w http.ResponseWriter, r *http.Request) {
+	err := s.check(r.Context())
+	if !s.drainBegan().IsZero() {
+		err = fmt.Errorf("draining")
+	}
+	s.note(err)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+// note logs each change of readiness, once, and times the first.
+func (s *status) note(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ready := err == nil; ready == s.ready {
+		return
+	}
+	s.ready = !s.ready
+	if !s.ready {
+		s.log.Warn("not ready", "reason", err)
+		return
+	}
+	took := time.Since(s.created)
+	if !s.created.IsZero() {
+		s.startup.Set(took.Seconds())
+		s.created = time.Time{}
+		s.log.Info("ready", "after", took)
+		return
+	}
+	s.log.Info("ready again")
+}
+
+// startDrain reports whether this call was the first.
+func (s *status) startDrain() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.draining.IsZero() {
+		return false
+	}
+	s.draining = time.Now()
+	return true
+}
+
+// drainBegan is zero while the agent is not draining.
+func (s *status) drainBegan() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.draining
+}
+
+// order closes c when a caller on this machine asks for it: who can reach
+// loopback is in the pod, and may end it anyway.
+func order(c chan struct{}) http.HandlerFunc {
+	var once sync.Once
+	return func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+			http.Error(w, "only from loopback", http.StatusForbidden)
+			return
+		}
+		once.Do(func() { close(c) })
+		fmt.Fprintln(w, "ok")
+	}
+}
+
+// namesGrace is how long the pod's readiness waits for the pilot's names: an
+// app that starts without them would find nobody.
+const namesGrace = 5 * time.Second
+
+// ready reports why the pod cannot take traffic; nil when it can: a certificate
+// is held, names are known, and Envoy has its configuration.
+func (a *agent) ready(ctx context.Context) error {
+	if a.certificates != nil && a.certificates.Current() == nil {
+		return fmt.Errorf("no certificate yet")
+	}
+	if a.names != nil && !a.names.Synced() && time.Since(a.began) < namesGrace {
+		return fmt.Errorf("no names from the pilot yet")
+	}
+	if a.envoy.PID() == 0 {
+		return fmt.Errorf("envoy is not running")
+	}
+	return a.admin.Ready(ctx)
+}

@@ -1,0 +1,127 @@
+package xdsproxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+)
+
+// dialer makes connections to the pilot: TCP, then TLS with the pilot's
+// identity checked, all of it inside the breaker.
+type dialer struct {
+	o       PilotOptions
+	net     net.Dialer
+	breaker *gobreaker.CircuitBreaker[net.Conn]
+	next    atomic.Uint32 // candidate that the next connection begins with
+}
+
+func newDialer(o PilotOptions) *dialer {
+	d := &dialer{o: o}
+	// Probes of the kernel find a pilot whose machine is gone, without any
+	// cooperation of the pilot's, which HTTP/2 pings would need.
+	d.net = net.Dialer{
+		Timeout: dialTimeout, Control: o.Control,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
+	}
+	if o.Control != nil { // look-ups must bypass capture as well
+		plain := &net.Dialer{Timeout: dialTimeout, Control: o.Control}
+		d.net.Resolver = &net.Resolver{PreferGo: true, Dial: plain.DialContext}
+	}
+	d.breaker = gobreaker.NewCircuitBreaker[net.Conn](gobreaker.Settings{
+		Name:        "pilot",
+		MaxRequests: 1,
+		Timeout:     breakerOpen,
+		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerTrips },
+		IsSuccessful: func(err error) bool {
+			return err == nil || errors.Is(err, context.Canceled)
+		},
+		OnStateChange: func(_ string, from, to gobreaker.State) {
+			o.Log.Warn("breaker of the pilot", "from", from.String(), "to", to.String())
+			o.Metrics.breaker.Set(float64(to))
+		},
+	})
+	return d
+}
+
+// connect returns a connection on which HTTP/2 can begin.
+func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
+	conn, err := d.breaker.Execute(func() (net.Conn, error) { return d.first(ctx) })
+	if err != nil {
+		d.o.Metrics.failures.Inc()
+		if !errors.Is(err, gobreaker.ErrOpenState) {
+			d.o.Log.Warn("pilot not reached", "error", err)
+		}
+		return nil, err
+	}
+	return conn, nil
+}
+
+// first tries every candidate once, beginning after the one that failed last.
+func (d *dialer) first(ctx context.Context) (net.Conn, error) {
+	candidates, err := d.candidates(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var failed []error
+	for range candidates {
+		at := candidates[int(d.next.Load())%len(candidates)]
+		conn, err := d.one(ctx, at)
+		if err == nil {
+			d.o.Log.Info("connected to the pilot", "address", at)
+			return conn, nil
+		}
+		d.next.Add(1)
+		failed = append(failed, fmt.Errorf("%s: %w", at, err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, errors.Join(failed...)
+}
+
+// candidates resolves each configured host to all its addresses.
+func (d *dialer) candidates(ctx context.Context) ([]string, error) {
+	resolver := d.net.Resolver
+	if resolver == nil {
+		resolver = net.DefaultResolver
+	}
+	var out []string
+	var failed []error
+	for _, address := range d.o.Addresses {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, fmt.Errorf("xdsproxy: pilot address %q: %w", address, err)
+		}
+		ips, err := resolver.LookupHost(ctx, host)
+		if err != nil {
+			failed = append(failed, err)
+		}
+		for _, ip := range ips {
+			out = append(out, net.JoinHostPort(ip, port))
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.Join(failed...)
+	}
+	return out, nil
+}
+
+func (d *dialer) one(ctx context.Context, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, err := d.net.DialContext(ctx, "tcp", address)
+	if err != nil || d.o.TLS == nil {
+		return conn, err
+	}
+	secured := tls.Client(conn, d.o.TLS)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return secured, nil
+}
