@@ -121,12 +121,12 @@ func (d *demo) up(ctx context.Context, port int) error {
 	}
 	ready := 0
 	for _, p := range pods {
-		if p.Ready {
+		if p.Ready && p.Synced != "no" {
 			ready++
 		}
 	}
 	d.row(row{
-		what: "weft up: pods that are ready", expected: "all",
+		what: "weft up: pods that are ready and in sync", expected: "all",
 		seen: fmt.Sprintf("%d of %d after %.1f s", ready, len(pods), took.Seconds()),
 		ok:   ready == len(pods) && ready > 0,
 	})

@@ -9,9 +9,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/samples/bookshop/load"
-	"github.com/weftmesh/weft/samples/bookshop/shop"
-	"github.com/weftmesh/weft/test/weftcli"
-)
+	"github.com/weftmesh/weft/samples/bookshop/shop")
 
 func TestPeerURIIsOfTheLastHop(t *testing.T) {
 	const me = "spiffe://cluster.local/ns/default/sa/frontend"
@@ -139,16 +137,5 @@ func TestTableFitsOneScreen(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "1 of 2 held") {
 		t.Errorf("no verdict in:\n%s", out.String())
-	}
-}
-
-func TestSeesFindsAnEjectedHostByNameOrAddress(t *testing.T) {
-	bad := weftcli.Pod{Name: "reviews-v1-1", IP: "10.244.0.7"}
-	for host, want := range map[string]bool{
-		"reviews-v1-1": true, "10.244.0.7:8080": true, "10.244.0.7": true, "10.244.0.70:8080": false, "reviews-v1-2": false,
-	} {
-		if got := (weftcli.Pod{Ejected: []string{host}}).Sees(bad); got != want {
-			t.Errorf("%s: got %v, want %v", host, got, want)
-		}
 	}
 }

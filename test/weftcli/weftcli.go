@@ -32,24 +32,34 @@ type Mesh struct {
 	Progress io.Writer
 }
 
-// Pod is one line of `weft ps -o json`.
+// Pod is a pod as `weft ps -o json` shows it.
 type Pod struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace"`
+	// Workload is the Deployment it belongs to.
+	Workload string `json:"workload"`
 	// IP is the pod's address in the mesh.
 	IP    string `json:"ip"`
 	Ready bool   `json:"ready"`
-	// Synced tells whether the proxy has all that the pilot wants it to have.
-	Synced bool `json:"synced"`
+	// Synced says whether the proxy has all that the pilot wants it to have; it is
+	// empty for a pod without a proxy.
+	Synced string `json:"synced"`
 	// Ejected are the hosts that this pod's proxy has ejected.
-	Ejected []string `json:"ejected"`
+	Ejected []Host `json:"ejected"`
+}
+
+// Host is an endpoint of a cluster.
+type Host struct {
+	Cluster string `json:"cluster"`
+	// Address is HOST:PORT.
+	Address string `json:"address"`
+	// Pod is the name of the pod at the address; empty if there is none.
+	Pod string `json:"pod"`
 }
 
 // Sees tells whether the pod's proxy has ejected the other pod.
 func (p Pod) Sees(other Pod) bool {
-	return slices.ContainsFunc(p.Ejected, func(host string) bool {
-		return strings.Contains(host, other.Name) || strings.HasPrefix(host, other.IP+":") || host == other.IP
-	})
+	return slices.ContainsFunc(p.Ejected, func(host Host) bool { return host.Pod == other.Name })
 }
 
 // Up starts the mesh and returns when every pod is ready. Each of publish is
@@ -74,20 +84,22 @@ func (m *Mesh) Pods(ctx context.Context) ([]Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	var pods []Pod
-	if err := json.Unmarshal(out, &pods); err != nil {
+	var status struct {
+		Pods []Pod `json:"pods"`
+	}
+	if err := json.Unmarshal(out, &status); err != nil {
 		return nil, fmt.Errorf("read what weft ps -o json printed: %w: %.200s", err, out)
 	}
-	return pods, nil
+	return status.Pods, nil
 }
 
-// PodsOf returns the pods whose names start with a Deployment's.
+// PodsOf returns the pods of a Deployment; none is an error.
 func (m *Mesh) PodsOf(ctx context.Context, deployment string) ([]Pod, error) {
 	pods, err := m.Pods(ctx)
 	if err != nil {
 		return nil, err
 	}
-	pods = slices.DeleteFunc(pods, func(p Pod) bool { return !strings.HasPrefix(p.Name, deployment+"-") })
+	pods = slices.DeleteFunc(pods, func(p Pod) bool { return p.Workload != deployment })
 	if len(pods) == 0 {
 		return nil, fmt.Errorf("weft ps shows no pod of %s", deployment)
 	}
