@@ -9,7 +9,10 @@ import (
 const (
 	OutboundPort uint16 = 15001 // takes what the app opens
 	InboundPort  uint16 = 15006 // takes what others open to the app
-	DNSPort      uint16 = 15053 // takes what the app asks of any resolver, UDP and TCP
+	// DNSPort takes what the app asks of any resolver, UDP and TCP. Listen on
+	// 127.0.0.1 and ::1: a UDP answer from a wildcard socket would have the pod's
+	// address as its source and not be translated back.
+	DNSPort uint16 = 15053
 )
 
 // ProxyUID is the user the proxy runs as where one can be chosen (Istio's).
