@@ -29,8 +29,10 @@ type claim struct {
 // is in force.
 type claims struct {
 	rank map[string]int // of a folder
-	by   map[objectID][]claim
-	set  config.Set
+	// observed is the folder of what controllers made, "" for none.
+	observed string
+	by       map[objectID][]claim
+	set      config.Set
 	// twice are the objects with more than one claim.
 	twice map[objectID]struct{}
 }
@@ -71,10 +73,30 @@ func (c *claims) settle(id objectID) {
 		return
 	}
 	slices.SortStableFunc(all, c.order)
-	if files := slices.DeleteFunc(slices.Clone(all), func(cl claim) bool { return cl.file == "" }); len(files) > 1 {
+	if users := slices.DeleteFunc(slices.Clone(all), func(cl claim) bool { return cl.file == "" || c.isObserved(cl) }); len(users) > 1 {
 		c.twice[id] = struct{}{}
 	}
-	c.set = c.set.With(all[0].object)
+	c.set = c.set.With(c.inForce(id))
+}
+
+func (c *claims) isObserved(cl claim) bool {
+	return c.observed != "" && filepath.Dir(cl.file) == c.observed
+}
+
+// inForce is the first claim. What controllers made of a user's object keeps
+// its place in the user's file, for findings.
+func (c *claims) inForce(id objectID) *config.Object {
+	all := c.by[id]
+	first := all[0].object
+	if len(all) == 1 || !c.isObserved(all[0]) {
+		return first
+	}
+	placed := *first
+	placed.File, placed.Line = all[1].object.File, all[1].object.Line
+	if was, ok := c.set.Of(id.kind).Get(id.key); ok && was.Line == placed.Line && was.Equal(&placed) {
+		return was
+	}
+	return &placed
 }
 
 // order puts the objects given by the program last.
@@ -86,6 +108,11 @@ func (c *claims) order(a, b claim) int {
 		return 1
 	case b.file == "":
 		return -1
+	case c.isObserved(a) != c.isObserved(b):
+		if c.isObserved(a) {
+			return -1
+		}
+		return 1
 	}
 	if d := c.rank[filepath.Dir(a.file)] - c.rank[filepath.Dir(b.file)]; d != 0 {
 		return d
@@ -98,11 +125,9 @@ var findingTwice = diag.Finding{Code: "WEFT0006", Cure: "remove one of them; the
 // conflicts are the findings about objects that stand in several places.
 func (c *claims) conflicts() (found []diag.Diagnostic) {
 	for id := range c.twice {
-		first := c.by[id][0].object
-		for _, cl := range c.by[id][1:] {
-			if cl.file == "" {
-				continue
-			}
+		users := slices.DeleteFunc(slices.Clone(c.by[id]), func(cl claim) bool { return cl.file == "" || c.isObserved(cl) })
+		first := users[0].object
+		for _, cl := range users[1:] {
 			l := diag.For(cl.object.Ref())
 			l.Add(findingTwice, "metadata.name", "the object is also in %s:%d", first.File, first.Line)
 			found = append(found, l.All()...)

@@ -53,6 +53,16 @@ func New(log *slog.Logger, folders []string, extra ...*config.Object) *Source {
 	return &Source{folders: folders, log: log, files: map[string]*fileState{}, claims: newClaims(folders, extra)}
 }
 
+// Observe adds a folder that holds what a cluster's controllers would have
+// made of the users' objects (Services with their addresses, Pods,
+// EndpointSlices): it wins over the other folders, silently. Call it before
+// Run.
+func (s *Source) Observe(folder string) *Source {
+	s.folders = append(slices.Clone(s.folders), folder)
+	s.claims.observed = filepath.Clean(folder)
+	return s
+}
+
 // Read returns the present state of the folders, once. An unreadable folder is
 // an error; a wrong file is a finding.
 func Read(folders ...string) (source.State, error) {

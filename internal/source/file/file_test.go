@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/source"
 	"github.com/weftmesh/weft/internal/source/file"
@@ -91,6 +93,26 @@ func TestTheSameObjectTwice(t *testing.T) {
 	o, _ := st.Set.Of(config.Service).Get("default/a")
 	if len(st.Findings) != 1 || st.Findings[0].Object.File != filepath.Join(dir, "2.yaml") || filepath.Base(o.File) != "1.yaml" {
 		t.Fatalf("got %v from %s", st.Findings, o.File)
+	}
+}
+
+func TestWhatControllersMadeWins(t *testing.T) {
+	dir, made := t.TempDir(), t.TempDir()
+	if err := inPlace(filepath.Join(dir, "a.yaml"), "# a comment\n"+service); err != nil {
+		t.Fatal(err)
+	}
+	if err := inPlace(filepath.Join(made, "service.json"), "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: 10.96.0.9, ports: [{port: 80}]}\n"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var got source.State
+	if err := file.New(slog.New(slog.DiscardHandler), []string{dir}).Observe(made).Run(ctx, func(st source.State) { got = st; cancel() }); err != nil {
+		t.Fatal(err)
+	}
+	o, _ := got.Set.Of(config.Service).Get("default/a")
+	svc, ok := o.Spec.(*corev1.Service)
+	if !ok || svc.Spec.ClusterIP != "10.96.0.9" || filepath.Base(o.File) != "a.yaml" || len(got.Findings) != 0 {
+		t.Fatalf("got %+v, findings %v", o, got.Findings)
 	}
 }
 

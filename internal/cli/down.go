@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftmesh/weft/internal/local"
+)
+
+func (a *app) down() *cobra.Command {
+	var timeout time.Duration
+	c := &cobra.Command{
+		Use: "down [DIR]", GroupID: "local", Short: "Stop a mesh on this machine, and leave nothing behind",
+		Long: "Stop the mesh of DIR, or that of --name, or the only one that runs: apps first, each\n" +
+			"within its termination grace period.",
+		Args: exactly(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			mesh, err := a.meshOf(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			return a.runDown(cmd.Context(), mesh, timeout)
+		},
+	}
+	c.Flags().DurationVar(&timeout, "timeout", 70*time.Second, "how long stopping may take")
+	return c
+}
+
+// meshOf finds the mesh of a folder, else as connect does.
+func (a *app) meshOf(ctx context.Context, args []string) (*local.Client, error) {
+	if len(args) == 0 {
+		return a.connect()
+	}
+	dir, err := filepath.Abs(args[0])
+	if err != nil {
+		return nil, err
+	}
+	names, err := local.List()
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range names {
+		c, err := local.Connect(n)
+		if err != nil {
+			continue
+		}
+		if st, err := status(ctx, c); err == nil && st.Dir == dir && (a.name == "" || a.name == n) {
+			return c, nil
+		}
+	}
+	return nil, fmt.Errorf("no mesh of %s is running", dir)
+}
+
+func (a *app) runDown(ctx context.Context, c *local.Client, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://mesh/v1/stop", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := c.HTTP().Do(req)
+	if err != nil {
+		return err
+	}
+	_ = resp.Body.Close()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := local.Connect(c.Name()); err != nil {
+			fmt.Fprintf(a.err, "mesh %q is stopped\n", c.Name())
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("mesh %q has not stopped within %v; weft ps shows what still runs", c.Name(), timeout)
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"io"
+	"net/url"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+
+	"context"
+	"net/http"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/weftmesh/weft/internal/local"
+	"github.com/weftmesh/weft/internal/local/pod"
+)
+
+func (a *app) exec() *cobra.Command {
+	var namespace, container string
+	c := &cobra.Command{
+		Use: "exec POD -- COMMAND [ARG...]", GroupID: "local", Short: "Run a command in a pod, with the mesh's folder as working directory",
+		Long: "Run a command in a pod: its network, names and identity; its connections go through\n" +
+			"the pod's Envoy. POD is a pod, the beginning of one's name, or a Deployment.",
+		Example: "  weft exec frontend -- curl -s http://reviews/\n  weft exec legacy -- sh",
+		Args:    exactly(cobra.MinimumNArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runExec(cmd.Context(), args, namespace, container)
+		},
+	}
+	c.Flags().SetInterspersed(false)
+	c.Flags().StringVarP(&namespace, "namespace", "n", "", "`NAMESPACE` of the pod; default: any")
+	c.Flags().StringVarP(&container, "container", "c", "", "`CONTAINER` whose user and environment the command gets; default: the first")
+	return c
+}
+
+func (a *app) runExec(ctx context.Context, args []string, namespace, container string) error {
+	if len(args) > 1 && args[1] == "--" {
+		args = append(args[:1:1], args[2:]...)
+	}
+	mesh, p, err := a.pod(ctx, args[0], namespace)
+	if err != nil {
+		return err
+	}
+	st, err := status(ctx, mesh)
+	if err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGWINCH)
+	defer signal.Stop(signals)
+	exit, err := mesh.Exec(context.WithoutCancel(ctx), local.Exec{
+		Namespace: p.Namespace, Pod: p.Name, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals,
+		Request: pod.ExecRequest{Argv: args[1:], Dir: st.Dir, As: container, TTY: term.IsTerminal(int(os.Stdin.Fd()))},
+	})
+	if err != nil {
+		return err
+	}
+	if exit.Signal != 0 {
+		return exitCode(128 + int(exit.Signal))
+	}
+	if exit.Code != 0 {
+		return exitCode(exit.Code)
+	}
+	return nil
+}
+
+func (a *app) logs() *cobra.Command {
+	var namespace, container string
+	var follow bool
+	var tail int
+	c := &cobra.Command{
+		Use: "logs POD", GroupID: "local", Short: "Show what a pod's container printed",
+		Example: "  weft logs reviews-v1\n  weft logs reviews-v1 -c istio-proxy -f\n  weft logs weft-pilot",
+		Args:    exactly(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			mesh, p, err := a.pod(cmd.Context(), args[0], namespace)
+			if err != nil {
+				return err
+			}
+			if container == "" {
+				container = p.Main
+			}
+			q := url.Values{"namespace": {p.Namespace}, "pod": {p.Name}, "process": {container}, "follow": {strconv.FormatBool(follow)}, "tail": {strconv.Itoa(tail)}}
+			return a.copyLogs(cmd.Context(), mesh, "http://mesh/v1/logs?"+q.Encode())
+		},
+	}
+	c.Flags().StringVarP(&namespace, "namespace", "n", "", "`NAMESPACE` of the pod; default: any")
+	c.Flags().StringVarP(&container, "container", "c", "", "`CONTAINER`; istio-proxy is the proxy; default: the first")
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what comes")
+	c.Flags().IntVar(&tail, "tail", -1, "the last `N` lines; -1: all that is kept")
+	return c
+}
+
+func (a *app) copyLogs(ctx context.Context, mesh *local.Client, address string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := mesh.HTTP().Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		_, _ = io.Copy(a.err, resp.Body)
+		return exitCode(1)
+	}
+	_, err = io.Copy(a.out, resp.Body)
+	if ctx.Err() != nil {
+		return nil // Ctrl-C ends following
+	}
+	return err
+}

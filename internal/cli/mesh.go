@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/weftmesh/weft/internal/local"
+	"github.com/weftmesh/weft/internal/local/controller"
+)
+
+// fetch reads a path of the mesh's API.
+func fetch(ctx context.Context, c *local.Client, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://mesh"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.HTTP().Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s", strings.TrimSpace(string(text)))
+	}
+	return text, err
+}
+
+func status(ctx context.Context, c *local.Client) (st controller.Status, err error) {
+	text, err := fetch(ctx, c, "/v1/status")
+	if err != nil {
+		return st, err
+	}
+	return st, json.Unmarshal(text, &st)
+}
+
+// find resolves what a person calls a pod: [NAMESPACE/]NAME, where NAME is a
+// pod, the beginning of one pod's name, or a Deployment (then its first pod, a
+// ready one if there is).
+func find(st controller.Status, name, namespace string) (controller.PodStatus, error) {
+	if ns, n, ok := strings.Cut(name, "/"); ok {
+		namespace, name = ns, n
+	}
+	var begins, members []controller.PodStatus
+	for _, p := range st.Pods {
+		switch {
+		case namespace != "" && p.Namespace != namespace:
+		case p.Name == name:
+			return p, nil
+		case p.Workload == name:
+			members = append(members, p)
+		case strings.HasPrefix(p.Name, name):
+			begins = append(begins, p)
+		}
+	}
+	for _, p := range members {
+		if p.Ready && p.Phase == "Running" {
+			return p, nil
+		}
+	}
+	switch {
+	case len(members) > 0:
+		return members[0], nil
+	case len(begins) == 1:
+		return begins[0], nil
+	case len(begins) > 1:
+		return controller.PodStatus{}, fmt.Errorf("pod %q: %d pods begin so, among them %s and %s", name, len(begins), begins[0].Name, begins[1].Name)
+	}
+	return controller.PodStatus{}, fmt.Errorf("pod %q: there is none (weft ps lists them)", name)
+}
+
+// pod connects and finds one pod.
+func (a *app) pod(ctx context.Context, name, namespace string) (*local.Client, controller.PodStatus, error) {
+	c, err := a.connect()
+	if err != nil {
+		return nil, controller.PodStatus{}, err
+	}
+	st, err := status(ctx, c)
+	if err != nil {
+		return nil, controller.PodStatus{}, err
+	}
+	p, err := find(st, name, namespace)
+	return c, p, err
+}
+
+// envoyPath is the API's path to a pod's Envoy administration.
+func envoyPath(p controller.PodStatus, path string) string {
+	return "/v1/pods/" + url.PathEscape(p.Namespace) + "/" + url.PathEscape(p.Name) + "/envoy/" + path
+}

@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) proxyStatus() *cobra.Command {
+	c := &cobra.Command{
+		Use: "proxy-status", GroupID: "look", Aliases: []string{"ps-proxy"}, Short: "Show for each proxy whether it holds what the pilot sent",
+		Args: exactly(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			mesh, err := a.connect()
+			if err != nil {
+				return err
+			}
+			text, err := fetch(cmd.Context(), mesh, "/v1/pilot/debug/syncz")
+			if err != nil {
+				return err
+			}
+			if a.output == "json" {
+				_, err := a.out.Write(text)
+				return err
+			}
+			return a.printSync(text)
+		},
+	}
+	a.outputFlag(c, "json")
+	return c
+}
+
+func (a *app) printSync(text []byte) error {
+	var proxies []map[string]any
+	if err := json.Unmarshal(text, &proxies); err != nil {
+		return fmt.Errorf("the pilot's answer: %w", err)
+	}
+	rows := [][]string{{"PROXY", "CLUSTER", "CDS", "LDS", "EDS", "RDS"}}
+	for _, p := range proxies {
+		row := []string{fmt.Sprint(p["proxy"]), fmt.Sprint(p["cluster_id"])}
+		for _, kind := range []string{"cluster", "listener", "endpoint", "route"} {
+			row = append(row, verdict(p[kind+"_sent"], p[kind+"_acked"]))
+		}
+		rows = append(rows, row)
+	}
+	return a.table(rows)
+}
+
+func verdict(sent, acked any) string {
+	switch {
+	case sent == nil || sent == "":
+		return "NOT SENT"
+	case sent == acked:
+		return "SYNCED"
+	}
+	return "STALE"
+}
+
+// configKinds are what `weft proxy-config` shows, and where it stands in
+// Envoy's dump.
+var configKinds = []string{"listeners", "routes", "clusters", "endpoints", "secrets", "bootstrap"}
+
+func (a *app) proxyConfig() *cobra.Command {
+	var namespace string
+	c := &cobra.Command{
+		Use: "proxy-config {" + strings.Join(configKinds, "|") + "} POD", GroupID: "look", Aliases: []string{"pc"},
+		Short: "Show the configuration that a pod's Envoy holds", ValidArgs: configKinds,
+		Example: "  weft proxy-config routes frontend\n  weft proxy-config endpoints frontend -o json",
+		Args:    exactly(cobra.ExactArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			show, err := configView(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			mesh, p, err := a.pod(cmd.Context(), args[1], namespace)
+			if err != nil {
+				return err
+			}
+			text, err := fetch(cmd.Context(), mesh, envoyPath(p, show.path))
+			if err != nil {
+				return err
+			}
+			if a.output == "json" {
+				return a.rawJSON(text)
+			}
+			rows, err := show.rows(text)
+			if err != nil {
+				return fmt.Errorf("configuration of %s: %w", p.Name, err)
+			}
+			return a.table(rows)
+		},
+	}
+	c.Flags().StringVarP(&namespace, "namespace", "n", "", "`NAMESPACE` of the pod; default: any")
+	a.outputFlag(c, "json")
+	return c
+}
+
+func (a *app) rawJSON(text []byte) error {
+	var v any
+	if err := json.Unmarshal(text, &v); err != nil {
+		return err
+	}
+	return a.json(v)
+}

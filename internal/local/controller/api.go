@@ -1,0 +1,325 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/weftmesh/weft/internal/diag"
+	"github.com/weftmesh/weft/internal/local"
+	"github.com/weftmesh/weft/internal/local/pod"
+)
+
+// Status is what the mesh tells the CLI: GET /v1/status.
+type Status struct {
+	Name string     `json:"name"`
+	Dir  string     `json:"dir"`
+	Mode local.Mode `json:"mode"`
+	// Ready: every pod that is wanted is ready and in sync.
+	Ready bool        `json:"ready"`
+	Pods  []PodStatus `json:"pods"`
+	// Published are gateway ports by their address on the host.
+	Published map[uint32]string `json:"published,omitempty"`
+	// Problems are Deployments that cannot run, and why.
+	Problems map[string]string `json:"problems,omitempty"`
+	// Findings are problems of form in the folder's files.
+	Findings []diag.Diagnostic `json:"findings,omitempty"`
+}
+
+// PodStatus is one pod.
+type PodStatus struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Workload  string `json:"workload"`
+	IP        string `json:"ip"`
+	// Main is the process whose log is meant when none is named.
+	Main    string            `json:"main"`
+	Labels  map[string]string `json:"labels,omitempty"`
+	Sidecar bool              `json:"sidecar"`
+	Ready   bool              `json:"ready"`
+	// Containers ready and in all, the proxy among them.
+	ReadyContainers, Containers int
+	Phase                       string        `json:"phase"` // Running, Starting, Failing, Terminating
+	Reason                      string        `json:"reason,omitempty"`
+	Restarts                    int           `json:"restarts"`
+	Age                         time.Duration `json:"ageNanoseconds"`
+	// Synced: the proxy has acknowledged everything it was sent; empty for
+	// pods without a proxy, else "yes" or "no".
+	Synced string `json:"synced,omitempty"`
+	// Ejected are the hosts that this pod's proxy has ejected as outliers.
+	Ejected []Ejected `json:"ejected,omitempty"`
+}
+
+// Ejected is one endpoint that a proxy leaves out.
+type Ejected struct {
+	Cluster string `json:"cluster"`
+	Address string `json:"address"`
+	Pod     string `json:"pod,omitempty"`
+}
+
+// routes registers the API. It is reached over the mesh's own socket, which
+// serves the same user only.
+func (c *Controller) routes() {
+	c.mesh.Handle("GET /v1/status", http.HandlerFunc(c.serveStatus))
+	c.mesh.Handle("POST /v1/stop", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+		c.mesh.Stop()
+	}))
+	c.mesh.Handle("GET /v1/pods/{namespace}/{name}/envoy/{path...}", http.HandlerFunc(c.serveEnvoy))
+	c.mesh.Handle("GET /v1/pilot/{path...}", http.HandlerFunc(c.servePilot))
+}
+
+func (c *Controller) serveStatus(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+	defer cancel()
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(c.status(ctx)) // a client that is gone needs no answer
+}
+
+func (c *Controller) status(ctx context.Context) Status {
+	st := Status{Name: c.mesh.Name(), Dir: c.options.Dir, Mode: c.mesh.Mode(), Published: map[uint32]string{}, Problems: map[string]string{}}
+	c.mu.Lock()
+	st.Findings = slices.Clone(c.found)
+	for k, v := range c.problem {
+		st.Problems[k] = v
+	}
+	wanted, known := 0, c.wanted != nil
+	for _, w := range c.wanted {
+		wanted += w.replicas
+	}
+	for port, host := range c.published {
+		st.Published[port] = host
+	}
+	c.mu.Unlock()
+	st.Pods = c.podStatuses(ctx)
+	ready := 0
+	for _, p := range st.Pods {
+		if p.Ready && p.Synced != "no" && p.Phase == "Running" && p.Namespace+"/"+p.Workload != SystemNamespace+"/"+pilotName && p.Workload != caName {
+			ready++
+		}
+	}
+	st.Ready = known && len(st.Problems) == 0 && ready == wanted
+	return st
+}
+
+func (c *Controller) podStatuses(ctx context.Context) []PodStatus {
+	acked := c.acked(ctx)
+	all := c.all()
+	byIP := map[string]string{}
+	for _, r := range all {
+		byIP[r.spec.Status.PodIP] = r.spec.Name
+	}
+	out := make([]PodStatus, 0, len(all))
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, r := range all {
+		wg.Go(func() {
+			p := r.status()
+			if r.hasProxy() {
+				p.Synced = "no"
+				if acked[p.Name+"."+p.Namespace] {
+					p.Synced = "yes"
+				}
+				p.Ejected = r.ejected(ctx, byIP)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			out = append(out, p)
+		})
+	}
+	wg.Wait()
+	slices.SortFunc(out, func(a, b PodStatus) int {
+		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
+	})
+	return out
+}
+
+func (r *runner) status() PodStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := PodStatus{
+		Namespace: r.spec.Namespace, Name: r.spec.Name, Workload: workloadName(r.spec), IP: r.spec.Status.PodIP, Labels: r.spec.Labels,
+		Sidecar: hasSidecar(r.spec), Ready: r.isReady(), Containers: len(r.spec.Spec.Containers), Age: time.Since(r.born), Phase: "Running", Reason: r.reason,
+	}
+	p.Main = proxyProcess
+	if len(r.spec.Spec.Containers) > 0 {
+		p.Main = r.spec.Spec.Containers[0].Name
+	}
+	if r.hasProxy() {
+		p.Containers++
+		if r.proxyReady {
+			p.ReadyContainers++
+		}
+	}
+	for _, ok := range r.ready {
+		if ok {
+			p.ReadyContainers++
+		}
+	}
+	if r.pod != nil {
+		for _, s := range r.pod.Statuses() {
+			p.Restarts += s.Restarts
+		}
+	}
+	switch {
+	case r.terminating:
+		p.Phase = "Terminating"
+	case p.Ready:
+		p.Reason = ""
+	case p.Restarts > 0:
+		p.Phase = "Failing"
+	default:
+		p.Phase = "Starting"
+	}
+	return p
+}
+
+// running returns a runner's pod, or nil.
+func (r *runner) running() *pod.Pod {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gone {
+		return nil
+	}
+	return r.pod
+}
+
+// get reads an URL within a pod, at most limit bytes.
+func (r *runner) get(ctx context.Context, url string) ([]byte, error) {
+	p := r.running()
+	if p == nil {
+		return nil, fmt.Errorf("pod %s is not running", r.spec.Name)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{DialContext: p.DialContext, DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return text, err
+}
+
+// maxAnswer bounds what is read from a pod: a configuration dump of thousands
+// of clusters.
+const maxAnswer = 256 << 20
+
+// ejected are the hosts that outlier detection keeps out, as the pod's Envoy
+// sees them.
+func (r *runner) ejected(ctx context.Context, byIP map[string]string) (out []Ejected) {
+	text, err := r.get(ctx, "http://127.0.0.1:15000/clusters?format=json")
+	if err != nil {
+		return nil
+	}
+	var clusters struct {
+		Statuses []struct {
+			Name  string `json:"name"`
+			Hosts []struct {
+				Address struct {
+					Socket struct {
+						Address string `json:"address"`
+						Port    int    `json:"port_value"`
+					} `json:"socket_address"`
+				} `json:"address"`
+				Health struct {
+					Outlier bool `json:"failed_outlier_check"`
+				} `json:"health_status"`
+			} `json:"host_statuses"`
+		} `json:"cluster_statuses"`
+	}
+	if json.Unmarshal(text, &clusters) != nil {
+		return nil
+	}
+	for _, c := range clusters.Statuses {
+		for _, h := range c.Hosts {
+			if h.Health.Outlier {
+				s := h.Address.Socket
+				out = append(out, Ejected{Cluster: c.Name, Address: fmt.Sprintf("%s:%d", s.Address, s.Port), Pod: byIP[s.Address]})
+			}
+		}
+	}
+	return out
+}
+
+// acked are the proxies, by "POD.NAMESPACE", that have acknowledged all they
+// were sent, as the pilot sees it.
+func (c *Controller) acked(ctx context.Context) map[string]bool {
+	out := map[string]bool{}
+	pilot := c.runner(SystemNamespace + "/" + pilotName)
+	if pilot == nil {
+		return out
+	}
+	text, err := pilot.get(ctx, "http://127.0.0.1:15014/debug/syncz")
+	if err != nil {
+		return out
+	}
+	var rows []struct {
+		Proxy         string `json:"proxy"`
+		ClusterSent   string `json:"cluster_sent"`
+		ClusterAcked  string `json:"cluster_acked"`
+		ListenerSent  string `json:"listener_sent"`
+		ListenerAcked string `json:"listener_acked"`
+		RouteSent     string `json:"route_sent"`
+		RouteAcked    string `json:"route_acked"`
+		EndpointSent  string `json:"endpoint_sent"`
+		EndpointAcked string `json:"endpoint_acked"`
+	}
+	if json.Unmarshal(text, &rows) != nil {
+		return out
+	}
+	for _, r := range rows {
+		out[r.Proxy] = r.ClusterSent != "" && r.ListenerSent != "" && r.ClusterSent == r.ClusterAcked && r.ListenerSent == r.ListenerAcked &&
+			r.RouteSent == r.RouteAcked && r.EndpointSent == r.EndpointAcked
+	}
+	return out
+}
+
+func (c *Controller) runner(key string) *runner {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.runners[key]
+}
+
+// serveEnvoy passes a read of a pod's Envoy administration on.
+func (c *Controller) serveEnvoy(w http.ResponseWriter, req *http.Request) {
+	r := c.runner(req.PathValue("namespace") + "/" + req.PathValue("name"))
+	if r == nil || !r.hasProxy() {
+		http.Error(w, "no such pod with a proxy", http.StatusNotFound)
+		return
+	}
+	pass(w, req, r, "http://127.0.0.1:15000/"+req.PathValue("path"))
+}
+
+// servePilot passes a read of the pilot's debug interface on.
+func (c *Controller) servePilot(w http.ResponseWriter, req *http.Request) {
+	r := c.runner(SystemNamespace + "/" + pilotName)
+	if r == nil {
+		http.Error(w, "the pilot is not running", http.StatusServiceUnavailable)
+		return
+	}
+	pass(w, req, r, "http://127.0.0.1:15014/"+req.PathValue("path"))
+}
+
+func pass(w http.ResponseWriter, req *http.Request, r *runner, url string) {
+	if req.URL.RawQuery != "" {
+		url += "?" + req.URL.RawQuery
+	}
+	text, err := r.get(req.Context(), url)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	_, _ = w.Write(text) // a client that is gone needs no answer
+}

@@ -1,0 +1,217 @@
+package controller
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/weftmesh/weft/internal/config"
+	"github.com/weftmesh/weft/internal/local/capture"
+	"github.com/weftmesh/weft/internal/local/pod"
+)
+
+const (
+	proxyProcess = "istio-proxy"
+	// commandAnnotation overrides the first container's command and args, where
+	// the cluster uses an image: a shell-like list of words.
+	commandAnnotation = "weft.mesh/local-command"
+	injectKey         = "sidecar.istio.io/inject"
+	// statusAnnotation marks a pod that has a sidecar, as the injector does.
+	statusAnnotation = "sidecar.istio.io/status"
+)
+
+// surroundings are what a pod's processes depend on beside its template.
+type surroundings struct {
+	options   Options
+	set       config.Set
+	mark      int    // of the proxy's sockets, 0 with root
+	runDir    string // in the pod
+	pilot, ca netip.Addr
+	dns       []netip.Addr
+	root      []byte // the CA's root, PEM
+}
+
+// injected reports whether a pod gets a sidecar: the label wins over the
+// annotation.
+func injected(t *corev1.PodTemplateSpec) bool {
+	return cmp.Or(t.Labels[injectKey], t.Annotations[injectKey]) != "false"
+}
+
+// podSpec is how an app or gateway pod is run. token proves its identity.
+func podSpec(p *corev1.Pod, r role, token []byte, s surroundings) (pod.Spec, error) {
+	spec := pod.Spec{
+		Name: p.Name, Namespace: p.Namespace, UID: string(p.UID), Hostname: hostname(p.Name), DNS: dns(p.Namespace, s.dns),
+		Hosts: []pod.HostEntry{
+			{IP: s.pilot, Names: []string{pilotName + "." + SystemNamespace + ".svc"}},
+			{IP: s.ca, Names: []string{caName + "." + SystemNamespace + ".svc"}},
+		},
+	}
+	for _, ip := range p.Status.PodIPs {
+		addr, err := netip.ParseAddr(ip.IP)
+		if err != nil {
+			return spec, fmt.Errorf("pod %s: %w", p.Name, err)
+		}
+		spec.Addresses = append(spec.Addresses, addr)
+	}
+	proxied := hasSidecar(p) || r == roleGateway
+	if proxied {
+		spec.Processes = append(spec.Processes, proxy(p, r, s))
+		spec.Files = []pod.File{{Path: "root-cert.pem", Data: s.root}, {Path: "token", Data: token, ProxyOnly: true}}
+	}
+	if hasSidecar(p) {
+		spec.Capture = &capture.Options{DNS: true}
+	}
+	apps, err := apps(p, s)
+	if err != nil {
+		return spec, err
+	}
+	for i := range apps {
+		apps[i].Hold = proxied // the app starts when its proxy is ready
+	}
+	spec.Processes = append(spec.Processes, apps...)
+	return spec, nil
+}
+
+func hasSidecar(p *corev1.Pod) bool { return p.Annotations[statusAnnotation] != "" }
+
+// hostname keeps within the 63 characters of a host name.
+func hostname(name string) string { return strings.TrimRight(name[:min(len(name), 63)], "-.") }
+
+func dns(namespace string, servers []netip.Addr) pod.DNS {
+	return pod.DNS{
+		Nameservers: servers,
+		Search:      []string{namespace + ".svc.cluster.local", "svc.cluster.local", "cluster.local"},
+		Options:     []string{"ndots:5"},
+	}
+}
+
+// proxy is the agent, which runs Envoy.
+func proxy(p *corev1.Pod, r role, s surroundings) pod.Process {
+	kind := "sidecar"
+	if r == roleGateway {
+		kind = "router"
+	}
+	argv := []string{
+		s.options.Agent, "proxy", kind,
+		"--run-dir=" + s.runDir + "/proxy",
+		"--envoy=" + s.options.Envoy,
+		fmt.Sprintf("--pilot=%s", netip.AddrPortFrom(s.pilot, 15012)),
+		fmt.Sprintf("--ca=%s", netip.AddrPortFrom(s.ca, 15012)),
+		"--root-cert=" + s.runDir + "/root-cert.pem",
+		"--token=" + s.runDir + "/token",
+		"--concurrency=1",
+	}
+	if r == roleApp {
+		argv = append(argv, "--dns-listen=127.0.0.1:15053")
+	}
+	if s.mark != 0 {
+		argv = append(argv, fmt.Sprintf("--socket-mark=%d", s.mark))
+	}
+	return pod.Process{
+		Name: proxyProcess, Argv: argv, Env: proxyEnv(p), Proxy: true, LogBytes: 512 << 10,
+		Restart: pod.Restart{Max: 5 * time.Second}, Stop: pod.Stop{Order: 1},
+	}
+}
+
+// proxyEnv are the agent's variables, named as Istio's injector names them.
+func proxyEnv(p *corev1.Pod) []string {
+	labels, _ := json.Marshal(p.Labels) // a map of strings always has a JSON form
+	var ips []string
+	for _, ip := range p.Status.PodIPs {
+		ips = append(ips, ip.IP)
+	}
+	return []string{
+		"POD_NAME=" + p.Name, "POD_NAMESPACE=" + p.Namespace, "INSTANCE_IP=" + strings.Join(ips, ","),
+		"SERVICE_ACCOUNT=" + p.Spec.ServiceAccountName, "TRUST_DOMAIN=cluster.local",
+		"ISTIO_META_CLUSTER_ID=Kubernetes", "ISTIO_META_WORKLOAD_NAME=" + workloadName(p),
+		"ISTIO_METAJSON_LABELS=" + string(labels),
+	}
+}
+
+func workloadName(p *corev1.Pod) string { return p.Labels[workloadLabel] }
+
+// apps are the containers as processes.
+func apps(p *corev1.Pod, s surroundings) ([]pod.Process, error) {
+	var out []pod.Process
+	for i, c := range p.Spec.Containers {
+		env, err := environment(p, c, s)
+		if err != nil {
+			return nil, fmt.Errorf("pod %s: container %s: %w", p.Name, c.Name, err)
+		}
+		argv, err := command(p, c, i, env)
+		if err != nil {
+			return nil, fmt.Errorf("pod %s: container %s: %w", p.Name, c.Name, err)
+		}
+		dir := s.options.Dir
+		if c.WorkingDir != "" {
+			dir = c.WorkingDir
+		}
+		out = append(out, pod.Process{Name: c.Name, Argv: argv, Env: append(s.options.Env, pairs(env)...), Dir: dir, Restart: pod.Restart{Policy: pod.Policy(p.Spec.RestartPolicy)}})
+	}
+	return out, nil
+}
+
+// command is what a container runs: the annotation, else command and args with
+// $(VAR) replaced. An image alone cannot be run here.
+func command(p *corev1.Pod, c corev1.Container, index int, env []variable) ([]string, error) {
+	if text := p.Annotations[commandAnnotation]; text != "" && index == 0 {
+		words, err := splitWords(text)
+		if err != nil {
+			return nil, fmt.Errorf("annotation %s: %w", commandAnnotation, err)
+		}
+		return words, nil
+	}
+	if len(c.Command) == 0 {
+		return nil, fmt.Errorf("it has no command; local pods are processes, so give spec.template.spec.containers[%d].command, or the annotation %s", index, commandAnnotation)
+	}
+	var argv []string
+	for _, word := range append(append([]string{}, c.Command...), c.Args...) {
+		argv = append(argv, expand(word, env))
+	}
+	return argv, nil
+}
+
+// splitWords splits as a shell does, with ' and " and backslash, but without
+// variables.
+func splitWords(text string) (words []string, err error) {
+	var word strings.Builder
+	var quote rune
+	started, escaped := false, false
+	for _, c := range text {
+		switch {
+		case escaped:
+			word.WriteRune(c)
+			escaped = false
+		case c == '\\' && quote != '\'':
+			escaped, started = true, true
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote == 0 && (c == '\'' || c == '"'):
+			quote, started = c, true
+		case quote == 0 && (c == ' ' || c == '\t' || c == '\n'):
+			if started {
+				words = append(words, word.String())
+			}
+			word.Reset()
+			started = false
+		default:
+			word.WriteRune(c)
+			started = true
+		}
+	}
+	if quote != 0 || escaped {
+		return nil, fmt.Errorf("%q ends within a quotation", text)
+	}
+	if started {
+		words = append(words, word.String())
+	}
+	if len(words) == 0 {
+		return nil, fmt.Errorf("it is empty")
+	}
+	return words, nil
+}

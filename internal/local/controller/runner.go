@@ -1,0 +1,232 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/weftmesh/weft/internal/local"
+	"github.com/weftmesh/weft/internal/local/pod"
+)
+
+// runner is one pod from its start to its end. Its fields below mu are read by
+// the API.
+type runner struct {
+	mesh  *local.Mesh
+	spec  *corev1.Pod
+	role  role
+	hash  string
+	log   *slog.Logger
+	wake  func() // tells the controller that something changed
+	born  time.Time
+	grace time.Duration
+
+	mu          sync.Mutex
+	pod         *pod.Pod
+	proxyReady  bool
+	ready       map[string]bool // by container
+	terminating bool
+	reason      string // why it is not ready
+	gone        bool
+	stopWatch   context.CancelFunc
+}
+
+// start runs the pod and its probes; it returns when the pod is started or
+// cannot be.
+func (r *runner) start(ctx context.Context, spec pod.Spec) error {
+	p, err := r.mesh.StartPod(ctx, spec, r.onEvent)
+	if err != nil {
+		return fmt.Errorf("pod %s/%s: %w", r.spec.Namespace, r.spec.Name, err)
+	}
+	watching, cancel := context.WithCancel(context.Background())
+	r.mu.Lock()
+	r.pod, r.stopWatch = p, cancel
+	r.mu.Unlock()
+	go r.watchEnd(p)
+	go r.watchStart(watching, p)
+	return nil
+}
+
+func (r *runner) watchEnd(p *pod.Pod) {
+	<-p.Done()
+	r.mu.Lock()
+	r.gone = true
+	r.stopWatch()
+	r.mu.Unlock()
+	r.wake()
+}
+
+func (r *runner) target(p *pod.Pod) target {
+	return target{pod: p, spec: r.spec, ip: p.Spec().Addresses[0]}
+}
+
+func (r *runner) hasProxy() bool { return r.role == roleGateway || hasSidecar(r.spec) }
+
+// watchStart releases the app once the proxy is ready, and probes both.
+func (r *runner) watchStart(ctx context.Context, p *pod.Pod) {
+	t := r.target(p)
+	if r.hasProxy() {
+		released := false
+		go watchReadiness(ctx, schedule{period: time.Second, success: 1, failure: 3}, t.proxyReady, func(ok bool, err error) {
+			r.setProxy(ok, err)
+			if ok && !released {
+				released = true
+				r.release(ctx, p)
+			}
+		})
+		return
+	}
+	r.probeApps(ctx, t)
+}
+
+// proxyReady asks the agent, through Envoy, as a kubelet would.
+func (t target) proxyReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:15021/healthz/ready", nil)
+	if err != nil {
+		return err
+	}
+	return fetchOK(t.pod, req)
+}
+
+func (r *runner) release(ctx context.Context, p *pod.Pod) {
+	for _, c := range r.spec.Spec.Containers {
+		if err := p.Release(c.Name); err != nil {
+			r.log.Error("start app", "pod", r.spec.Name, "container", c.Name, "error", err)
+		}
+	}
+	r.probeApps(ctx, r.target(p))
+}
+
+func (r *runner) probeApps(ctx context.Context, t target) {
+	for _, c := range r.spec.Spec.Containers {
+		if c.ReadinessProbe == nil {
+			r.setReady(c.Name, true, nil)
+		} else {
+			go watchReadiness(ctx, scheduleOf(c.ReadinessProbe),
+				func(ctx context.Context) error { return t.probe(ctx, c.Name, c.ReadinessProbe) },
+				func(ok bool, err error) { r.setReady(c.Name, ok, err) })
+		}
+		if c.LivenessProbe != nil {
+			go watchLiveness(ctx, scheduleOf(c.LivenessProbe),
+				func(ctx context.Context) error { return t.probe(ctx, c.Name, c.LivenessProbe) },
+				func(err error) { r.onDead(t.pod, c.Name, err) })
+		}
+	}
+}
+
+func (r *runner) onDead(p *pod.Pod, container string, cause error) {
+	r.log.Warn("liveness probe failed; the container is restarted", "pod", r.spec.Name, "container", container, "error", cause)
+	r.setReady(container, false, fmt.Errorf("liveness: %w", cause))
+	if err := p.Restart(container, r.grace); err != nil {
+		r.log.Error("restart", "pod", r.spec.Name, "container", container, "error", err)
+	}
+}
+
+// onEvent follows processes: a container that ended is not ready.
+func (r *runner) onEvent(e pod.Event) {
+	switch e.Kind {
+	case pod.Exited, pod.Failed:
+		why := fmt.Errorf("exited with code %d", e.Code)
+		switch {
+		case e.Error != "":
+			why = fmt.Errorf("%s", e.Error)
+		case e.Signal != 0:
+			why = fmt.Errorf("killed by %v", e.Signal)
+		}
+		if e.Process == proxyProcess {
+			r.setProxy(false, why)
+		} else {
+			r.setReady(e.Process, false, why)
+		}
+	case pod.Started:
+		r.log.Debug("started", "pod", r.spec.Name, "process", e.Process, "pid", e.PID)
+		if c := r.container(e.Process); c != nil && c.ReadinessProbe == nil && e.Restarts > 0 {
+			r.setReady(e.Process, true, nil)
+		}
+	}
+}
+
+func (r *runner) container(name string) *corev1.Container {
+	for i := range r.spec.Spec.Containers {
+		if c := &r.spec.Spec.Containers[i]; c.Name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+func (r *runner) setProxy(ok bool, err error) {
+	r.mu.Lock()
+	r.proxyReady = ok
+	r.note(proxyProcess, err)
+	r.mu.Unlock()
+	r.wake()
+}
+
+func (r *runner) setReady(container string, ok bool, err error) {
+	r.mu.Lock()
+	r.ready[container] = ok
+	r.note(container, err)
+	r.mu.Unlock()
+	r.wake()
+}
+
+// note keeps why the pod is not ready.
+func (r *runner) note(process string, err error) {
+	r.reason = ""
+	if err != nil {
+		r.reason = process + ": " + err.Error()
+	}
+}
+
+// isReady reports whether the pod takes traffic. r.mu is held.
+func (r *runner) isReady() bool {
+	if r.gone || r.pod == nil || r.hasProxy() && !r.proxyReady {
+		return false
+	}
+	for _, c := range r.spec.Spec.Containers {
+		if !r.ready[c.Name] {
+			return false
+		}
+	}
+	return true
+}
+
+// facts is what endpoints and plans depend on.
+func (r *runner) facts() podFacts {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return podFacts{pod: r.spec, ready: r.isReady(), terminating: r.terminating}
+}
+
+// leave is how long a pod goes on after it was taken out of the endpoints, so
+// that every client has heard of it before the app stops to listen.
+const leave = 300 * time.Millisecond
+
+// stop ends the pod in order. It returns when nothing of it is left.
+func (r *runner) stop(ctx context.Context, wait time.Duration) {
+	r.mu.Lock()
+	already, p := r.terminating, r.pod
+	r.terminating = true
+	r.mu.Unlock()
+	if already || p == nil {
+		return
+	}
+	r.wake()
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+	}
+	if err := p.Stop(ctx, r.grace); err != nil {
+		r.log.Error("stop", "pod", r.spec.Name, "error", err)
+		p.Kill()
+	}
+	<-p.Done()
+}
