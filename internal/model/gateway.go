@@ -14,6 +14,7 @@ func (g *Gateway) Key() string { return g.Namespace + "/" + g.Name }
 
 // Server is one port of a Gateway with the hosts it takes.
 type Server struct {
+	Index    int // in the object's spec.servers
 	Name     string
 	Port     uint32
 	Protocol Protocol     // ProtocolHTTP, HTTP2, GRPC, TLS (HTTPS and TLS) or TCP

@@ -8,6 +8,7 @@
 package model
 
 import (
+	"strings"
 	"time"
 
 	"github.com/weftmesh/weft/internal/memo"
@@ -53,6 +54,22 @@ type Settings struct {
 // reads it from Envoy metadata: "/apis/networking.istio.io/v1/namespaces/NS/virtual-service/NAME".
 // Empty: none.
 type Origin string
+
+// Source gives the object as "Kind/namespace/name"; empty if o names none.
+func (o Origin) Source() string {
+	parts := strings.Split(string(o), "/")
+	if len(parts) < 4 {
+		return ""
+	}
+	parts = parts[len(parts)-3:]
+	kind := ""
+	for word := range strings.SplitSeq(parts[1], "-") {
+		if word != "" {
+			kind += strings.ToUpper(word[:1]) + word[1:]
+		}
+	}
+	return kind + "/" + parts[0] + "/" + parts[2]
+}
 
 // Visibility says to which namespaces an object is exported. The zero value
 // is "to all".

@@ -113,6 +113,15 @@ type Cluster struct {
 	Origin     Origin // of the DestinationRule
 }
 
+// EDS reports whether the cluster's endpoints are an Assignment; else they are
+// resolved by DNS or are the address that the client dialled.
+func (c *Cluster) EDS() bool { return c.Service.Resolve == ResolveEndpoints && !c.Dialled() }
+
+// Dialled reports whether connections go to the address that the client chose.
+func (c *Cluster) Dialled() bool {
+	return c.Service.Resolve == ResolveNone || c.Traffic.LB != nil && c.Traffic.LB.Algorithm == LBPassthrough
+}
+
 // Assignment is what EDS says of one cluster.
 type Assignment struct {
 	Cluster   string

@@ -1,0 +1,153 @@
+package translate
+
+import (
+	"strconv"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	httpinspector "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
+	originaldst "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
+	tlsinspector "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	tcp "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// The ports to which a pod's connections are redirected, as Istio's.
+const (
+	outboundPort = 15001
+	inboundPort  = 15006
+)
+
+// fixedListeners are those that each sidecar has.
+func (b *builder) fixedListeners() []message {
+	if b.class.Role != model.RoleOutbound {
+		return nil
+	}
+	to := blackHoleCluster
+	if b.OutboundAllowAny {
+		to = passthroughCluster
+	}
+	// A connection to the port itself has nowhere else to go: passing it on
+	// would reach this listener again, for ever.
+	loop := &listener.FilterChain{
+		Name: "virtualOutbound-blackhole", FilterChainMatch: &listener.FilterChainMatch{DestinationPort: wrapperspb.UInt32(outboundPort)},
+		Filters: []*listener.Filter{b.tcpProxy(blackHoleCluster, one(blackHoleCluster))},
+	}
+	l := &listener.Listener{
+		Name: "virtualOutbound", UseOriginalDst: wrapperspb.Bool(true), TrafficDirection: core.TrafficDirection_OUTBOUND,
+		FilterChains:       []*listener.FilterChain{loop},
+		DefaultFilterChain: &listener.FilterChain{Name: "virtualOutbound-catchall-tcp", Filters: []*listener.Filter{b.tcpProxy(to, one(to))}},
+		AccessLog:          nil,
+	}
+	bindAll(l, outboundPort)
+	return []message{{name: l.Name, body: l}}
+}
+
+// bindAll binds every address of both families.
+func bindAll(l *listener.Listener, port uint32) {
+	l.Address = address("0.0.0.0", port)
+	l.AdditionalAddresses = []*listener.AdditionalAddress{{Address: address("::", port)}}
+}
+
+func one(cluster string) []model.WeightedCluster {
+	return []model.WeightedCluster{{Name: cluster, Weight: 1}}
+}
+
+// listener renders a listener of the outbound or router side.
+// Source: envoy.config.listener.v3.Listener.
+func (b *builder) listener(l *model.Listener) message {
+	if len(l.Chains) == 0 {
+		return message{}
+	}
+	out := &listener.Listener{
+		Name: l.Name, TrafficDirection: core.TrafficDirection_OUTBOUND, ContinueOnListenerFiltersTimeout: true,
+		ListenerFiltersTimeout: b.detectionTimeout(), Address: address(l.Address, l.Port),
+	}
+	switch {
+	case l.Capture:
+		out.BindToPort = wrapperspb.Bool(false)
+	case l.Address == "0.0.0.0":
+		bindAll(out, l.Port)
+	}
+	secure := false
+	for i, c := range l.Chains {
+		chain := b.chain(l, c)
+		chain.Name = l.Name + "-" + strconv.Itoa(i)
+		out.FilterChains = append(out.FilterChains, chain)
+		secure = secure || c.TLS != nil || len(c.SNI) > 0
+	}
+	if secure {
+		out.ListenerFilters = append(out.ListenerFilters, b.tlsInspector(nil))
+	}
+	if l.Detect {
+		out.ListenerFilters = append(out.ListenerFilters, b.httpInspector(nil))
+	}
+	return message{name: l.Name, body: out}
+}
+
+func (b *builder) chain(l *model.Listener, c model.Chain) *listener.FilterChain {
+	out := &listener.FilterChain{}
+	if len(c.SNI) > 0 {
+		out.FilterChainMatch = &listener.FilterChainMatch{ServerNames: c.SNI}
+	}
+	if l.Detect && c.OnlyHTTP {
+		out.FilterChainMatch = &listener.FilterChainMatch{ApplicationProtocols: plainHTTP, TransportProtocol: "raw_buffer"}
+	}
+	if c.TLS != nil {
+		out.TransportSocket = b.gatewayServer(c.TLS)
+	}
+	switch {
+	case c.HTTP != nil && l.Capture:
+		out.Filters = append(out.Filters, b.sidecarManager("outbound_"+l.Name, c.HTTP.Table))
+	case c.HTTP != nil:
+		out.Filters = append(out.Filters, b.routerManager("outbound_"+l.Name, c.HTTP.Table))
+	case c.TCP != nil:
+		out.Filters = append(out.Filters, b.tcpProxy(l.Name, c.TCP.Clusters))
+	}
+	return out
+}
+
+// plainHTTP is what the HTTP inspector may find.
+var plainHTTP = []string{"http/1.0", "http/1.1", "h2c"}
+
+// tcpProxy forwards bytes.
+// Source: envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.
+func (b *builder) tcpProxy(prefix string, to []model.WeightedCluster) *listener.Filter {
+	p := &tcp.TcpProxy{StatPrefix: prefix, AccessLog: b.accessLogs()}
+	switch len(to) {
+	case 0:
+		p.ClusterSpecifier = &tcp.TcpProxy_Cluster{Cluster: blackHoleCluster}
+	case 1:
+		p.ClusterSpecifier = &tcp.TcpProxy_Cluster{Cluster: to[0].Name}
+	default:
+		weighted := &tcp.TcpProxy_WeightedCluster{}
+		for _, c := range to {
+			if c.Weight > 0 {
+				weighted.Clusters = append(weighted.Clusters, &tcp.TcpProxy_WeightedCluster_ClusterWeight{Name: c.Name, Weight: c.Weight})
+			}
+		}
+		p.ClusterSpecifier = &tcp.TcpProxy_WeightedClusters{WeightedClusters: weighted}
+	}
+	return b.filter("envoy.filters.network.tcp_proxy", p)
+}
+
+// skip turns a listener filter off for some connections; nil never does.
+type skip = *listener.ListenerFilterChainMatchPredicate
+
+func (b *builder) tlsInspector(off skip) *listener.ListenerFilter {
+	return b.listenerFilter("envoy.filters.listener.tls_inspector", &tlsinspector.TlsInspector{}, off)
+}
+
+func (b *builder) httpInspector(off skip) *listener.ListenerFilter {
+	return b.listenerFilter("envoy.filters.listener.http_inspector", &httpinspector.HttpInspector{}, off)
+}
+
+func (b *builder) originalDst() *listener.ListenerFilter {
+	return b.listenerFilter("envoy.filters.listener.original_dst", &originaldst.OriginalDst{}, nil)
+}
+
+func (b *builder) listenerFilter(name string, config validated, off skip) *listener.ListenerFilter {
+	return &listener.ListenerFilter{Name: name, FilterDisabled: off, ConfigType: &listener.ListenerFilter_TypedConfig{TypedConfig: b.pack(config)}}
+}

@@ -1,0 +1,92 @@
+package translate
+
+import (
+	"github.com/weftmesh/weft/internal/memo"
+	"github.com/weftmesh/weft/internal/model"
+	"github.com/weftmesh/weft/pilot/internal/snapshot"
+)
+
+// source gives the resources made from one kind of entry, by name.
+type source func(typeURL string) *memo.Cell[*rendered]
+
+// output gathers the resources of one type: the good ones, and of those that
+// Envoy would refuse the last good state.
+type output struct {
+	typeURL string
+	parts   []*memo.Cell[*rendered]
+	seen    []memo.Table[*rendered]
+	good    memo.Table[*snapshot.Resource]
+	bad     memo.Table[*Problem]
+}
+
+func newOutput(typeURL string, sources ...source) *output {
+	o := &output{typeURL: typeURL, seen: make([]memo.Table[*rendered], len(sources))}
+	for _, s := range sources {
+		o.parts = append(o.parts, s(typeURL))
+	}
+	return o
+}
+
+// settle takes over what changed in the last run.
+func (o *output) settle() {
+	for i, part := range o.parts {
+		for ch := range memo.Diff(o.seen[i], part.Table()) {
+			o.put(ch.Key, ch.New)
+		}
+		o.seen[i] = part.Table()
+	}
+}
+
+func (o *output) put(name string, r *rendered) {
+	o.bad = o.bad.Without(name)
+	switch {
+	case r == nil:
+		o.good = o.good.Without(name)
+	case r.problem != "":
+		o.bad = o.bad.With(name, &Problem{Type: o.typeURL, Name: name, Sources: r.resource.Sources, Reason: r.problem})
+	default:
+		o.good = o.good.With(name, r.resource)
+	}
+}
+
+// each translates the entries of a table one by one; a message without body is
+// left out.
+func each[V comparable](t *Translator, in *memo.Input[V], f func(*builder, V) message) source {
+	return func(typeURL string) *memo.Cell[*rendered] {
+		d := memo.Flat(t.graph, &in.Cell, func(r *memo.Reader, _ string, v V, emit memo.Emit[*rendered]) {
+			sh, _ := memo.Get(r, &t.in.shared.Cell, "")
+			b := &builder{shared: sh}
+			if m := f(b, v); m.body != nil {
+				emit(m.name, b.render(typeURL, m))
+			}
+		}, memo.Same(sameRendered))
+		return &d.Cell
+	}
+}
+
+// fixed translates what every proxy of the class has.
+func fixed(t *Translator, f func(*builder) []message) source {
+	return func(typeURL string) *memo.Cell[*rendered] {
+		d := memo.Flat(t.graph, &t.in.shared.Cell, func(_ *memo.Reader, _ string, sh *shared, emit memo.Emit[*rendered]) {
+			emitAll(typeURL, emit, &builder{shared: sh}, f)
+		}, memo.Same(sameRendered))
+		return &d.Cell
+	}
+}
+
+// inboundOf translates the server side of a sidecar.
+func inboundOf(t *Translator, f func(*builder, *model.Inbound) []message) source {
+	return func(typeURL string) *memo.Cell[*rendered] {
+		d := memo.Flat(t.graph, &t.in.inbound.Cell, func(r *memo.Reader, _ string, in *model.Inbound, emit memo.Emit[*rendered]) {
+			sh, _ := memo.Get(r, &t.in.shared.Cell, "")
+			emitAll(typeURL, emit, &builder{shared: sh}, func(b *builder) []message { return f(b, in) })
+		}, memo.Same(sameRendered))
+		return &d.Cell
+	}
+}
+
+func emitAll(typeURL string, emit memo.Emit[*rendered], b *builder, f func(*builder) []message) {
+	for _, m := range f(b) {
+		emit(m.name, b.render(typeURL, m))
+	}
+}

@@ -1,0 +1,74 @@
+package translate
+
+import (
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	http "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// wire is the protocol spoken to an endpoint.
+type wire int
+
+const (
+	http1 wire = iota
+	http2
+	useClients // what the client speaks
+)
+
+// wireOf follows the port's protocol and, over it, the DestinationRule.
+func wireOf(p model.Protocol, pool *model.ConnectionPool) wire {
+	switch {
+	case pool != nil && pool.UseClientProtocol:
+		return useClients
+	case pool != nil && pool.H2Upgrade == model.H2Always && !p.IsHTTP2():
+		return http2
+	case p.IsHTTP2():
+		return http2
+	case p == model.ProtocolHTTP:
+		return http1
+	default:
+		return useClients
+	}
+}
+
+// protocolOptions are a cluster's HTTP settings.
+// Source: envoy.extensions.upstreams.http.v3.HttpProtocolOptions.
+func (b *builder) protocolOptions(w wire, pool *model.ConnectionPool) map[string]*anypb.Any {
+	if pool == nil {
+		pool = &model.ConnectionPool{}
+	}
+	out := &http.HttpProtocolOptions{CommonHttpProtocolOptions: &core.HttpProtocolOptions{
+		IdleTimeout: span(pool.HTTPIdleTimeout), MaxConnectionDuration: span(pool.MaxConnectionDuration), MaxRequestsPerConnection: number(pool.MaxRequestsPerConn),
+	}}
+	switch w {
+	case useClients:
+		out.UpstreamProtocolOptions = &http.HttpProtocolOptions_UseDownstreamProtocolConfig{
+			UseDownstreamProtocolConfig: &http.HttpProtocolOptions_UseDownstreamHttpConfig{
+				HttpProtocolOptions: &core.Http1ProtocolOptions{}, Http2ProtocolOptions: http2Options(pool),
+			},
+		}
+	case http2:
+		out.UpstreamProtocolOptions = explicit(&http.HttpProtocolOptions_ExplicitHttpConfig{
+			ProtocolConfig: &http.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2Options(pool)},
+		})
+	default:
+		out.UpstreamProtocolOptions = explicit(&http.HttpProtocolOptions_ExplicitHttpConfig{
+			ProtocolConfig: &http.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &core.Http1ProtocolOptions{}},
+		})
+	}
+	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": b.pack(out)}
+}
+
+func explicit(c *http.HttpProtocolOptions_ExplicitHttpConfig) *http.HttpProtocolOptions_ExplicitHttpConfig_ {
+	return &http.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: c}
+}
+
+func http2Options(pool *model.ConnectionPool) *core.Http2ProtocolOptions {
+	out := &core.Http2ProtocolOptions{MaxConcurrentStreams: number(pool.MaxConcurrentStreams)}
+	if pool.HTTP2KeepaliveTime > 0 {
+		out.ConnectionKeepalive = &core.KeepaliveSettings{Interval: span(pool.HTTP2KeepaliveTime), Timeout: span(pool.HTTP2KeepaliveTimeout)}
+	}
+	return out
+}

@@ -1,0 +1,161 @@
+package view
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weftmesh/weft/internal/memo"
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// clusterName is Istio's: outbound|PORT|SUBSET|HOST.
+func clusterName(port uint32, subset, host string) string {
+	return fmt.Sprintf("outbound|%d|%s|%s", port, subset, host)
+}
+
+// facts are what clusters need of a service's endpoints: they change seldom,
+// endpoints often.
+type facts struct {
+	identities string // sorted, one a line
+	meshed     bool   // there are some, and all terminate mesh mTLS
+}
+
+func endpointFacts(in *inputs) *memo.Derived[*model.Endpoints, facts] {
+	return memo.Map(in.graph, &in.endpoints.Cell, func(_ *memo.Reader, _ string, e *model.Endpoints) (facts, bool) {
+		f := facts{identities: strings.Join(e.Identities, "\n")}
+		count, plain := 0, 0
+		for _, p := range e.Ports {
+			for _, ep := range p.Endpoints {
+				count++
+				if !ep.MTLS {
+					plain++
+				}
+			}
+		}
+		f.meshed = count > 0 && plain == 0
+		return f, true
+	})
+}
+
+// clusterMaker makes clusters of services.
+type clusterMaker struct {
+	in        *inputs
+	services  *memo.Cell[*model.Service]
+	effective *memo.Derived[*model.Service, *effective]
+	facts     *memo.Derived[*model.Endpoints, facts]
+	router    bool
+}
+
+// of makes the cluster of a port and subset; nil if the subset does not exist.
+func (m *clusterMaker) of(r *memo.Reader, s *model.Service, port model.Port, subset string) *model.Cluster {
+	e, _ := memo.Get(r, &m.effective.Cell, s.Host)
+	sub := e.named(subset)
+	if subset != "" && sub == nil {
+		return nil
+	}
+	f, _ := memo.Get(r, &m.facts.Cell, s.Host)
+	c := &model.Cluster{
+		Name: clusterName(port.Number, subset, s.Host), Service: s, Port: port, Subset: subset,
+		Traffic: e.forPort(port.Number, sub),
+		SNI:     fmt.Sprintf("outbound_.%d_.%s_.%s", port.Number, subset, s.Host),
+	}
+	if f.identities != "" {
+		c.Identities = strings.Split(f.identities, "\n")
+	}
+	if e != nil {
+		c.Origin = e.origin
+	}
+	if m.dialled(s, port) {
+		m.dial(r, c)
+	}
+	return c
+}
+
+// dial makes c connect to the address that the client dialled. Such an
+// endpoint has no metadata that says whether it speaks mTLS, so that all
+// endpoints of the service must.
+func (m *clusterMaker) dial(r *memo.Reader, c *model.Cluster) {
+	c.Traffic.LB = &model.LoadBalancer{Algorithm: model.LBPassthrough}
+	f, _ := memo.Get(r, &m.facts.Cell, c.Service.Host)
+	if c.Traffic.TLS == nil && f.meshed && m.in.config(r).AutoMTLS {
+		c.Traffic.TLS = &model.ClientTLS{Mode: model.TLSMesh}
+	}
+}
+
+// dialled reports whether connections go to the address that the client chose
+// itself: a headless service without HTTP is its pods' addresses. (With HTTP
+// each request is balanced, which Istio does not do.)
+func (m *clusterMaker) dialled(s *model.Service, port model.Port) bool {
+	return s.Headless && !m.router && !port.Protocol.IsHTTP() && s.Resolve == model.ResolveEndpoints
+}
+
+// outboundClusters derives every cluster of every visible service.
+func outboundClusters(m *clusterMaker) *memo.Derived[*model.Service, *model.Cluster] {
+	return memo.Flat(m.in.graph, m.services, func(r *memo.Reader, host string, s *model.Service, emit memo.Emit[*model.Cluster]) {
+		subsets := []string{""}
+		if e, ok := memo.Get(r, &m.effective.Cell, host); ok {
+			for _, sub := range e.subsets {
+				subsets = append(subsets, sub.Name)
+			}
+		}
+		for _, port := range s.Ports {
+			if port.Protocol == model.ProtocolUDP {
+				continue
+			}
+			for _, subset := range subsets {
+				c := m.of(r, s, port, subset)
+				emit(c.Name, c)
+			}
+			if byPodName(s, port) {
+				c := m.podNames(r, s, port)
+				emit(c.Name, c)
+			}
+		}
+	}, memo.Same(sameCluster))
+}
+
+// byPodName reports whether a port's pods can be asked for one by one, by
+// POD.SERVICE: then the address that the client dialled must be kept.
+func byPodName(s *model.Service, port model.Port) bool {
+	return s.Headless && port.Protocol.IsHTTP() && s.Resolve == model.ResolveEndpoints
+}
+
+func podNamesCluster(port uint32, host string) string { return clusterName(port, "", "*."+host) }
+
+// podNames is the cluster of requests to POD.SERVICE of a headless service.
+func (m *clusterMaker) podNames(r *memo.Reader, s *model.Service, port model.Port) *model.Cluster {
+	c := m.of(r, s, port, "")
+	c.Name = podNamesCluster(port.Number, s.Host)
+	m.dial(r, c)
+	return c
+}
+
+// assignments derives the endpoints of EDS clusters.
+func assignments(in *inputs, clusters *memo.Cell[*model.Cluster], m *clusterMaker) *memo.Derived[*model.Cluster, *model.Assignment] {
+	return memo.Map(in.graph, clusters, func(r *memo.Reader, name string, c *model.Cluster) (*model.Assignment, bool) {
+		if !c.EDS() {
+			return nil, false
+		}
+		all, _ := memo.Get(r, &in.endpoints.Cell, c.Service.Host)
+		a := &model.Assignment{Cluster: name, Endpoints: all.Of(c.Port.Number)}
+		if c.Subset != "" {
+			e, _ := memo.Get(r, &m.effective.Cell, c.Service.Host)
+			a.Endpoints = ofSubset(a.Endpoints, e.named(c.Subset))
+		}
+		return a, true
+	}, memo.Same(sameAssignment))
+}
+
+func ofSubset(all []*model.Endpoint, sub *model.Subset) []*model.Endpoint {
+	if sub == nil {
+		return nil
+	}
+	return slices.Collect(func(yield func(*model.Endpoint) bool) {
+		for _, ep := range all {
+			if selects(sub.Labels, ep.Labels) && !yield(ep) {
+				return
+			}
+		}
+	})
+}

@@ -1,0 +1,144 @@
+package view
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/weftmesh/weft/internal/memo"
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// inbound is the server side of a sidecar.
+type inbound struct {
+	class  model.ProxyClass
+	result *memo.Derived[*model.Settings, *model.Inbound]
+}
+
+func newInbound(in *inputs, class model.ProxyClass) *inbound {
+	labels := model.ParseLabels(class.Labels)
+	selecting := memo.Map(in.graph, &in.services.Cell, func(_ *memo.Reader, _ string, s *model.Service) (*model.Service, bool) {
+		return s, s.Namespace == class.Namespace && len(s.Selector) > 0 && selects(s.Selector, labels)
+	})
+	effective := policies(in, class, &selecting.Cell)
+	auth := memo.Flat(in.graph, &in.peerAuth.Cell, func(r *memo.Reader, key string, p *model.PeerAuth, emit memo.Emit[*model.PeerAuth]) {
+		if p.Namespace == class.Namespace && selects(p.Selector, labels) || p.Namespace == in.config(r).RootNamespace && len(p.Selector) == 0 {
+			emit(key, p)
+		}
+	})
+	i := &inbound{class: class}
+	i.result = memo.Map(in.graph, &in.settings.Cell, func(r *memo.Reader, _ string, settings *model.Settings) (*model.Inbound, bool) {
+		modes := resolveModes(memo.All(r, &auth.Cell), class.Namespace, settings.RootNamespace)
+		out := &model.Inbound{Mode: modes.workload}
+		ports := map[uint32]model.InboundPort{}
+		for host, s := range memo.All(r, &selecting.Cell).All() {
+			e, _ := memo.Get(r, &effective.Cell, host)
+			i.addPorts(ports, s, e)
+		}
+		for port := range modes.ports {
+			if _, ok := ports[port]; !ok {
+				ports[port] = model.InboundPort{Port: port, Cluster: inboundCluster(port)}
+			}
+		}
+		for _, port := range slices.Sorted(maps.Keys(ports)) {
+			p := ports[port]
+			p.Mode = modes.of(port)
+			out.Ports = append(out.Ports, p)
+		}
+		return out, true
+	}, memo.Same(sameInbound))
+	return i
+}
+
+func inboundCluster(port uint32) string { return fmt.Sprintf("inbound|%d||", port) }
+
+// addPorts adds the workload's ports that s targets. Of services that target
+// one port the first by host says its protocol.
+func (i *inbound) addPorts(ports map[uint32]model.InboundPort, s *model.Service, e *effective) {
+	for _, p := range s.Ports {
+		target := i.target(p)
+		if _, taken := ports[target]; taken || target == 0 || p.Protocol == model.ProtocolUDP {
+			continue
+		}
+		ports[target] = model.InboundPort{
+			Port: target, Protocol: p.Protocol, Cluster: inboundCluster(target), Service: s, Pool: e.forPort(p.Number, nil).Pool,
+		}
+	}
+}
+
+// target is the workload's port for a service port, or 0 if the workload has
+// no port of that name.
+func (i *inbound) target(p model.Port) uint32 {
+	if p.TargetName != "" {
+		for part := range strings.SplitSeq(i.class.Ports, ",") {
+			if number, ok := strings.CutPrefix(part, p.TargetName+"="); ok {
+				n, err := strconv.ParseUint(number, 10, 16)
+				if err != nil {
+					return 0
+				}
+				return uint32(n)
+			}
+		}
+	}
+	return cmp.Or(p.Target, noName(p))
+}
+
+// noName is the service's own port where no target is given.
+func noName(p model.Port) uint32 {
+	if p.TargetName != "" {
+		return 0
+	}
+	return p.Number
+}
+
+func (i *inbound) fill(v *model.View) { v.Inbound, _ = i.result.Table().Get("") }
+
+// modes are the mTLS modes of a workload.
+type modes struct {
+	workload model.MTLSMode
+	ports    map[uint32]model.MTLSMode
+}
+
+func (m modes) of(port uint32) model.MTLSMode {
+	if mode, ok := m.ports[port]; ok {
+		return mode
+	}
+	return m.workload
+}
+
+// resolveModes applies Istio's precedence: the workload's policy, then the
+// namespace's, then the mesh's, the oldest of each; ports are read from the
+// workload's alone.
+func resolveModes(all memo.Table[*model.PeerAuth], namespace, root string) modes {
+	var mesh, ns, workload *model.PeerAuth
+	for _, p := range all.All() {
+		switch {
+		case len(p.Selector) > 0:
+			workload = older(workload, p)
+		case p.Namespace == root:
+			mesh = older(mesh, p)
+		default:
+			ns = older(ns, p)
+		}
+	}
+	m := modes{}
+	for _, p := range []*model.PeerAuth{mesh, ns, workload} {
+		if p != nil && p.Mode != nil {
+			m.workload = *p.Mode
+		}
+	}
+	if workload != nil {
+		m.ports = workload.Ports
+	}
+	return m
+}
+
+func older(a, b *model.PeerAuth) *model.PeerAuth {
+	if a == nil || b.Rank < a.Rank {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,82 @@
+package view
+
+import (
+	"fmt"
+
+	"github.com/weftmesh/weft/internal/memo"
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// anyAddress stands for all addresses of both families.
+const anyAddress = "0.0.0.0"
+
+func listenerName(address string, port uint32) string { return fmt.Sprintf("%s_%d", address, port) }
+
+// sidecarListeners derives the outbound listeners: 0.0.0.0_PORT for HTTP, and
+// for other ports one for each address of the service, so that a TCP service
+// can stand beside HTTP services on one port. Where two services have one
+// address, the first by host has the listener.
+func sidecarListeners(in *inputs, services *memo.Cell[*model.Service]) *memo.Derived[*model.Service, *model.Listener] {
+	return memo.Flat(in.graph, services, func(r *memo.Reader, host string, s *model.Service, emit memo.Emit[*model.Listener]) {
+		for _, port := range s.Ports {
+			if port.Protocol.IsHTTP() || port.Protocol == model.ProtocolUDP {
+				continue
+			}
+			for _, address := range addressesOf(r, in, s, port) {
+				l := bytesListener(address, host, port)
+				emit(l.Name, l)
+			}
+		}
+	}, memo.Same(sameListener))
+}
+
+// addressesOf are where clients of a non-HTTP port connect to: of a headless
+// service the addresses of its pods, so that other destinations with that
+// port are left alone.
+func addressesOf(r *memo.Reader, in *inputs, s *model.Service, port model.Port) []string {
+	if !s.Headless {
+		return s.Addresses
+	}
+	all, _ := memo.Get(r, &in.endpoints.Cell, s.Host)
+	var out []string
+	for _, ep := range all.Of(port.Number) {
+		if ep.Port == port.Number {
+			out = append(out, ep.Address)
+		}
+	}
+	return out
+}
+
+// bytesListener forwards to the service; on a port without a protocol it
+// tells HTTP by looking.
+func bytesListener(address, host string, port model.Port) *model.Listener {
+	cluster := clusterName(port.Number, "", host)
+	l := &model.Listener{Name: listenerName(address, port.Number), Address: address, Port: port.Number, Capture: true}
+	if port.Protocol == model.ProtocolAuto {
+		l.Detect = true
+		l.Chains = append(l.Chains, model.Chain{OnlyHTTP: true, HTTP: &model.HTTPChain{Table: tableName(port.Number)}})
+	}
+	tcp := &model.TCPChain{Clusters: []model.WeightedCluster{{Name: cluster, Weight: 1}}}
+	l.Chains = append(l.Chains, model.Chain{TCP: tcp, RawTLS: port.Protocol == model.ProtocolTLS})
+	return l
+}
+
+// httpListeners derives 0.0.0.0_PORT for every port that is declared HTTP.
+func httpListeners(in *inputs, services *memo.Cell[*model.Service]) *memo.Derived[memo.Table[*model.Service], *model.Listener] {
+	byPort := memo.Group(in.graph, services, func(_ string, s *model.Service) (ports []string) {
+		for _, p := range s.Ports {
+			if p.Protocol.IsHTTP() {
+				ports = append(ports, listenerName(anyAddress, p.Number))
+			}
+		}
+		return ports
+	})
+	return memo.Map(in.graph, &byPort.Cell, func(_ *memo.Reader, name string, of memo.Table[*model.Service]) (*model.Listener, bool) {
+		var port uint32
+		if _, err := fmt.Sscanf(name, anyAddress+"_%d", &port); err != nil {
+			return nil, false
+		}
+		chain := model.Chain{HTTP: &model.HTTPChain{Table: tableName(port)}}
+		return &model.Listener{Name: name, Address: anyAddress, Port: port, Capture: true, Chains: []model.Chain{chain}}, true
+	}, memo.Same(sameListener))
+}

@@ -1,0 +1,135 @@
+package view
+
+import (
+	"slices"
+
+	"github.com/weftmesh/weft/internal/memo"
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// effective is the DestinationRule that holds for one service: those of one
+// namespace and host merged, as Istio does.
+type effective struct {
+	origin  model.Origin
+	traffic model.PortTraffic
+	subsets []model.Subset
+}
+
+// subset returns a subset's settings for a port: its own over the rule's, and
+// a port's own settings wholly in place of both (Istio, portLevelSettings).
+func (e *effective) forPort(port uint32, subset *model.Subset) model.Traffic {
+	if e == nil {
+		return model.Traffic{}
+	}
+	base, _ := e.traffic.For(port)
+	if subset == nil {
+		return base
+	}
+	own, override := subset.For(port)
+	if override {
+		return own
+	}
+	return base.Merge(own)
+}
+
+func (e *effective) named(subset string) *model.Subset {
+	if e == nil {
+		return nil
+	}
+	for i := range e.subsets {
+		if e.subsets[i].Name == subset {
+			return &e.subsets[i]
+		}
+	}
+	return nil
+}
+
+// policies derives the rule of each visible service.
+func policies(in *inputs, class model.ProxyClass, services *memo.Cell[*model.Service]) *memo.Derived[*model.Service, *effective] {
+	labels := model.ParseLabels(class.Labels)
+	visible := memo.Map(in.graph, &in.policies.Cell, func(_ *memo.Reader, _ string, p *model.Policy) (*model.Policy, bool) {
+		return p, p.ExportTo.Sees(p.Namespace, class.Namespace) && selects(p.Selector, labels) && (p.Selector == nil || p.Namespace == class.Namespace)
+	})
+	byHost := memo.Group(in.graph, &visible.Cell, func(_ string, p *model.Policy) []string { return hostKeys([]string{p.Host}) })
+	return memo.Map(in.graph, services, func(r *memo.Reader, host string, s *model.Service) (*effective, bool) {
+		found := members(r, byHost, host, policyRank)
+		for _, p := range members(r, byHost, wild, policyRank) {
+			if covers(p.Host, host) {
+				found = append(found, p)
+			}
+		}
+		e := choose(found, lookupOrder(class.Namespace, s.Namespace, in.config(r).RootNamespace))
+		return e, e != nil
+	}, memo.Same(sameEffective))
+}
+
+// lookupOrder is Istio's: the client's namespace, the service's, the root
+// namespace. A client in the root namespace asks the service's first, since
+// the root's rules are for the whole mesh.
+func lookupOrder(client, service, root string) []string {
+	if client == root {
+		return []string{service, root}
+	}
+	return []string{client, service, root}
+}
+
+// choose merges the rules of the first namespace that has any, those of its
+// most specific host. found is ordered by rank, exact hosts first.
+func choose(found []*model.Policy, namespaces []string) *effective {
+	for _, ns := range namespaces {
+		host := ""
+		for _, p := range found {
+			if p.Namespace == ns && moreSpecific(p.Host, host) {
+				host = p.Host
+			}
+		}
+		if host != "" {
+			return mergePolicies(found, ns, host)
+		}
+	}
+	return nil
+}
+
+func moreSpecific(host, than string) bool {
+	if than == "" {
+		return true
+	}
+	exact, thanExact := host[0] != '*', than[0] != '*'
+	if exact != thanExact {
+		return exact
+	}
+	return len(host) > len(than)
+}
+
+func mergePolicies(found []*model.Policy, ns, host string) *effective {
+	var e *effective
+	for _, selecting := range []bool{true, false} {
+		for _, p := range found {
+			if p.Namespace != ns || p.Host != host || (p.Selector != nil) != selecting {
+				continue
+			}
+			if e == nil {
+				e = &effective{origin: p.Origin, traffic: p.Traffic, subsets: p.Subsets}
+				continue
+			}
+			e.add(p)
+		}
+		if e != nil {
+			return e // rules that select the workload stand alone
+		}
+	}
+	return e
+}
+
+// add takes the subsets that are new, and the traffic policy if there is none.
+func (e *effective) add(p *model.Policy) {
+	if e.traffic.Traffic == (model.Traffic{}) && len(e.traffic.Ports) == 0 {
+		e.traffic = p.Traffic
+	}
+	e.subsets = slices.Clone(e.subsets)
+	for _, s := range p.Subsets {
+		if e.named(s.Name) == nil {
+			e.subsets = append(e.subsets, s)
+		}
+	}
+}

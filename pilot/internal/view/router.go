@@ -1,0 +1,200 @@
+package view
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weftmesh/weft/internal/memo"
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// router is a gateway's proxy.
+type router struct {
+	clusters    *memo.Derived[target, *model.Cluster]
+	assignments *memo.Derived[*model.Cluster, *model.Assignment]
+	listeners   *memo.Derived[memo.Table[*served], *model.Listener]
+	tables      *memo.Derived[memo.Table[*served], *model.RouteTable]
+	routed      *memo.Derived[memo.Table[*binding], *model.VirtualHost]
+	redirects   *memo.Derived[*served, *model.VirtualHost]
+	fallbacks   *memo.Derived[*model.RouteTable, *model.VirtualHost]
+	hosts       union[*model.VirtualHost]
+	secrets     *memo.Derived[*served, *model.Secret]
+}
+
+// served is one server of a Gateway that selects the proxy.
+type served struct {
+	*model.Server
+	gateway *model.Gateway
+	index   int
+}
+
+// target is a destination as one comparable value.
+type target struct {
+	host, subset string
+	port         uint32
+}
+
+func newRouter(in *inputs, class model.ProxyClass) *router {
+	g := in.graph
+	visible := visibleServices(in, class)
+	effective := policies(in, class, &visible.Cell)
+	maker := &clusterMaker{in: in, services: &visible.Cell, effective: effective, facts: endpointFacts(in), router: true}
+	servers := routerServers(in, class)
+	byTable := memo.Group(g, &servers.Cell, func(_ string, s *served) []string { return nonEmpty(s.RouteTable) })
+	byPort := memo.Group(g, &servers.Cell, func(_ string, s *served) []string { return []string{listenerName(bindOf(s), s.Port)} })
+	hosts := &routerHosts{in: in, class: class, servers: servers, binder: &binder{services: &visible.Cell, effective: effective}}
+	r := &router{
+		listeners: routerListeners(g, byPort),
+		tables: memo.Map(g, &byTable.Cell, func(_ *memo.Reader, name string, _ memo.Table[*served]) (*model.RouteTable, bool) {
+			return &model.RouteTable{Name: name}, true
+		}, memo.Same(sameTable)),
+		secrets: routerSecrets(in, class, servers),
+	}
+	r.routed, r.redirects = hosts.derive()
+	r.fallbacks = fallbackHosts(g, &r.tables.Cell)
+	r.clusters = memo.Map(g, &targets(g, &r.routed.Cell).Cell, func(rd *memo.Reader, _ string, t target) (*model.Cluster, bool) {
+		return maker.ofTarget(rd, t)
+	}, memo.Same(sameCluster))
+	r.assignments = assignments(in, &r.clusters.Cell, maker)
+	return r
+}
+
+func nonEmpty(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+func bindOf(s *served) string {
+	if s.Bind == "" {
+		return anyAddress
+	}
+	return s.Bind
+}
+
+// routerServers derives the servers of the Gateways that select the proxy, by
+// rank and position. An empty selector selects every gateway proxy (Istio).
+func routerServers(in *inputs, class model.ProxyClass) *memo.Derived[*model.Gateway, *served] {
+	labels := model.ParseLabels(class.Labels)
+	return memo.Flat(in.graph, &in.gateways.Cell, func(_ *memo.Reader, _ string, gw *model.Gateway, emit memo.Emit[*served]) {
+		if !selects(gw.Selector, labels) {
+			return
+		}
+		for i := range gw.Servers {
+			emit(fmt.Sprintf("%s\x00%s\x00%04d", gw.Rank, gw.Key(), i), &served{Server: &gw.Servers[i], gateway: gw, index: i})
+		}
+	})
+}
+
+// targets derives the clusters that virtual hosts refer to.
+func targets(g *memo.Graph, hosts *memo.Cell[*model.VirtualHost]) *memo.Derived[*model.VirtualHost, target] {
+	return memo.Flat(g, hosts, func(_ *memo.Reader, _ string, vh *model.VirtualHost, emit memo.Emit[target]) {
+		for _, route := range vh.Routes {
+			forward, ok := route.Action.(*model.Forward)
+			if !ok {
+				continue
+			}
+			for _, d := range forward.Destinations {
+				emit(d.Cluster, target{host: d.Host, subset: d.Subset, port: d.Port})
+			}
+			for _, m := range forward.Mirrors {
+				emit(m.Cluster, target{host: m.Host, subset: m.Subset, port: m.Port})
+			}
+		}
+	})
+}
+
+func (m *clusterMaker) ofTarget(r *memo.Reader, t target) (*model.Cluster, bool) {
+	s, ok := memo.Get(r, m.services, t.host)
+	if !ok {
+		return nil, false
+	}
+	port, ok := s.Port(t.port)
+	if !ok || port.Protocol == model.ProtocolUDP {
+		return nil, false
+	}
+	c := m.of(r, s, port, t.subset)
+	return c, c != nil
+}
+
+// routerListeners derives one listener for each address and port. The first
+// server says whether the port is plaintext or TLS; servers of the other kind
+// are left out, as are server names that an earlier server has.
+func routerListeners(g *memo.Graph, byPort *memo.Grouped[*served]) *memo.Derived[memo.Table[*served], *model.Listener] {
+	return memo.Map(g, &byPort.Cell, func(_ *memo.Reader, name string, all memo.Table[*served]) (*model.Listener, bool) {
+		var l *model.Listener
+		names := map[string]bool{}
+		for _, s := range all.All() {
+			if s.RouteTable == "" {
+				continue // bytes are not routed yet
+			}
+			if l == nil {
+				l = &model.Listener{Name: name, Address: bindOf(s), Port: s.Port}
+			}
+			chain := model.Chain{HTTP: &model.HTTPChain{Table: s.RouteTable}}
+			if secure(s) {
+				chain.SNI, chain.TLS = serverNames(s), s.TLS
+			}
+			if len(l.Chains) > 0 && (l.Chains[0].TLS != nil) != secure(s) || !claim(names, &chain) {
+				continue
+			}
+			l.Chains = append(l.Chains, chain)
+		}
+		return l, l != nil
+	}, memo.Same(sameListener))
+}
+
+func secure(s *served) bool { return s.TLS != nil && s.Protocol == model.ProtocolTLS }
+
+// serverNames are the SNI names of a server; nil for any.
+func serverNames(s *served) (names []string) {
+	for _, h := range s.Hosts {
+		if h.Host == "*" {
+			return nil
+		}
+		if !slices.Contains(names, h.Host) {
+			names = append(names, h.Host)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// claim takes the chain's server names that are free; it reports false if
+// there is none.
+func claim(taken map[string]bool, c *model.Chain) bool {
+	if len(c.SNI) == 0 {
+		free := !taken[""]
+		taken[""] = true
+		return free
+	}
+	c.SNI = slices.DeleteFunc(c.SNI, func(n string) bool { return taken[n] })
+	for _, n := range c.SNI {
+		taken[n] = true
+	}
+	return len(c.SNI) > 0
+}
+
+// routerSecrets derives the credentials of servers: those of the proxy's own
+// namespace only.
+func routerSecrets(in *inputs, class model.ProxyClass, servers *memo.Derived[*model.Gateway, *served]) *memo.Derived[*served, *model.Secret] {
+	return memo.Flat(in.graph, &servers.Cell, func(r *memo.Reader, _ string, s *served, emit memo.Emit[*model.Secret]) {
+		if s.TLS == nil || !strings.HasPrefix(s.TLS.Credential, class.Namespace+"/") {
+			return
+		}
+		if secret, ok := memo.Get(r, &in.secrets.Cell, s.TLS.Credential); ok {
+			emit(s.TLS.Credential, secret)
+		}
+	})
+}
+
+func (r *router) fill(v *model.View) {
+	v.Clusters = r.clusters.Table()
+	v.Assignments = r.assignments.Table()
+	v.Listeners = r.listeners.Table()
+	v.Tables = r.tables.Table()
+	v.Hosts = r.hosts.of(r.routed.Table(), r.redirects.Table(), r.fallbacks.Table())
+	v.Secrets = r.secrets.Table()
+}
