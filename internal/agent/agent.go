@@ -161,8 +161,8 @@ func (a *agent) makeStatus(istio, own prometheus.Registerer) error {
 	return nil
 }
 
-// run starts the parts, in the order of the pod's start: what Envoy will ask
-// for, then Envoy. It returns when all have ended.
+// run starts the parts and returns when all have ended: Envoy first, for its
+// configuration and its certificates are needed as long as it serves.
 func (a *agent) run(stop stopping) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -170,7 +170,13 @@ func (a *agent) run(stop stopping) error {
 	for _, part := range a.parts() {
 		group.Go(func() error { return part(ctx) })
 	}
+	serving, stopEnvoy := context.WithCancel(ctx)
 	group.Go(func() error {
+		defer cancel()
+		return a.envoy.Run(serving)
+	})
+	group.Go(func() error {
+		defer stopEnvoy()
 		select {
 		case <-stop.quit.Done():
 		case <-a.status.quit:
@@ -178,7 +184,6 @@ func (a *agent) run(stop stopping) error {
 			return ctx.Err()
 		}
 		a.drain(ctx, stop.hurry)
-		cancel()
 		return nil
 	})
 	if err := group.Wait(); !errors.Is(err, context.Canceled) {
@@ -187,14 +192,13 @@ func (a *agent) run(stop stopping) error {
 	return nil
 }
 
-// parts are the loops of an agent. Each runs until its context ends.
+// parts are the loops of an agent beside Envoy's. Each runs until its context ends.
 func (a *agent) parts() []func(context.Context) error {
 	http := &http.Server{Handler: a.status, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	out := []func(context.Context) error{
 		serving(a.relay, a.bound.xds),           // Envoy's configuration
 		serving(a.secretServer, a.bound.secret), // its certificates
 		servingHTTP(http, a.bound.status),       // health and metrics
-		a.envoy.Run,
 		a.drainOnRequest,
 	}
 	if a.certificates != nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"math/big"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -200,6 +201,61 @@ func TestAgentKilled(t *testing.T) {
 	eventually(t, "a change is live", func() bool { return m.body() == "two" })
 }
 
+// TestAgentKilledAtAnyMoment: whenever the agent dies, also between the start
+// of Envoy and the note that it runs, the next one makes it one Envoy.
+func TestAgentKilledAtAnyMoment(t *testing.T) {
+	m := newMesh(t)
+	m.pilot.start()
+	for range 25 {
+		m.pod.start()
+		<-time.After(rand.N(60 * time.Millisecond)) // the moment, not a wait for anything
+		m.pod.kill()
+		if got := m.pod.envoys(); len(got) > 1 {
+			t.Fatalf("Envoys are %v", got)
+		}
+	}
+	m.pod.start()
+	eventually(t, "the pod is ready", m.pod.ready)
+	if got := m.pod.envoys(); len(got) != 1 || got[0] != m.pod.envoyPID() {
+		t.Errorf("Envoys are %v, the pid file says %d", got, m.pod.envoyPID())
+	}
+}
+
+// TestOtherConfiguration: an Envoy that was started with another bootstrap is
+// not adopted but replaced.
+func TestOtherConfiguration(t *testing.T) {
+	m := newMesh(t)
+	m.pilot.start()
+	m.pod.start()
+	eventually(t, "the pod is ready", m.pod.ready)
+	m.pod.kill()
+	pid := m.pod.envoyPID()
+	m.pod.config.Options.Envoy.MaxConnections = 77
+	m.pod.start()
+	eventually(t, "the pod is ready", func() bool { return m.pod.envoyPID() != pid && m.pod.ready() })
+	if got := m.pod.envoys(); len(got) != 1 {
+		t.Errorf("Envoys are %v", got)
+	}
+}
+
+// TestSecondAgent: a run directory is one agent's.
+func TestSecondAgent(t *testing.T) {
+	m := newMesh(t)
+	m.pilot.start()
+	m.pod.start()
+	eventually(t, "the pod is ready", m.pod.ready)
+	second := *m.pod
+	second.output = &lockedBuffer{}
+	second.start()
+	<-second.ended
+	if code := second.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(second.output.String(), "another agent uses") {
+		t.Errorf("exit code %d: %s", code, second.output)
+	}
+	if !m.pod.ready() {
+		t.Error("the first agent is no longer ready")
+	}
+}
+
 func TestEnvoyKilled(t *testing.T) {
 	m := newMesh(t)
 	m.pilot.start()
@@ -258,7 +314,12 @@ func TestDrain(t *testing.T) {
 	if !strings.Contains(strings.ToLower(string(answer[:n])), "connection: close") {
 		t.Errorf("the client is not told to go: %q", answer[:n])
 	}
+	closed := time.Now()
+	_ = conn.Close()
 	<-m.pod.ended
+	if took := time.Since(closed); took > 2500*time.Millisecond {
+		t.Errorf("the drain went on for %v after the last connection", took)
+	}
 	if code := m.pod.cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
