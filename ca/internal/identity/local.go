@@ -43,7 +43,6 @@ func NewLocal(file, trustDomain string) (*Local, error) {
 		return nil, err
 	}
 	parser := jwt.NewParser(
-		jwt.WithValidMethods([]string{jwt.SigningMethodES256.Alg()}),
 		jwt.WithIssuer(LocalIssuer), jwt.WithAudience(Audience),
 		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(leeway), jwt.WithStrictDecoding())
 	return &Local{keys: keys, trustDomain: trustDomain, parser: parser}, nil
@@ -88,7 +87,8 @@ func (l *Local) Authenticate(_ context.Context, token Token) (Caller, error) {
 var errAlgorithm = errors.New("want algorithm ES256")
 
 // key is the jwt.Keyfunc. It is asked before the signature is checked, and
-// answers for ES256 only: the public key must never serve as an HMAC secret.
+// answers for ES256 only: the public key must never serve as an HMAC secret. The
+// library has an option for that, which calls it a wrong signature.
 func (l *Local) key(token *jwt.Token) (any, error) {
 	if token.Method != jwt.SigningMethodES256 {
 		return nil, errAlgorithm
@@ -106,6 +106,7 @@ func tokenRefusal(err error) error {
 	}{
 		{errKeyFile, refusal.Internal},
 		{errAlgorithm, refusal.TokenAlgorithm},
+		{jwt.ErrTokenUnverifiable, refusal.TokenAlgorithm},
 		{jwt.ErrTokenSignatureInvalid, refusal.TokenSignature},
 		{jwt.ErrTokenExpired, refusal.TokenExpired},
 		{jwt.ErrTokenNotValidYet, refusal.TokenNotYetValid},

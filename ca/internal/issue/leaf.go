@@ -91,8 +91,7 @@ func Shorten(value string, most int) string {
 
 // checkLeaf reports how a returned leaf differs from what was asked for. A back
 // end may leave out the subject's labels (Vault and step-ca do), but it may not
-// change anything else that a peer relies on. The signature itself is checked by
-// the back end's own library, and again by the caller of the service.
+// change anything else that a peer relies on.
 func checkLeaf(leaf, want, issuer *x509.Certificate) error {
 	public, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 	switch {
