@@ -1,0 +1,170 @@
+package simulate
+
+import (
+	"fmt"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	setfilterstate "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
+	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	rawbuffer "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
+	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+)
+
+// runChain terminates TLS and runs the network filters of chain.
+func (w walk) runChain(chain *listener.FilterChain) ([]Outcome, error) {
+	if err := checkKnown(chain); err != nil {
+		return nil, err
+	}
+	w.out.FilterChain = chain.GetName()
+	terminated, refusal, err := w.handshake(chain.GetTransportSocket())
+	if err != nil {
+		return nil, err
+	}
+	if refusal != "" {
+		return w.closed(refusal), nil
+	}
+	for _, f := range chain.GetFilters() {
+		if err := checkKnown(f); err != nil {
+			return nil, err
+		}
+		config, err := f.GetTypedConfig().UnmarshalNew()
+		if err != nil {
+			return nil, fmt.Errorf("network filter %s: %w", f.GetName(), err)
+		}
+		switch config := config.(type) {
+		case *setfilterstate.Config: // for logs only
+		case *tcpproxy.TcpProxy:
+			return w.tcp(config)
+		case *hcm.HttpConnectionManager:
+			if w.call.TCP || w.call.TLS != nil && !terminated {
+				return w.closed("not HTTP, on a filter chain for HTTP"), nil
+			}
+			return w.http(config)
+		default:
+			return nil, unknown("network filter %s of type %T", f.GetName(), config)
+		}
+	}
+	return w.closed("the filter chain has no terminal filter"), nil
+}
+
+// handshake is the transport socket's part: whether it takes TLS off, and why
+// it refuses the connection, if it does.
+func (w walk) handshake(socket *core.TransportSocket) (terminated bool, refusal string, err error) {
+	if socket == nil {
+		return false, "", nil
+	}
+	config, err := socket.GetTypedConfig().UnmarshalNew()
+	if err != nil {
+		return false, "", fmt.Errorf("transport socket %s: %w", socket.GetName(), err)
+	}
+	context, ok := config.(*tls.DownstreamTlsContext)
+	if _, raw := config.(*rawbuffer.RawBuffer); raw {
+		return false, "", nil
+	}
+	if !ok {
+		return false, "", unknown("transport socket %T", config)
+	}
+	if err := checkKnown(context); err != nil {
+		return false, "", err
+	}
+	if w.call.TLS == nil {
+		return false, "plaintext, where TLS is required", nil
+	}
+	identity := w.call.TLS.Identity
+	if identity == "" {
+		if context.GetRequireClientCertificate().GetValue() {
+			return false, "no client certificate, where one is required", nil
+		}
+		return true, "", nil
+	}
+	sans := validation(context.GetCommonTlsContext()).GetMatchTypedSubjectAltNames()
+	if len(sans) == 0 {
+		return true, "", nil
+	}
+	for _, san := range sans {
+		if san.GetSanType() != tls.SubjectAltNameMatcher_URI {
+			continue
+		}
+		if matched, err := matchString(san.GetMatcher(), identity); err != nil || matched {
+			return true, "", err
+		}
+	}
+	return false, "the client's identity is not one of those that are let in", nil
+}
+
+// validation is the part of a TLS context that checks the peer's certificate,
+// as far as it is written in the context itself; nil when there is none.
+func validation(c *tls.CommonTlsContext) *tls.CertificateValidationContext {
+	if combined := c.GetCombinedValidationContext(); combined != nil {
+		return combined.GetDefaultValidationContext()
+	}
+	return c.GetValidationContext()
+}
+
+// tcp is the TCP proxy: the bytes go to a cluster as they are.
+func (w walk) tcp(config *tcpproxy.TcpProxy) ([]Outcome, error) {
+	if err := checkKnown(config); err != nil {
+		return nil, err
+	}
+	send := func(name string) func(walk) ([]Outcome, error) {
+		return func(w walk) ([]Outcome, error) { return w.tcpTo(name) }
+	}
+	if name := config.GetCluster(); name != "" {
+		return w.tcpTo(name)
+	}
+	var choices []choice
+	for _, c := range config.GetWeightedClusters().GetClusters() {
+		choices = append(choices, choice{c.GetWeight(), send(c.GetName())})
+	}
+	return w.choose(choices)
+}
+
+func (w walk) tcpTo(name string) ([]Outcome, error) {
+	w.out.Cluster = name
+	targets, found, err := w.config.targets(name, w.conn)
+	if err != nil {
+		return nil, fmt.Errorf("cluster %q: %w", name, err)
+	}
+	if !found || len(targets) == 0 {
+		return w.closed("cluster has no endpoint"), nil
+	}
+	w.out.Upstreams, w.out.Attempts = targets, 1
+	if !w.call.TCP { // the endpoint itself speaks HTTP with the client, in the client's TLS if any
+		w.out.Request = w.callRequest()
+		w.out.Status = w.call.Upstream.status(1)
+	}
+	return []Outcome{w.out}, nil
+}
+
+// choice is one way on, with its weight.
+type choice struct {
+	weight uint32
+	run    func(walk) ([]Outcome, error)
+}
+
+// choose forks the walk by weight.
+func (w walk) choose(choices []choice) ([]Outcome, error) {
+	total := 0.0
+	for _, c := range choices {
+		total += float64(c.weight)
+	}
+	if total == 0 {
+		return nil, fmt.Errorf("weighted clusters: all weights are 0, which Envoy refuses")
+	}
+	var all []Outcome
+	for _, c := range choices {
+		if c.weight == 0 {
+			continue
+		}
+		next := w
+		next.out.Probability *= float64(c.weight) / total
+		outcomes, err := c.run(next)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, outcomes...)
+	}
+	return all, nil
+}

@@ -1,0 +1,263 @@
+// Package simulate says what an Envoy with a given configuration does with a
+// request, without running one.
+//
+// Purpose: every test case is answered twice, here and by a real Envoy, and
+// the two must agree; `weft` explains routes with it. Inputs: the resources of
+// a proxy as it gets them over xDS (listeners, route tables, virtual hosts,
+// clusters, endpoints) and a Call. Output: the possible Outcomes with their
+// probabilities. A matcher, filter or field that it does not know is an error,
+// never a silent pass. It may import Envoy's protos and the standard library
+// only, nothing of Weft: it must not share a mistake with the translators.
+//
+// Source: Envoy's documentation of version 1.40, "HTTP route matching",
+// "Listeners" and the proto references; where that is silent, the behaviour of
+// the binary, which test/envoy compares.
+package simulate
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// Call is one request, or one connection when TCP is set, as it reaches the
+// proxy.
+type Call struct {
+	// Listener is the name of the listener that accepts the connection. Empty:
+	// the listener that is bound to the port of Destination.
+	Listener string
+	// Destination is the address the client dialled, which capture preserves.
+	Destination netip.AddrPort
+	// Source is the client's address; the zero value is 127.0.0.1:40000.
+	Source netip.AddrPort
+	// TLS is nil for a plaintext connection.
+	TLS *TLS
+	// TCP is a connection of bytes that are no HTTP; the fields below are then
+	// unused.
+	TCP bool
+	// HTTP2 makes the request HTTP/2: with prior knowledge in plaintext, by
+	// ALPN in TLS.
+	HTTP2 bool
+
+	Method  string // "" is GET
+	Host    string // the Host or :authority header, with a port if the client sends one
+	Path    string // with the query; "" is /
+	Headers Headers
+	// Upstream is how the server behind the proxy answers.
+	Upstream Upstream
+}
+
+// TLS is the client's side of a TLS connection.
+type TLS struct {
+	SNI  string
+	ALPN []string // in the client's order
+	// Identity is the URI SAN of the client's certificate; empty: it shows none.
+	Identity string
+}
+
+// Upstream is what an endpoint does with requests. The zero value answers 200
+// at once.
+type Upstream struct {
+	Status int           // of the answers; 0 is 200
+	Delay  time.Duration // before each answer
+	// Failures is how many attempts are answered with Status before the rest are
+	// answered with 200; 0 means all are answered with Status.
+	Failures int
+}
+
+// Outcome is one thing that may become of a Call.
+type Outcome struct {
+	// Probability is in (0, 1]; those of all outcomes of a call add up to 1.
+	Probability float64
+	Listener    string
+	FilterChain string // its name; "" when it has none
+	RouteTable  string
+	VirtualHost string
+	Route       string // its name; "" when it has none
+
+	// Closed says why the connection ends without any answer; "" when it does
+	// not.
+	Closed string
+	// Status is the answer's status: the proxy's own, or the upstream's. It is 0
+	// for TCP and when Closed is set.
+	Status int
+	// Local means that the proxy answered by itself.
+	Local bool
+	// Body is the answer's body where Local is set and the configuration gives
+	// one.
+	Body string
+	// Response holds the headers that the proxy puts on the answer; removed ones
+	// are present with no values.
+	Response Headers
+
+	// Cluster is where the request goes; "" when it goes nowhere.
+	Cluster string
+	// Upstreams are the endpoints one of which gets it, in configuration order.
+	Upstreams []Target
+	// Request is what the endpoint sees. It is empty where none sees it.
+	Request Request
+	// Mirrors are the clusters that get a copy, with the chance of each.
+	Mirrors []Mirror
+	// Attempts is how often the request is sent upstream.
+	Attempts int
+	// Timeout of the whole request; 0 means none.
+	Timeout time.Duration
+	// Delay is how long the proxy holds the request back (a fault).
+	Delay time.Duration
+}
+
+// Request is a request as an endpoint sees it.
+type Request struct {
+	Method, Scheme, Host, Path string
+	// Headers are those of the call, as the proxy changed them. Headers that the
+	// proxy adds for its own sake (x-request-id and its like) are absent.
+	Headers Headers
+}
+
+// Target is an endpoint of the cluster, and how the proxy speaks to it.
+type Target struct {
+	Address string // "IP:PORT", or "HOST:PORT" in a DNS cluster
+	TLS     bool
+	SNI     string
+}
+
+// Mirror is a cluster that gets a copy of the request.
+type Mirror struct {
+	Cluster string
+	Chance  float64 // in (0, 1]
+}
+
+// Config is the configuration of one proxy, indexed. It is immutable.
+type Config struct {
+	listeners map[string]*listener.Listener
+	order     []string // names of listeners as given
+	routes    map[string]*route.RouteConfiguration
+	vhosts    map[string]map[string]*route.VirtualHost // by route table, by resource name
+	clusters  map[string]*cluster.Cluster
+	endpoints map[string]*endpoint.ClusterLoadAssignment
+}
+
+// New indexes resources. Types that do not decide where a request goes
+// (secrets, DNS tables) are passed over; any other unknown type is an error.
+func New(resources []*discovery.Resource) (*Config, error) {
+	c := &Config{
+		listeners: map[string]*listener.Listener{},
+		routes:    map[string]*route.RouteConfiguration{},
+		vhosts:    map[string]map[string]*route.VirtualHost{},
+		clusters:  map[string]*cluster.Cluster{},
+		endpoints: map[string]*endpoint.ClusterLoadAssignment{},
+	}
+	for _, r := range resources {
+		if err := c.add(r.GetName(), r.GetResource()); err != nil {
+			return nil, fmt.Errorf("resource %s %q: %w", r.GetResource().GetTypeUrl(), r.GetName(), err)
+		}
+	}
+	return c, nil
+}
+
+func (c *Config) add(name string, body *anypb.Any) error {
+	switch body.GetTypeUrl() {
+	case "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+		"type.googleapis.com/envoy.data.dns.v3.DnsTable.DnsVirtualDomain":
+		return nil
+	}
+	m, err := body.UnmarshalNew()
+	if err != nil {
+		return err
+	}
+	switch m := m.(type) {
+	case *listener.Listener:
+		c.listeners[m.GetName()] = m
+		c.order = append(c.order, m.GetName())
+	case *route.RouteConfiguration:
+		c.routes[m.GetName()] = m
+	case *route.VirtualHost:
+		table, err := tableOf(name)
+		if err != nil {
+			return err
+		}
+		if c.vhosts[table] == nil {
+			c.vhosts[table] = map[string]*route.VirtualHost{}
+		}
+		c.vhosts[table][name] = m
+	case *cluster.Cluster:
+		c.clusters[m.GetName()] = m
+	case *endpoint.ClusterLoadAssignment:
+		c.endpoints[m.GetClusterName()] = m
+	default:
+		return fmt.Errorf("a type the simulator does not know")
+	}
+	return nil
+}
+
+// Run says what becomes of call. An error means that the simulator cannot
+// tell: a field, matcher or filter it does not know, or a configuration that
+// Envoy would refuse.
+func (c *Config) Run(call Call) ([]Outcome, error) {
+	w, err := c.accept(call)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := w.chooseChain()
+	if err != nil {
+		return nil, fmt.Errorf("listener %q: %w", w.listener.GetName(), err)
+	}
+	if chain == nil {
+		return w.closed("no filter chain matches"), nil
+	}
+	outcomes, err := w.runChain(chain)
+	if err != nil {
+		return nil, fmt.Errorf("listener %q, filter chain %q: %w", w.listener.GetName(), chain.GetName(), err)
+	}
+	return outcomes, nil
+}
+
+// walk is the state of one call on its way. It is copied where the way forks.
+type walk struct {
+	config   *Config
+	call     Call
+	conn     connection
+	listener *listener.Listener
+	out      Outcome
+	// table, vhost and route are set as they are found.
+	table *route.RouteConfiguration
+	vhost *route.VirtualHost
+	route *route.Route
+	// weighted is the chosen entry of a weighted cluster; nil for a plain one.
+	weighted *route.WeightedCluster_ClusterWeight
+}
+
+// closed is the one outcome of a connection that ends.
+func (w walk) closed(why string) []Outcome {
+	w.out.Closed = why
+	w.out.Status = 0
+	return []Outcome{w.out}
+}
+
+// fork follows yes with probability p and no with the rest.
+func (w walk) fork(p float64, yes, no func(walk) ([]Outcome, error)) ([]Outcome, error) {
+	var all []Outcome
+	for _, branch := range []struct {
+		p   float64
+		run func(walk) ([]Outcome, error)
+	}{{p, yes}, {1 - p, no}} {
+		if branch.p <= 0 {
+			continue
+		}
+		next := w
+		next.out.Probability *= branch.p
+		outcomes, err := branch.run(next)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, outcomes...)
+	}
+	return all, nil
+}

@@ -1,0 +1,260 @@
+package envoy
+
+import (
+	"bufio"
+	"context"
+	stdtls "crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weftmesh/weft/internal/simulate"
+)
+
+// quiet drops what http.Server logs of broken connections, which some calls
+// mean to break.
+var quiet = log.New(io.Discard, "", 0)
+
+// Observed is what came of a call.
+type Observed struct {
+	// Closed is how the connection ended when there was no answer; "" when there
+	// was one.
+	Closed  string
+	Status  int
+	Headers simulate.Headers // of the answer
+	Body    string
+	// Seen is what the endpoints saw, in the order in which it arrived.
+	Seen []Seen
+	Took time.Duration
+}
+
+// Do makes one call through the proxy. An error means that the call could not
+// be made; a refusal by the proxy is an Observed.
+func (p *Proxy) Do(ctx context.Context, call simulate.Call) (Observed, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	name := strconv.FormatInt(p.calls.Add(1), 10)
+	dial, err := p.dialer(call)
+	if err != nil {
+		return Observed{}, err
+	}
+	start := time.Now()
+	var out Observed
+	if call.TCP {
+		out = doTCP(ctx, dial, name)
+	} else if out, err = p.doHTTP(ctx, call, dial, name); err != nil {
+		return Observed{}, err
+	}
+	out.Took = time.Since(start)
+	out.Seen, _ = p.echoes.of(name)
+	return out, nil
+}
+
+// AwaitSeen waits until the endpoints have seen at least n requests of the
+// last call that returned out, or ctx ends: mirrors arrive on their own time.
+// It returns what was seen by then.
+func (p *Proxy) AwaitSeen(ctx context.Context, out Observed, n int) []Seen {
+	name := out.Headers["call"]
+	if len(name) == 0 {
+		return out.Seen
+	}
+	for {
+		seen, changed := p.echoes.of(name[0])
+		if len(seen) >= n {
+			return seen
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return seen
+		}
+	}
+}
+
+type dialFunc func(ctx context.Context) (net.Conn, error)
+
+// dialer opens connections as capture would hand them to the listener, with
+// TLS when the call has it.
+func (p *Proxy) dialer(call simulate.Call) (dialFunc, error) {
+	name, destination, err := p.plan.entry(call)
+	if err != nil {
+		return nil, err
+	}
+	port := p.ports[name]
+	header := proxyHeader(call.Source, destination)
+	config, err := p.clientTLS(call)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			return nil, err
+		}
+		if _, err := io.WriteString(conn, header); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		if config == nil {
+			return conn, nil
+		}
+		secured := stdtls.Client(conn, config)
+		if err := secured.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		return secured, nil
+	}, nil
+}
+
+// entry is the bound listener that a call arrives at, and the destination that
+// the listener must believe in.
+func (p *plan) entry(call simulate.Call) (name string, destination netip.AddrPort, err error) {
+	if call.Listener == "" {
+		for _, name := range p.order {
+			if p.bound[name].port == call.Destination.Port() {
+				return name, call.Destination, nil
+			}
+		}
+		return "", destination, fmt.Errorf("port %d: %w", call.Destination.Port(), errNoListener)
+	}
+	b, ok := p.bound[call.Listener]
+	if !ok {
+		return "", destination, fmt.Errorf("%q: %w", call.Listener, errNoListener)
+	}
+	if b.restores || b.port == call.Destination.Port() {
+		return call.Listener, call.Destination, nil
+	}
+	destination, err = netip.ParseAddrPort(b.address)
+	return call.Listener, destination, err
+}
+
+// proxyHeader is the PROXY protocol's first line, version 1.
+func proxyHeader(source, destination netip.AddrPort) string {
+	family := "TCP4"
+	if destination.Addr().Is6() {
+		family = "TCP6"
+	}
+	if !source.IsValid() {
+		source = netip.MustParseAddrPort("127.0.0.1:40000")
+	}
+	if family == "TCP6" && source.Addr().Is4() {
+		source = netip.AddrPortFrom(netip.IPv6Loopback(), source.Port())
+	}
+	return fmt.Sprintf("PROXY %s %s %s %d %d\r\n", family, source.Addr(), destination.Addr(), source.Port(), destination.Port())
+}
+
+func (p *Proxy) clientTLS(call simulate.Call) (*stdtls.Config, error) {
+	if call.TLS == nil {
+		return nil, nil
+	}
+	config := &stdtls.Config{
+		ServerName: call.TLS.SNI, NextProtos: call.TLS.ALPN, MinVersion: stdtls.VersionTLS12,
+		InsecureSkipVerify: true, // the certificate is the harness's own; what is tested is the proxy's view
+	}
+	if call.HTTP2 && len(config.NextProtos) == 0 {
+		config.NextProtos = []string{"h2"}
+	}
+	if call.TCP {
+		config.NextProtos = append([]string{"weft-tcp"}, config.NextProtos...)
+	}
+	if id := call.TLS.Identity; id != "" {
+		leaf, err := p.pki.leaf(id)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []stdtls.Certificate{leaf}
+	}
+	return config, nil
+}
+
+// doTCP greets the endpoint and reads its answer.
+func doTCP(ctx context.Context, dial dialFunc, name string) Observed {
+	conn, err := dial(ctx)
+	if err != nil {
+		return Observed{Closed: err.Error()}
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := fmt.Fprintf(conn, "%s%s\n", tcpGreeting, name); err != nil {
+		return Observed{Closed: err.Error()}
+	}
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		return Observed{Closed: err.Error()}
+	}
+	return Observed{Body: strings.TrimSpace(line), Headers: simulate.Headers{"call": {name}}}
+}
+
+// doHTTP makes the request; a connection that ends without an answer is an
+// Observed, not an error.
+func (p *Proxy) doHTTP(ctx context.Context, call simulate.Call, dial dialFunc, name string) (Observed, error) {
+	req, err := request(ctx, call, name)
+	if err != nil {
+		return Observed{}, err
+	}
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(!call.HTTP2)
+	protocols.SetUnencryptedHTTP2(call.HTTP2)
+	protocols.SetHTTP2(call.HTTP2)
+	transport := &http.Transport{
+		DisableKeepAlives: true, DisableCompression: true, Protocols: protocols,
+		DialContext:    func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+	}
+	defer transport.CloseIdleConnections()
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return Observed{}, fmt.Errorf("no answer in time: %w", err)
+		}
+		return Observed{Closed: err.Error()}, nil
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return Observed{}, err
+	}
+	headers := simulate.Headers{"call": {name}}
+	for key, values := range resp.Header {
+		headers[strings.ToLower(key)] = values
+	}
+	return Observed{Status: resp.StatusCode, Headers: headers, Body: string(body)}, nil
+}
+
+// request is the call as the client's HTTP library would write it, with the
+// path byte for byte.
+func request(ctx context.Context, call simulate.Call, name string) (*http.Request, error) {
+	method, path := call.Method, call.Path
+	if method == "" {
+		method = http.MethodGet
+	}
+	if path == "" {
+		path = "/"
+	}
+	scheme := "http"
+	if call.TLS != nil {
+		scheme = "https"
+	}
+	req, err := http.NewRequestWithContext(ctx, method, scheme+"://upstream.invalid/", nil)
+	if err != nil {
+		return nil, err
+	}
+	bare, query, hasQuery := strings.Cut(path, "?")
+	req.URL = &url.URL{Scheme: scheme, Host: "upstream.invalid", Opaque: bare, RawQuery: query, ForceQuery: hasQuery && query == ""}
+	req.Host = call.Host
+	for key, values := range call.Headers {
+		req.Header[http.CanonicalHeaderKey(key)] = values
+	}
+	req.Header.Set(callHeader, name)
+	req.Header.Set(answerHeader, formatAnswer(call.Upstream))
+	return req, nil
+}

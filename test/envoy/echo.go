@@ -1,0 +1,309 @@
+package envoy
+
+import (
+	"bufio"
+	"context"
+	stdtls "crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/weftmesh/weft/internal/simulate"
+)
+
+// Headers by which a call tells the endpoints who it is and how to answer.
+const (
+	callHeader    = "x-weft-call"
+	answerHeader  = "x-weft-answer"
+	clusterHeader = "x-weft-cluster"
+)
+
+// anyEndpoint stands for the address of a call's own destination.
+const anyEndpoint = "*"
+
+// Seen is a request, or a TCP connection, as an endpoint saw it.
+type Seen struct {
+	Cluster  string // that the endpoint belongs to
+	Endpoint string // its address in the configuration; "*" for an original destination
+	Request  simulate.Request
+	TLS      bool
+	SNI      string
+	Peer     string // URI in the proxy's certificate; "" when it showed none
+	TCP      bool
+}
+
+// echoes are the endpoints: one loopback listener for each cluster and
+// endpoint, which speaks HTTP/1.1, HTTP/2, TLS and plain TCP.
+type echoes struct {
+	pki *pki
+
+	mu      sync.Mutex
+	open    []net.Listener
+	servers []*http.Server
+	sans    map[string]string // by cluster
+	seen    map[string][]Seen // by call
+	changed chan struct{}     // closed and replaced at each new Seen
+}
+
+func newEchoes() *echoes {
+	return &echoes{seen: map[string][]Seen{}, sans: map[string]string{}, changed: make(chan struct{})}
+}
+
+// identities says what endpoints of each cluster must prove to be.
+func (e *echoes) identities(sans map[string]string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.sans = sans
+}
+
+// place is the endpoint that a listener plays.
+type place struct{ cluster, endpoint string }
+
+// listen starts the endpoint of a cluster and returns its port.
+func (e *echoes) listen(cluster, endpoint string) (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	at := place{cluster, endpoint}
+	s := &sniffer{Listener: l, conns: make(chan net.Conn), done: make(chan struct{}), echoes: e, at: at}
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { e.answer(at, w, r) }), Protocols: protocols, ErrorLog: quiet,
+		ReadHeaderTimeout: 10 * time.Second,
+	}
+	e.mu.Lock()
+	e.open, e.servers = append(e.open, l), append(e.servers, server)
+	e.mu.Unlock()
+	go s.accept()
+	go func() { _ = server.Serve(s) }()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+func (e *echoes) close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range e.servers {
+		_ = s.Close()
+	}
+	for _, l := range e.open {
+		_ = l.Close()
+	}
+}
+
+// answer plays the call's Upstream.
+func (e *echoes) answer(at place, w http.ResponseWriter, r *http.Request) {
+	seen := Seen{Cluster: at.cluster, Endpoint: at.endpoint, Request: requestOf(r)}
+	if r.TLS != nil {
+		seen.TLS, seen.SNI = true, r.TLS.ServerName
+		if certs := r.TLS.PeerCertificates; len(certs) > 0 && len(certs[0].URIs) > 0 {
+			seen.Peer = certs[0].URIs[0].String()
+		}
+	}
+	attempt := e.record(r.Header.Get(callHeader), seen)
+	upstream := parseAnswer(r.Header.Get(answerHeader))
+	if upstream.Delay > 0 {
+		select {
+		case <-time.After(upstream.Delay):
+		case <-r.Context().Done():
+			return
+		}
+	}
+	status := upstream.Status
+	if status == 0 || upstream.Failures > 0 && attempt > upstream.Failures {
+		status = http.StatusOK
+	}
+	w.Header().Set(clusterHeader, at.cluster)
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintln(w, "answer of", at.endpoint)
+}
+
+func requestOf(r *http.Request) simulate.Request {
+	headers := simulate.Headers{}
+	for name, values := range r.Header {
+		headers[strings.ToLower(name)] = values
+	}
+	delete(headers, callHeader)
+	delete(headers, answerHeader)
+	scheme := "http"
+	if proto := r.Header.Get("x-forwarded-proto"); proto != "" {
+		scheme = proto
+	}
+	return simulate.Request{Method: r.Method, Scheme: scheme, Host: r.Host, Path: r.RequestURI, Headers: headers}
+}
+
+// record keeps what was seen of a call and returns how often the cluster has
+// seen it, this time included.
+func (e *echoes) record(call string, s Seen) (attempt int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.seen[call] = append(e.seen[call], s)
+	for _, each := range e.seen[call] {
+		if each.Cluster == s.Cluster {
+			attempt++
+		}
+	}
+	close(e.changed)
+	e.changed = make(chan struct{})
+	return attempt
+}
+
+// of returns what was seen of a call so far, and a channel that is closed when
+// anything more is seen.
+func (e *echoes) of(call string) ([]Seen, <-chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]Seen(nil), e.seen[call]...), e.changed
+}
+
+// formatAnswer and parseAnswer carry an Upstream in a header.
+func formatAnswer(u simulate.Upstream) string {
+	return fmt.Sprintf("%d %d %d", u.Status, u.Delay.Nanoseconds(), u.Failures)
+}
+
+func parseAnswer(s string) (u simulate.Upstream) {
+	fields := strings.Fields(s)
+	if len(fields) != 3 {
+		return u
+	}
+	u.Status, _ = strconv.Atoi(fields[0])
+	delay, _ := strconv.ParseInt(fields[1], 10, 64)
+	u.Delay = time.Duration(delay)
+	u.Failures, _ = strconv.Atoi(fields[2])
+	return u
+}
+
+// sniffer is a listener that tells TLS, HTTP and TCP apart by their first
+// bytes. TCP it answers itself, TLS it wraps.
+type sniffer struct {
+	net.Listener
+	conns  chan net.Conn
+	done   chan struct{}
+	echoes *echoes
+	at     place
+}
+
+func (s *sniffer) accept() {
+	defer close(s.done)
+	for {
+		conn, err := s.Listener.Accept()
+		if err != nil {
+			return
+		}
+		go s.sniff(conn)
+	}
+}
+
+// Accept gives the HTTP connections to the server.
+func (s *sniffer) Accept() (net.Conn, error) {
+	select {
+	case c := <-s.conns:
+		return c, nil
+	case <-s.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// tcpGreeting begins a TCP call; the name of the call and a newline follow.
+const tcpGreeting = "\x01weft-tcp "
+
+func (s *sniffer) sniff(conn net.Conn) {
+	first, err := peek(conn)
+	if err != nil {
+		_ = conn.Close()
+		return
+	}
+	var next net.Conn = first
+	kind := first.head[0]
+	if kind == 0x16 {
+		secured := stdtls.Server(first, s.tlsConfig())
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := secured.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return
+		}
+		next = secured
+		if secured.ConnectionState().NegotiatedProtocol == "weft-tcp" {
+			s.tcp(next, secured)
+			return
+		}
+	}
+	if kind == tcpGreeting[0] {
+		s.tcp(next, nil)
+		return
+	}
+	select {
+	case s.conns <- next:
+	case <-s.done:
+		_ = conn.Close()
+	}
+}
+
+// tcp answers a TCP call with the endpoint's name.
+func (s *sniffer) tcp(conn net.Conn, secured *stdtls.Conn) {
+	defer func() { _ = conn.Close() }()
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, tcpGreeting) {
+		return
+	}
+	seen := Seen{Cluster: s.at.cluster, Endpoint: s.at.endpoint, TCP: true}
+	if secured != nil {
+		seen.TLS, seen.SNI = true, secured.ConnectionState().ServerName
+	}
+	s.echoes.record(strings.TrimSpace(strings.TrimPrefix(line, tcpGreeting)), seen)
+	_, _ = fmt.Fprintf(conn, "%s\n", s.at.cluster)
+}
+
+// tlsConfig shows a certificate with the name that the endpoint's cluster
+// asks for, and looks at the client's without judging it.
+func (s *sniffer) tlsConfig() *stdtls.Config {
+	return &stdtls.Config{
+		MinVersion: stdtls.VersionTLS12, ClientAuth: stdtls.RequestClientCert, NextProtos: []string{"h2", "http/1.1", "weft-tcp"},
+		GetCertificate: func(hello *stdtls.ClientHelloInfo) (*stdtls.Certificate, error) {
+			s.echoes.mu.Lock()
+			san := s.echoes.sans[s.at.cluster]
+			s.echoes.mu.Unlock()
+			if san == "" {
+				san = hello.ServerName
+			}
+			if san == "" {
+				san = "localhost"
+			}
+			leaf, err := s.echoes.pki.leaf(san)
+			return &leaf, err
+		},
+	}
+}
+
+// peeked is a connection whose first byte was looked at.
+type peeked struct {
+	net.Conn
+	head []byte // read, not yet given out
+}
+
+func peek(conn net.Conn) (*peeked, error) {
+	head := make([]byte, 1)
+	n, err := conn.Read(head)
+	if n == 0 && err == nil {
+		err = errors.New("nothing read")
+	}
+	return &peeked{conn, head[:n:n]}, err
+}
+
+func (p *peeked) Read(b []byte) (int, error) {
+	if len(p.head) > 0 && len(b) > 0 {
+		n := copy(b, p.head)
+		p.head = p.head[n:]
+		return n, nil
+	}
+	return p.Conn.Read(b)
+}

@@ -1,0 +1,114 @@
+package envoy
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	stdtls "crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+)
+
+// pki is a certificate authority for one Proxy: its own certificate, those of
+// the endpoints and those of clients.
+type pki struct {
+	key   *ecdsa.PrivateKey
+	root  *x509.Certificate
+	proxy stdtls.Certificate
+
+	mu     sync.Mutex
+	leaves map[string]stdtls.Certificate // by SAN
+}
+
+func newPKI(identity string) (*pki, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{Organization: []string{"test"}}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	root, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	p := &pki{key: key, root: root, leaves: map[string]stdtls.Certificate{}}
+	p.proxy, err = p.leaf(identity)
+	return p, err
+}
+
+// leaf is a certificate for a SAN: a URI when it has a scheme, else a DNS
+// name.
+func (p *pki) leaf(san string) (stdtls.Certificate, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if made, ok := p.leaves[san]; ok {
+		return made, nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return stdtls.Certificate{}, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(int64(len(p.leaves) + 2)), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if strings.Contains(san, "://") {
+		uri, err := url.Parse(san)
+		if err != nil {
+			return stdtls.Certificate{}, err
+		}
+		template.URIs = []*url.URL{uri}
+	} else {
+		template.DNSNames = []string{san}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, p.root, key.Public(), p.key)
+	if err != nil {
+		return stdtls.Certificate{}, err
+	}
+	made := stdtls.Certificate{Certificate: [][]byte{der, p.root.Raw}, PrivateKey: key}
+	p.leaves[san] = made
+	return made, nil
+}
+
+// secret makes what a proxy asks for by name: names of CA bundles as Istio
+// has them (ROOTCA, *-cacert) give the root, every other gives the proxy's own
+// certificate.
+func (p *pki) secret(name string) *tls.Secret {
+	if name == "ROOTCA" || strings.HasSuffix(name, "-cacert") {
+		context := &tls.CertificateValidationContext{TrustedCa: inlineBytes(pemOf("CERTIFICATE", p.root.Raw))}
+		return &tls.Secret{Name: name, Type: &tls.Secret_ValidationContext{ValidationContext: context}}
+	}
+	var chain []byte
+	for _, der := range p.proxy.Certificate {
+		chain = append(chain, pemOf("CERTIFICATE", der)...)
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(p.proxy.PrivateKey)
+	if err != nil {
+		panic(err) // a P-256 key always has a PKCS 8 form
+	}
+	pair := &tls.TlsCertificate{CertificateChain: inlineBytes(chain), PrivateKey: inlineBytes(pemOf("PRIVATE KEY", key))}
+	return &tls.Secret{Name: name, Type: &tls.Secret_TlsCertificate{TlsCertificate: pair}}
+}
+
+func pemOf(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+}
+
+func inlineBytes(b []byte) *core.DataSource {
+	return &core.DataSource{Specifier: &core.DataSource_InlineBytes{InlineBytes: b}}
+}

@@ -1,0 +1,175 @@
+package envoy
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+
+	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
+	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// plan is a configuration moved to loopback.
+type plan struct {
+	resources []*discovery.Resource
+	bound     map[string]boundListener // by name
+	order     []string
+}
+
+// boundListener is what is remembered of a listener that binds a port.
+type boundListener struct {
+	address string // its own, before it was moved: "0.0.0.0:15001"
+	port    uint16
+	// restores says that it has a filter that finds the original destination.
+	restores bool
+}
+
+const originalDst = "type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
+
+// rebase copies resources with loopback addresses in place of their own.
+func rebase(resources []*discovery.Resource, e *echoes) (*plan, error) {
+	p := &plan{bound: map[string]boundListener{}}
+	sans := map[string]string{} // what an endpoint of the cluster must prove to be
+	for _, r := range resources {
+		r = proto.CloneOf(r)
+		m, err := r.GetResource().UnmarshalNew()
+		if err != nil {
+			return nil, fmt.Errorf("resource %q: %w", r.GetName(), err)
+		}
+		switch m := m.(type) {
+		case *listener.Listener:
+			err = p.listener(m)
+		case *cluster.Cluster:
+			sans[m.GetName()] = requiredSAN(m)
+			err = p.cluster(m, e)
+		case *endpoint.ClusterLoadAssignment:
+			err = moveEndpoints(m, m.GetClusterName(), e)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("resource %q: %w", r.GetName(), err)
+		}
+		if r.Resource, err = anypb.New(m); err != nil {
+			return nil, err
+		}
+		p.resources = append(p.resources, r)
+	}
+	e.identities(sans)
+	return p, nil
+}
+
+// listener moves one that binds to a free loopback port, with a PROXY header
+// in place of capture. One that does not bind keeps its address: it is only a
+// name that restored destinations are looked up by.
+func (p *plan) listener(l *listener.Listener) error {
+	if l.GetBindToPort() != nil && !l.GetBindToPort().GetValue() {
+		return nil
+	}
+	own := l.GetAddress().GetSocketAddress()
+	if own == nil {
+		return fmt.Errorf("its address is not a socket address")
+	}
+	b := boundListener{address: net.JoinHostPort(own.GetAddress(), strconv.Itoa(int(own.GetPortValue()))), port: uint16(own.GetPortValue())}
+	config, err := anypb.New(&proxyprotocol.ProxyProtocol{})
+	if err != nil {
+		return err
+	}
+	filters := []*listener.ListenerFilter{{
+		Name: "envoy.filters.listener.proxy_protocol", ConfigType: &listener.ListenerFilter_TypedConfig{TypedConfig: config},
+	}}
+	for _, f := range l.GetListenerFilters() {
+		if f.GetTypedConfig().GetTypeUrl() == originalDst {
+			b.restores = true
+			continue
+		}
+		filters = append(filters, f)
+	}
+	l.ListenerFilters = filters
+	l.Address = loopback(0)
+	l.AdditionalAddresses, l.SocketOptions, l.Transparent, l.Freebind = nil, nil, nil, nil
+	p.bound[l.GetName()] = b
+	p.order = append(p.order, l.GetName())
+	return nil
+}
+
+// cluster moves the endpoints that a cluster carries itself. An original
+// destination becomes one echo server: the address it would dial is the
+// call's.
+func (p *plan) cluster(c *cluster.Cluster, e *echoes) error {
+	if bind := c.GetUpstreamBindConfig(); bind != nil {
+		bind.SocketOptions = nil // a mark needs a capability that a test has no use for
+	}
+	switch c.GetType() {
+	case cluster.Cluster_EDS:
+		return nil
+	case cluster.Cluster_ORIGINAL_DST:
+		port, err := e.listen(c.GetName(), anyEndpoint)
+		if err != nil {
+			return err
+		}
+		c.ClusterDiscoveryType = &cluster.Cluster_Type{Type: cluster.Cluster_STATIC}
+		c.LbPolicy, c.LbConfig, c.CleanupInterval = cluster.Cluster_ROUND_ROBIN, nil, nil
+		c.LoadAssignment = &endpoint.ClusterLoadAssignment{ClusterName: c.GetName(), Endpoints: []*endpoint.LocalityLbEndpoints{{
+			LbEndpoints: []*endpoint.LbEndpoint{{HostIdentifier: &endpoint.LbEndpoint_Endpoint{Endpoint: &endpoint.Endpoint{Address: loopback(port)}}}},
+		}}}
+		return nil
+	}
+	c.ClusterDiscoveryType = &cluster.Cluster_Type{Type: cluster.Cluster_STATIC}
+	c.DnsRefreshRate, c.DnsFailureRefreshRate, c.RespectDnsTtl, c.DnsJitter = nil, nil, false, nil
+	return moveEndpoints(c.GetLoadAssignment(), c.GetName(), e)
+}
+
+// moveEndpoints gives each endpoint of a cluster an echo server.
+func moveEndpoints(a *endpoint.ClusterLoadAssignment, cluster string, e *echoes) error {
+	for _, l := range a.GetEndpoints() {
+		for _, lb := range l.GetLbEndpoints() {
+			own := lb.GetEndpoint().GetAddress().GetSocketAddress()
+			if own == nil {
+				continue // a pipe
+			}
+			port, err := e.listen(cluster, net.JoinHostPort(own.GetAddress(), strconv.Itoa(int(own.GetPortValue()))))
+			if err != nil {
+				return err
+			}
+			lb.GetEndpoint().Address = loopback(port)
+		}
+	}
+	return nil
+}
+
+func loopback(port int) *core.Address {
+	return &core.Address{Address: &core.Address_SocketAddress{SocketAddress: &core.SocketAddress{
+		Address: "127.0.0.1", PortSpecifier: &core.SocketAddress_PortValue{PortValue: uint32(port)},
+	}}}
+}
+
+// requiredSAN is the first exact name that a cluster accepts in the
+// certificate of its endpoints; "" when it asks for none.
+func requiredSAN(c *cluster.Cluster) string {
+	sockets := []*core.TransportSocket{c.GetTransportSocket()}
+	for _, m := range c.GetTransportSocketMatches() {
+		sockets = append(sockets, m.GetTransportSocket())
+	}
+	for _, s := range sockets {
+		context := &tls.UpstreamTlsContext{}
+		if s.GetTypedConfig().UnmarshalTo(context) != nil {
+			continue
+		}
+		v := context.GetCommonTlsContext().GetCombinedValidationContext().GetDefaultValidationContext()
+		if v == nil {
+			v = context.GetCommonTlsContext().GetValidationContext()
+		}
+		for _, san := range v.GetMatchTypedSubjectAltNames() {
+			if name := san.GetMatcher().GetExact(); name != "" {
+				return name
+			}
+		}
+	}
+	return ""
+}

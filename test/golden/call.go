@@ -1,0 +1,221 @@
+package golden
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/weftmesh/weft/internal/simulate"
+)
+
+// Call is one entry of calls.yaml.
+type Call struct {
+	Name string `json:"name"` // for messages; may be empty
+
+	// Host is the Host header, and the name whose address is dialled; it may
+	// have a port. Port is the port that is dialled: by default that of Host,
+	// else 80 (443 with tls).
+	Host string `json:"host"`
+	Port uint16 `json:"port"`
+	// To overrides the address and port that are dialled.
+	To string `json:"to"`
+	// From is the client's address, with or without a port.
+	From string `json:"from"`
+	// Listener that gets the connection, by name; the default is the
+	// Resolver's.
+	Listener string `json:"listener"`
+	// TLS is how the client speaks, if not plaintext.
+	TLS *struct {
+		SNI      string   `json:"sni"`
+		ALPN     []string `json:"alpn"`
+		Identity string   `json:"identity"` // URI in the client's certificate
+	} `json:"tls"`
+	TCP     bool              `json:"tcp"`
+	HTTP2   bool              `json:"http2"`
+	Method  string            `json:"method"`
+	Path    string            `json:"path"`
+	Headers map[string]Values `json:"headers"`
+	// Answer is how the endpoint answers; by default 200 at once.
+	Answer struct {
+		Status   int    `json:"status"`
+		Delay    string `json:"delay"`
+		Failures int    `json:"failures"`
+	} `json:"answer"`
+	// Samples is how often the call is made when chance decides its outcome;
+	// 0 is 300.
+	Samples int `json:"samples"`
+
+	Want Want `json:"want"`
+}
+
+// Values are the values of a header: a string, or a list of them.
+type Values []string
+
+// UnmarshalJSON takes a string or a list.
+func (v *Values) UnmarshalJSON(b []byte) error {
+	var one string
+	if yaml.Unmarshal(b, &one) == nil {
+		*v = Values{one}
+		return nil
+	}
+	var many []string
+	if err := yaml.Unmarshal(b, &many); err != nil {
+		return err
+	}
+	*v = many
+	return nil
+}
+
+// Want is what must come of a call. Only what is written is checked, but
+// simulator and Envoy must agree on all of it.
+//
+// Values of headers, body, host and path that begin with "~" are regular
+// expressions, which must match the whole; a header that is null must be
+// absent.
+type Want struct {
+	Closed   bool               `json:"closed"` // the connection ends without an answer
+	Status   int                `json:"status"`
+	Body     *string            `json:"body"`
+	Headers  map[string]*string `json:"headers"` // of the answer
+	Cluster  string             `json:"cluster"`
+	Clusters map[string]float64 `json:"clusters"` // percent of each, where chance decides
+	// Statuses is the percent of each status, where chance decides.
+	Statuses  map[int]float64 `json:"statuses"`
+	Endpoints []string        `json:"endpoints"` // all that may get it, in any order
+
+	Host           *string            `json:"host"` // as the endpoint sees it, and so the next three
+	Path           *string            `json:"path"`
+	Method         string             `json:"method"`
+	RequestHeaders map[string]*string `json:"requestHeaders"`
+	TLS            *bool              `json:"tls"` // towards the endpoint
+	SNI            *string            `json:"sni"`
+
+	Mirrors  *[]string `json:"mirrors"`
+	Attempts int       `json:"attempts"`
+	Delay    string    `json:"delay"`   // at least so long, by a fault
+	Timeout  string    `json:"timeout"` // of the route; "0s" is none
+
+	Listener    string  `json:"listener"`
+	FilterChain string  `json:"filterChain"`
+	RouteTable  string  `json:"routeTable"`
+	VirtualHost string  `json:"virtualHost"`
+	Route       *string `json:"route"`
+}
+
+// Resolver gives a call what its file leaves to the mesh.
+type Resolver struct {
+	// Address is the address of a host name as the app would look it up; nil, or
+	// the zero Addr with no error, means that the call must say where it goes.
+	Address func(host string) (netip.Addr, error)
+	// Listener is the name of the listener that gets a call by default; ""
+	// means the one bound to the port that is dialled.
+	Listener string
+}
+
+// Calls parses calls.yaml. Unknown fields are errors, and so is a call that
+// wants nothing.
+func Calls(content string) ([]Call, error) {
+	var calls []Call
+	if err := yaml.UnmarshalStrict([]byte(content), &calls); err != nil {
+		return nil, fmt.Errorf("calls.yaml: %w", err)
+	}
+	for i, c := range calls {
+		w := c.Want
+		if !w.Closed && w.Status == 0 && w.Cluster == "" && len(w.Clusters) == 0 && len(w.Statuses) == 0 {
+			return nil, fmt.Errorf("calls.yaml: %s: want needs closed, status, statuses, cluster or clusters", c.label(i))
+		}
+	}
+	return calls, nil
+}
+
+// label names a call in messages.
+func (c Call) label(i int) string {
+	if c.Name != "" {
+		return fmt.Sprintf("call %d (%s)", i+1, c.Name)
+	}
+	return fmt.Sprintf("call %d (%s %s%s)", i+1, c.Method, c.Host, c.Path)
+}
+
+// resolve makes the call that simulator and Envoy get.
+func (c Call) resolve(r Resolver) (simulate.Call, error) {
+	out := simulate.Call{
+		Listener: c.Listener, TCP: c.TCP, HTTP2: c.HTTP2, Method: c.Method, Host: c.Host, Path: c.Path,
+		Upstream: simulate.Upstream{Status: c.Answer.Status, Failures: c.Answer.Failures},
+	}
+	if out.Listener == "" {
+		out.Listener = r.Listener
+	}
+	for name, values := range c.Headers {
+		out.Headers = out.Headers.With(name, values...)
+	}
+	if c.TLS != nil {
+		out.TLS = &simulate.TLS{SNI: c.TLS.SNI, ALPN: c.TLS.ALPN, Identity: c.TLS.Identity}
+	}
+	var err error
+	if c.Answer.Delay != "" {
+		if out.Upstream.Delay, err = time.ParseDuration(c.Answer.Delay); err != nil {
+			return out, fmt.Errorf("answer.delay: %w", err)
+		}
+	}
+	if c.From != "" {
+		if out.Source, err = source(c.From); err != nil {
+			return out, fmt.Errorf("from: %w", err)
+		}
+	}
+	out.Destination, err = c.destination(r)
+	return out, err
+}
+
+func source(from string) (netip.AddrPort, error) {
+	if addr, err := netip.ParseAddr(from); err == nil {
+		return netip.AddrPortFrom(addr, 40000), nil
+	}
+	return netip.ParseAddrPort(from)
+}
+
+// destination is what the client dials.
+func (c Call) destination(r Resolver) (netip.AddrPort, error) {
+	if c.To != "" {
+		return netip.ParseAddrPort(c.To)
+	}
+	name, port := c.Host, c.Port
+	if i := strings.LastIndexByte(name, ':'); i >= 0 && !strings.HasSuffix(name, "]") {
+		if n, err := strconv.ParseUint(name[i+1:], 10, 16); err == nil {
+			name = name[:i]
+			if port == 0 {
+				port = uint16(n)
+			}
+		}
+	}
+	if port == 0 {
+		if port = 80; c.TLS != nil {
+			port = 443
+		}
+	}
+	if addr, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+		return netip.AddrPortFrom(addr, port), nil
+	}
+	if r.Address == nil {
+		return netip.AddrPort{}, fmt.Errorf("nothing says where %q is: give the call a to: ADDRESS:PORT", name)
+	}
+	addr, err := r.Address(name)
+	if err == nil && !addr.IsValid() {
+		err = fmt.Errorf("%q has no address: give the call a to: ADDRESS:PORT", name)
+	}
+	return netip.AddrPortFrom(addr, port), err
+}
+
+// sortedKeys of a map, for messages that do not change from run to run.
+func sortedKeys[K string | int, V any](m map[K]V) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
