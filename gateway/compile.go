@@ -33,9 +33,10 @@ func Compile(o *config.Object, secret func(key string) *model.Secret, d *diag.Li
 		Namespace: o.Namespace, Name: o.Name, Rank: rank(o), Selector: in.GetSelector(),
 		Origin: model.Origin("/apis/networking.istio.io/v1/namespaces/" + o.Namespace + "/gateway/" + o.Name),
 	}
-	c := &compiler{gateway: out, secret: secret, d: d}
+	c := &compiler{gateway: out, secret: secret, d: d, named: map[string]bool{}}
 	for i, s := range in.GetServers() {
 		if server, ok := c.server(s, diag.Path("spec.servers").Index(i)); ok {
+			server.Index = i
 			out.Servers = append(out.Servers, server)
 		}
 	}
@@ -55,6 +56,7 @@ type compiler struct {
 	gateway *model.Gateway
 	secret  func(key string) *model.Secret
 	d       *diag.List
+	named   map[string]bool // port names so far
 }
 
 func (c *compiler) server(in *networking.Server, at diag.Path) (out model.Server, ok bool) {
@@ -75,7 +77,13 @@ func (c *compiler) server(in *networking.Server, at diag.Path) (out model.Server
 	if out.TLS, ok = c.tls(in, &out, at.Field("tls")); !ok {
 		return out, false
 	}
-	out.RouteTable = routeTable(c.gateway, &out, port.GetName())
+	if c.named[port.GetName()] && out.Protocol == model.ProtocolTLS {
+		c.d.Add(diag.Duplicate, at.Field("port.name"), "port name %q stands twice, so the servers share one route table", port.GetName())
+	}
+	c.named[port.GetName()] = true
+	if out.RouteTable = routeTable(c.gateway, &out, port.GetName()); out.RouteTable == "" {
+		c.d.Add(diag.NotSupported, at.Field("port.protocol"), "bytes of TCP and of TLS that is passed through are not routed yet; the port stays closed")
+	}
 	return out, c.fits(&out, at)
 }
 

@@ -12,7 +12,7 @@ var (
 	// Invalid: a value that the field's documentation does not allow.
 	Invalid = Finding{"IST0106", Error, "correct the value"}
 	// HostConflict: several VirtualServices claim one host in the mesh.
-	HostConflict = Finding{"IST0109", Warning, "merge the VirtualServices, or give each its own host"}
+	HostConflict = Finding{"IST0109", Error, "merge the VirtualServices, or give each its own host"}
 	// PortNeeded: the destination's service has several ports and none is named.
 	PortNeeded = Finding{"IST0112", Error, "set destination.port.number"}
 	// PortUnnamed: a port tells no protocol.
@@ -40,6 +40,8 @@ var (
 	Duplicate = Finding{"WEFT0105", Error, "remove one of them"}
 	// LeftOut: an entry of the cluster's own objects that cannot be used.
 	LeftOut = Finding{"WEFT0106", Warning, "correct the entry"}
+	// NoEffect: allowed, but it does nothing here.
+	NoEffect = Finding{"WEFT0108", Warning, "remove it"}
 	// Insecure: in force, but weaker than it may look.
 	Insecure = Finding{"WEFT0107", Warning, "name what the server must prove (caCertificates, subjectAltNames)"}
 )

@@ -69,7 +69,7 @@ func (c *routing) redirectPaths(in *networking.HTTPRoute, at diag.Path) {
 		c.d.Add(diag.Invalid, at, "one of uri, prefixRewrite, authority, scheme and port must be set")
 	}
 	if in.GetRewrite() != nil || in.GetFault() != nil {
-		c.d.Add(diag.Unreachable, at, "rewrite and fault have no effect on a redirect")
+		c.d.Add(diag.NoEffect, at, "rewrite and fault have no effect on a redirect")
 	}
 }
 
@@ -189,7 +189,7 @@ func compileRetry(in *networking.HTTPRetry, absent *model.Retry, at diag.Path, d
 		return absent
 	case in.GetAttempts() == 0:
 		if in.GetPerTryTimeout() != nil || in.GetRetryOn() != "" || in.GetRetryRemoteLocalities() != nil {
-			d.Add(diag.Unreachable, at.Field("attempts"), "0 attempts mean no retries, so the other fields have no effect")
+			d.Add(diag.NoEffect, at.Field("attempts"), "0 attempts mean no retries, so the other fields have no effect")
 		}
 		return nil
 	}

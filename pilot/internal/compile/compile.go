@@ -46,12 +46,15 @@ type Compiler struct {
 	endpoints *memo.Derived[*model.Service, *model.Endpoints]
 	secrets   *kind[model.Secret]
 	gateways  *kind[model.Gateway]
+	openPorts *memo.Grouped[*model.Gateway] // by port
 	policies  *kind[model.Policy]
+	ruled     *memo.Grouped[*model.Policy]       // by host
 	subsets   *memo.Derived[*model.Policy, bool] // by "host|subset"
 	wildcards *memo.Derived[*model.Policy, bool] // those of hosts with "*"
 	virtual   *kind[model.VirtualService]
 	claims    *memo.Grouped[*model.VirtualService] // by host claimed in the mesh
 	peerAuth  *kind[model.PeerAuth]
+	peers     *memo.Grouped[*model.PeerAuth] // by scope
 
 	last   Result
 	meshed *model.Settings

@@ -138,7 +138,7 @@ spec:
 		t.Fatalf("got %+v", vs)
 	}
 	f := vs.HTTP[1].Action.(*model.Forward)
-	if len(f.Destinations) != 2 || f.Destinations[0].Weight != 90 || f.Destinations[0].Port != 80 || f.Retry.Attempts != 2 {
+	if len(f.Destinations) != 2 || f.Destinations[0].Weight != 90 || f.Retry.Attempts != 2 {
 		t.Errorf("got %+v", f)
 	}
 	if re := vs.HTTP[0].Action.(*model.Redirect); re.Code != 301 || re.Path != "/new" {

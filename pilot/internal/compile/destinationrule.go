@@ -118,7 +118,7 @@ func (t traffic) outlier(in *networking.OutlierDetection, at diag.Path) *model.O
 		n := v.GetValue()
 		out.ConsecutiveLocal = &n
 		if n > 0 && !out.SplitLocal {
-			t.d.Add(diag.Unreachable, at.Field("consecutiveLocalOriginFailures"), "it counts only with splitExternalLocalOriginErrors: true")
+			t.d.Add(diag.NoEffect, at.Field("consecutiveLocalOriginFailures"), "it counts only with splitExternalLocalOriginErrors: true")
 		}
 	}
 	out.Interval, _ = positive(in.GetInterval(), at.Field("interval"), t.d)
@@ -171,7 +171,7 @@ func (t traffic) tlsFiles(in *networking.ClientTLSSettings, out *model.ClientTLS
 		}
 	case model.TLSMesh, model.TLSDisable:
 		if out.Cert != "" || out.Key != "" || out.CA != "" || out.Credential != "" {
-			t.d.Add(diag.Unreachable, at, "%s uses no certificates of its own", in.GetMode())
+			t.d.Add(diag.NoEffect, at, "%s uses no certificates of its own", in.GetMode())
 		}
 		out.Cert, out.Key, out.CA, out.Credential = "", "", "", ""
 	case model.TLSSimple:

@@ -2,7 +2,6 @@ package compile
 
 import (
 	"reflect"
-	"strings"
 
 	"github.com/weftmesh/weft/gateway"
 	"github.com/weftmesh/weft/internal/config"
@@ -31,16 +30,28 @@ func New() *Compiler {
 	c.gateways = addKind(c, config.Gateway, func(o *config.Object, in scope, d *diag.List) *model.Gateway {
 		return gateway.Compile(o, in.secret, d)
 	}, (*model.Gateway).Key)
+	c.openPorts = memo.Group(&c.graph, &c.gateways.values.Cell, gatewayPorts)
+	c.gateways.check = checkGateway
 
 	c.policies = addKind(c, config.DestinationRule, compileDestinationRule, func(p *model.Policy) string { return p.Namespace + "/" + p.Name })
+	c.ruled = memo.Group(&c.graph, &c.policies.values.Cell, policyHost)
+	c.policies.check = checkPolicy
 	c.subsets = memo.Flat(&c.graph, &c.policies.values.Cell, subsetsOf(false))
 	c.wildcards = memo.Flat(&c.graph, &c.policies.values.Cell, subsetsOf(true))
 
 	c.virtual = addKind(c, config.VirtualService, compileVirtualService, func(v *model.VirtualService) string { return v.Namespace + "/" + v.Name })
 	c.claims = memo.Group(&c.graph, &c.virtual.values.Cell, meshHosts)
-	c.virtual.check = checkClaims
+	c.virtual.check = checkVirtualService
 
 	c.peerAuth = addKind(c, config.PeerAuthentication, compilePeerAuthentication, func(p *model.PeerAuth) string { return p.Namespace + "/" + p.Name })
+	c.peers = memo.Group(&c.graph, &c.peerAuth.values.Cell, peerScope)
+	c.peerAuth.check = checkPeerAuth
+	c.sayAll()
+	return c
+}
+
+// sayAll wires the findings of every kind, last of all.
+func (c *Compiler) sayAll() {
 	for _, k := range refusedKinds() {
 		say(c, addKind(c, k, refuse, func(*refused) string { return "" }))
 	}
@@ -53,7 +64,6 @@ func New() *Compiler {
 	say(c, c.virtual)
 	say(c, c.peerAuth)
 	c.said = make([]memo.Table[*Findings], len(c.found))
-	return c
 }
 
 func (c *Compiler) input(k config.Kind) *memo.Cell[*config.Object] {
@@ -156,37 +166,4 @@ func (s scope) secret(key string) *model.Secret {
 func (s scope) hasGateway(key string) bool {
 	_, ok := memo.Get(s.r, &s.c.gateways.values.Cell, key)
 	return ok
-}
-
-// hasSubset reports whether some DestinationRule of the host has the subset.
-func (s scope) hasSubset(host, subset string) bool {
-	if ok, _ := memo.Get(s.r, &s.c.subsets.Cell, host+"|"+subset); ok {
-		return true
-	}
-	for key := range memo.All(s.r, &s.c.wildcards.Cell).All() {
-		pattern, name, _ := strings.Cut(key, "|")
-		if name == subset && covers(pattern, host) {
-			return true
-		}
-	}
-	return false
-}
-
-// claimants returns the VirtualServices that claim host in the mesh.
-func (s scope) claimants(host string) memo.Table[*model.VirtualService] {
-	v, _ := memo.Get(s.r, &s.c.claims.Cell, host)
-	return v
-}
-
-// subsetsOf indexes the subsets of policies for exact hosts, or for hosts with
-// a wildcard.
-func subsetsOf(wild bool) func(*memo.Reader, string, *model.Policy, memo.Emit[bool]) {
-	return func(_ *memo.Reader, _ string, p *model.Policy, emit memo.Emit[bool]) {
-		if strings.HasPrefix(p.Host, "*") != wild {
-			return
-		}
-		for i := range p.Subsets {
-			emit(p.Host+"|"+p.Subsets[i].Name, true)
-		}
-	}
 }

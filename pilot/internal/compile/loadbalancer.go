@@ -34,7 +34,7 @@ func (t traffic) loadBalancer(in *networking.LoadBalancerSettings, at diag.Path)
 		}
 	}
 	if out.Warmup != nil && out.Algorithm != model.LBRoundRobin && out.Algorithm != model.LBLeastRequest {
-		t.d.Add(diag.Unreachable, at.Field("warmup"), "warmup works with ROUND_ROBIN and LEAST_REQUEST only")
+		t.d.Add(diag.NoEffect, at.Field("warmup"), "warmup works with ROUND_ROBIN and LEAST_REQUEST only")
 		out.Warmup = nil
 	}
 	return out

@@ -75,7 +75,7 @@ func (c *routing) path(in *networking.HTTPMatchRequest, at diag.Path) *model.Str
 	}
 	out.IgnoreCase = in.GetIgnoreUriCase() && out.Kind != model.MatchRegex
 	if in.GetIgnoreUriCase() && out.Kind == model.MatchRegex {
-		c.d.Add(diag.Unreachable, at.Field("ignoreUriCase"), "a regex is not changed by ignoreUriCase; write (?i) into it")
+		c.d.Add(diag.NoEffect, at.Field("ignoreUriCase"), "a regex is not changed by ignoreUriCase; write (?i) into it")
 	}
 	return &out
 }

@@ -1,6 +1,8 @@
 package compile
 
 import (
+	"encoding/json"
+	"reflect"
 	"slices"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -26,7 +28,7 @@ func (c *routing) route(in *networking.HTTPRoute, at diag.Path) (out []*model.Ro
 	base.Fault = c.fault(in.GetFault(), at.Field("fault"))
 	base.CORS = c.cors(in.GetCorsPolicy(), at.Field("corsPolicy"))
 	if len(in.GetMatch()) == 0 {
-		return []*model.Route{&base}
+		return c.keep(out, &base, at)
 	}
 	for i, match := range in.GetMatch() {
 		m, scope, ok := c.match(match, at.Field("match").Index(i))
@@ -38,9 +40,38 @@ func (c *routing) route(in *networking.HTTPRoute, at diag.Path) (out []*model.Ro
 		if match.GetName() != "" {
 			route.Name = base.Name + "." + match.GetName()
 		}
-		out = append(out, &route)
+		out = c.keep(out, &route, at.Field("match").Index(i))
 	}
 	return out
+}
+
+// keep appends a route, and reports one that an earlier route hides.
+func (c *routing) keep(out []*model.Route, r *model.Route, at diag.Path) []*model.Route {
+	text, _ := json.Marshal([]any{r.Match, r.Scope}) // plain data: it cannot fail
+	key := string(text)
+	switch first, taken := c.matched[key]; {
+	case c.takesAll != "":
+		c.d.Add(diag.Unreachable, at, "%s takes every request before it", c.takesAll)
+	case taken:
+		c.d.Add(diag.Unreachable, at, "%s takes the same requests before it", first)
+	}
+	if c.matched == nil {
+		c.matched = map[string]diag.Path{}
+	}
+	c.matched[key] = at
+	if c.takesAll == "" && everything(r) {
+		c.takesAll = at
+	}
+	return append(out, r)
+}
+
+// everything reports whether a route takes every request of its hosts.
+func everything(r *model.Route) bool {
+	m := r.Match
+	if p := m.Path; p != nil && p.Kind == model.MatchPrefix && (p.Value == "/" || p.Value == "") {
+		m.Path = nil
+	}
+	return reflect.DeepEqual(m, model.Match{}) && reflect.DeepEqual(r.Scope, model.Scope{})
 }
 
 // action reads what the route does; exactly one of redirect, directResponse
@@ -53,7 +84,7 @@ func (c *routing) action(in *networking.HTTPRoute, at diag.Path) model.Action {
 		}
 	}
 	if set > 1 {
-		c.d.Add(diag.Invalid, at, "only one of route, redirect and directResponse may be set")
+		c.d.Add(diag.Invalid, at, "only one of route, redirect and directResponse may be set; redirect goes before directResponse, and that before route")
 	}
 	switch {
 	case in.GetRedirect() != nil:
@@ -157,7 +188,7 @@ func (c *routing) destination(in *networking.Destination, at diag.Path) (out mod
 		c.d.Add(diag.NotFound, at.Field("host"), "host %q not found%s; requests to it are answered 503", out.Host, c.suggest(out.Host))
 		return out, true
 	}
-	out.Port = c.destinationPort(svc, out.Port, at)
+	c.checkDestinationPort(svc, out.Port, at)
 	if out.Subset != "" && !c.in.hasSubset(out.Host, out.Subset) {
 		c.d.Add(diag.NotFound, at.Field("subset"), "subset %q of %s not found in any DestinationRule; requests to it are answered 503", out.Subset, out.Host)
 	}
@@ -174,16 +205,14 @@ func (c *routing) suggest(host string) string {
 	return ""
 }
 
-// destinationPort gives the port to use: the one that is set, or a service's
-// only port; 0 is the port that the client called.
-func (c *routing) destinationPort(svc *model.Service, port uint32, at diag.Path) uint32 {
+// checkDestinationPort reports a port that the service lacks, and one that has
+// to be guessed. Without a port it is a service's only one, else that which the
+// client called; the View settles it.
+func (c *routing) checkDestinationPort(svc *model.Service, port uint32, at diag.Path) {
 	switch _, exists := svc.Port(port); {
 	case port != 0 && !exists:
 		c.d.Add(diag.NotFound, at.Field("port.number"), "service %s has no port %d; requests to it are answered 503", svc.Host, port)
-	case port == 0 && len(svc.Ports) == 1:
-		return svc.Ports[0].Number
 	case port == 0 && len(svc.Ports) > 1 && !slices.Contains(c.own, svc.Host):
 		c.d.Add(diag.PortNeeded, at.Field("port"), "service %s has %d ports and none is named; the port that the client calls is used, and where the service lacks it the answer is 503", svc.Host, len(svc.Ports))
 	}
-	return port
 }

@@ -95,6 +95,9 @@ func servicePorts(in []core.ServicePort, d *diag.List) (out []model.Port) {
 			}
 			continue
 		}
+		if port.Protocol == model.ProtocolAuto {
+			d.Add(diag.PortUnnamed, at.Field("name"), "port %d tells no protocol; it is found out per connection", p.Port)
+		}
 		out = append(out, port)
 	}
 	slices.SortFunc(out, func(a, b model.Port) int { return cmp.Compare(a.Number, b.Number) })

@@ -23,7 +23,11 @@ var ledger = sync.OnceValues(apis.Support)
 func reportUnsupported(o *config.Object, d *diag.List) {
 	m, ok := o.Spec.(proto.Message)
 	l, err := ledger()
-	if !ok || err != nil || l.Kind(string(o.Kind)).Status == apis.Refused {
+	if err != nil {
+		d.Add(diag.NotSupported, "", "the support ledger cannot be read: %v", err)
+		return
+	}
+	if !ok || l.Kind(string(o.Kind)).Status == apis.Refused {
 		return
 	}
 	at := diag.Path("spec")

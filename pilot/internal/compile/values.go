@@ -28,9 +28,6 @@ func origin(o *config.Object, group, kind string) model.Origin {
 	return model.Origin("/apis/" + group + "/v1/namespaces/" + o.Namespace + "/" + kind + "/" + o.Name)
 }
 
-// covers reports whether a host pattern takes host.
-func covers(pattern, host string) bool { return hostname.Covers(pattern, host) }
-
 // duration reads a duration that is set; ok is false if it is absent or not
 // one that protobuf allows.
 func duration(in *durationpb.Duration, at diag.Path, d *diag.List) (time.Duration, bool) {

@@ -25,6 +25,10 @@ type routing struct {
 	// own are the hosts of a VirtualService for the mesh alone: where one of
 	// them is the destination, the client's port is the service's.
 	own []string
+	// matched holds what the routes so far take, and takesAll the first that
+	// takes every request.
+	matched  map[string]diag.Path
+	takesAll diag.Path
 }
 
 // compileVirtualService reads one VirtualService's http routes. What cannot be
@@ -127,41 +131,4 @@ func (c *routing) gatewayKey(name string) (string, bool) {
 		ns = c.namespace
 	}
 	return ns + "/" + short, hostname.IsLabel(ns) && short != "" && hostname.Check(short) == nil
-}
-
-// meshHosts says which hosts of the mesh a VirtualService claims.
-func meshHosts(_ string, v *model.VirtualService) []string {
-	if slices.Contains(v.Gateways, meshGateway) {
-		return v.Hosts
-	}
-	return nil
-}
-
-// checkClaims reports hosts that an older VirtualService has claimed.
-func checkClaims(v *model.VirtualService, in scope, d *diag.List) {
-	for _, host := range meshHosts("", v) {
-		first := v
-		for _, other := range in.claimants(host).All() {
-			if other.Rank < first.Rank && meets(v, other) {
-				first = other
-			}
-		}
-		if first != v {
-			d.Add(diag.HostConflict, "spec.hosts", "host %q is claimed by the older VirtualService %s/%s, which wins", host, first.Namespace, first.Name)
-		}
-	}
-}
-
-// meets reports whether some namespace may see both.
-func meets(a, b *model.VirtualService) bool {
-	if a.ExportTo.None || b.ExportTo.None {
-		return false
-	}
-	if !a.ExportTo.Restricted && !b.ExportTo.Restricted {
-		return true
-	}
-	names := append([]string{a.Namespace, b.Namespace}, a.ExportTo.Namespaces...)
-	return slices.ContainsFunc(append(names, b.ExportTo.Namespaces...), func(ns string) bool {
-		return a.ExportTo.Sees(a.Namespace, ns) && b.ExportTo.Sees(b.Namespace, ns)
-	})
 }

@@ -1,0 +1,96 @@
+package apis
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	mesh "istio.io/api/mesh/v1alpha1"
+	networking "istio.io/api/networking/v1alpha3"
+	security "istio.io/api/security/v1beta1"
+)
+
+// reachable gives every message of Istio's API that a field of the roots leads
+// to, by name.
+func reachable(roots ...proto.Message) map[string]protoreflect.MessageDescriptor {
+	out := map[string]protoreflect.MessageDescriptor{}
+	var walk func(m protoreflect.MessageDescriptor)
+	walk = func(m protoreflect.MessageDescriptor) {
+		name := string(m.FullName())
+		switch {
+		case m.IsMapEntry():
+			if v := m.Fields().ByName("value").Message(); v != nil {
+				walk(v)
+			}
+			return
+		case !strings.HasPrefix(name, "istio.") || out[name] != nil:
+			return
+		}
+		out[name] = m
+		for i := range m.Fields().Len() {
+			if sub := m.Fields().Get(i).Message(); sub != nil {
+				walk(sub)
+			}
+		}
+	}
+	for _, root := range roots {
+		walk(root.ProtoReflect().Descriptor())
+	}
+	return out
+}
+
+func TestLedger(t *testing.T) {
+	l, err := Support()
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages := reachable(&networking.VirtualService{}, &networking.DestinationRule{}, &networking.Gateway{}, &security.PeerAuthentication{})
+	// Of MeshConfig only what supported fields lead to is listed.
+	for _, m := range []proto.Message{&mesh.MeshConfig{}, &mesh.MeshConfig_OutboundTrafficPolicy{}} {
+		d := m.ProtoReflect().Descriptor()
+		messages[string(d.FullName())] = d
+	}
+	for name, m := range messages {
+		for i := range m.Fields().Len() {
+			if f := m.Fields().Get(i).JSONName(); l.Field(name, f).Status == "" {
+				t.Errorf("apis/support.yaml lacks a row for %s.%s: say whether it is supported, refused or ignored", name, f)
+			}
+		}
+	}
+	for _, name := range l.Messages() {
+		m := messages[name]
+		if m == nil {
+			t.Errorf("apis/support.yaml has rows for %s, which no supported kind leads to", name)
+			continue
+		}
+		for _, f := range l.Fields(name) {
+			if f != "*" && m.Fields().ByJSONName(f) == nil {
+				t.Errorf("apis/support.yaml has a row for %s.%s, which does not exist", name, f)
+			}
+		}
+	}
+}
+
+func TestRowsSayWhy(t *testing.T) {
+	for _, text := range []string{"refused", "maybe, later", ""} {
+		if _, err := rows("m", map[string]string{"f": text}); err == nil {
+			t.Errorf("row %q was accepted", text)
+		}
+	}
+	got, err := rows("m", map[string]string{"f": "refused, because, well"})
+	if err != nil || got["f"] != (Row{Refused, "because, well"}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestKindsThatAreRefused(t *testing.T) {
+	l, err := Support()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Kind("VirtualService").Status != "" || l.Kind("AuthorizationPolicy").Status != Refused || !slices.Contains(l.Kinds(), "Sidecar") {
+		t.Errorf("kinds: %v", l.Kinds())
+	}
+}
