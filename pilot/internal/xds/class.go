@@ -44,9 +44,9 @@ func (c *class) of(typeURL string) table {
 	return table{}
 }
 
-// step makes the edition that follows old (nil: none). Resources whose content
-// is the same keep their old pointer's table, so that they are no change.
-func step(old *edition, next snapshot.Snapshot, since time.Time) (ed *edition, changed int) {
+// step makes the edition that follows old (nil: none). moved says that some
+// table is another one, changed how many resources differ in content.
+func step(old *edition, next snapshot.Snapshot, since time.Time) (ed *edition, moved bool, changed int) {
 	ed = &edition{snap: next, steps: map[string][]change{}, since: since}
 	if old != nil {
 		ed.prev = old.snap
@@ -54,22 +54,19 @@ func step(old *edition, next snapshot.Snapshot, since time.Time) (ed *edition, c
 	for _, typeURL := range order {
 		var steps []change
 		before := ed.prev.Of(typeURL)
+		moved = moved || before != next.Of(typeURL)
 		for ch := range memo.Diff(before, next.Of(typeURL)) {
 			if !snapshot.Same(ch.Old, ch.New) {
 				steps = append(steps, ch)
 			}
 		}
-		if len(steps) == 0 {
-			ed.snap = ed.snap.With(typeURL, before)
-			continue
-		}
 		changed += len(steps)
 		ed.steps[typeURL] = steps
 	}
-	return ed, changed
+	return ed, moved, changed
 }
 
-// since returns what differs between a state that a stream holds and the
+// from returns what differs between a state that a stream holds and the
 // edition. Most streams hold the state before it, for which it is known.
 func (ed *edition) from(typeURL string, held table) []change {
 	now := ed.snap.Of(typeURL)

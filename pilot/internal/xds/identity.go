@@ -35,20 +35,17 @@ func identity(ctx context.Context) (spiffe.ID, bool, error) {
 	if !ok {
 		return spiffe.ID{}, false, nil
 	}
-	id, err := PeerID(&info.State)
+	id, err := peerID(&info.State)
 	return id, true, err
 }
 
-// PeerID is the one SPIFFE identity of a verified client certificate.
-func PeerID(state *tls.ConnectionState) (spiffe.ID, error) {
-	if len(state.VerifiedChains) == 0 || len(state.VerifiedChains[0]) == 0 {
-		return spiffe.ID{}, errors.New("the client certificate was not verified")
+// peerID is the identity that a client proved. The server's TLS configuration
+// must have verified the certificate.
+func peerID(state *tls.ConnectionState) (spiffe.ID, error) {
+	if len(state.PeerCertificates) == 0 {
+		return spiffe.ID{}, errors.New("the client sent no certificate")
 	}
-	leaf := state.VerifiedChains[0][0]
-	if len(leaf.URIs) != 1 {
-		return spiffe.ID{}, fmt.Errorf("the client certificate has %d URI names, want the one SPIFFE identity", len(leaf.URIs))
-	}
-	return spiffe.Parse(leaf.URIs[0].String())
+	return spiffe.FromCertificate(state.PeerCertificates[0])
 }
 
 // parseNode reads an Istio node: id ROLE~IP~POD.NS~DOMAIN, and metadata.

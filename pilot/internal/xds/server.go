@@ -22,8 +22,8 @@ import (
 	"github.com/weftmesh/weft/pilot/internal/snapshot"
 )
 
-// Directory says what the mesh knows of proxies at one moment. It is
-// immutable.
+// Directory says what the mesh knows of proxies. It is called by any
+// goroutine.
 type Directory interface {
 	// Workload returns a pod, or nil.
 	Workload(namespace, pod string) *model.Workload
@@ -355,8 +355,8 @@ func (s *Server) Publish(key model.ProxyClass, snap snapshot.Snapshot, since tim
 		return 0
 	}
 	old := c.now.Load()
-	ed, changed := step(old, snap, since)
-	if changed == 0 && old != nil {
+	ed, moved, changed := step(old, snap, since)
+	if !moved && old != nil {
 		return 0
 	}
 	c.now.Store(ed)
