@@ -127,7 +127,7 @@ func (r *Roots) watch(ctx context.Context, log *slog.Logger, changed func()) {
 			return
 		case <-tick.C:
 		}
-		new, err := r.Reload()
+		changedNow, err := r.Reload()
 		switch {
 		case err != nil && err.Error() != last:
 			last = err.Error()
@@ -135,7 +135,7 @@ func (r *Roots) watch(ctx context.Context, log *slog.Logger, changed func()) {
 		case err == nil:
 			last = ""
 		}
-		if new {
+		if changedNow {
 			log.Info("trusted roots changed", "file", r.file)
 			changed()
 		}
