@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -104,6 +105,10 @@ func (a *agent) makePilot(istio, own prometheus.Registerer) error {
 	}
 	if !a.o.Pilot.Insecure {
 		o.TLS = a.certificates.ClientTLS(a.o.Pilot.ID)
+		o.Ready = func(ctx context.Context) error {
+			_, err := a.certificates.Wait(ctx)
+			return err
+		}
 	}
 	var err error
 	if a.pilot, err = xdsproxy.NewPilot(o); err != nil {
@@ -200,16 +205,30 @@ func (a *agent) parts() []func(context.Context) error {
 		serving(a.secretServer, a.bound.secret), // its certificates
 		servingHTTP(http, a.bound.status),       // health and metrics
 		a.drainOnRequest,
+		a.settle,
 	}
 	if a.certificates != nil {
 		out = append(out, a.certificates.Run, a.pushSecrets)
 	}
 	if a.resolver != nil {
-		feed := &nameserver.Feed{Table: a.names, Node: a.o.Node.Proto(), Conn: a.pilot.Conn(), Log: a.o.Log.With("part", "dns")}
+		feed := &nameserver.Feed{Table: a.names, Node: a.o.Node.Proto(), Conn: a.pilot, Log: a.o.Log.With("part", "dns")}
 		feed.Node.UserAgentName = "weft-agent"
 		out = append(out, func(ctx context.Context) error { return a.resolver.Serve(ctx, a.bound.dns) }, feed.Run)
 	}
 	return out
+}
+
+// settle gives back what the start took, once it is over: a start decodes
+// Envoy's whole schema to write the bootstrap, and relays the largest responses
+// there will be. By itself the runtime would do so after some minutes.
+func (a *agent) settle(ctx context.Context) error {
+	select {
+	case <-a.status.wasReady:
+		debug.FreeOSMemory()
+	case <-ctx.Done():
+	}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 // pushSecrets hands each new certificate and each new set of roots to Envoy.

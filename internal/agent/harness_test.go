@@ -250,12 +250,18 @@ func (p *pod) start() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	p.cmd = exec.Command(os.Args[0])
+	p.cmd.Env = append(os.Environ(), agentEnv+"="+string(text))
+	p.startCommand()
+}
+
+// startCommand starts p.cmd, whatever it is.
+func (p *pod) startCommand() {
+	p.t.Helper()
 	read, write, err := os.Pipe()
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.cmd = exec.Command(os.Args[0])
-	p.cmd.Env = append(os.Environ(), agentEnv+"="+string(text))
 	p.cmd.Stdout, p.cmd.Stderr = write, write
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)

@@ -23,6 +23,8 @@ type status struct {
 	created time.Time
 	startup prometheus.Gauge
 
+	wasReady chan struct{} // closed when the pod is ready for the first time
+
 	mu       sync.Mutex
 	ready    bool      // the last answer
 	draining time.Time // zero while not
@@ -31,7 +33,7 @@ type status struct {
 func newStatus(log *slog.Logger, metrics http.Handler, check func(context.Context) error, istio prometheus.Registerer) *status {
 	s := &status{
 		ServeMux: http.NewServeMux(), log: log, check: check, created: time.Now(),
-		quit: make(chan struct{}), drain: make(chan struct{}),
+		quit: make(chan struct{}), drain: make(chan struct{}), wasReady: make(chan struct{}),
 		startup: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "startup_duration_seconds", Help: "From the agent's start to the first time it was ready."}),
 	}
@@ -73,6 +75,7 @@ func (s *status) note(err error) {
 	if !s.created.IsZero() {
 		s.startup.Set(took.Seconds())
 		s.created = time.Time{}
+		close(s.wasReady)
 		s.log.Info("ready", "after", took)
 		return
 	}

@@ -31,6 +31,10 @@ type PilotOptions struct {
 	// TLS presents our certificate and verifies the pilot's identity; nil means
 	// plaintext, which is allowed to loopback addresses only.
 	TLS *tls.Config
+	// Ready returns once TLS has a certificate to show, or ctx's error; nil: at
+	// once. Until then nothing is dialled: having no certificate yet is no
+	// fault of the pilot's.
+	Ready func(ctx context.Context) error
 	// Control prepares each socket, as net.Dialer.Control; nil: not at all.
 	Control func(network, address string, c syscall.RawConn) error
 	Log     *slog.Logger
@@ -51,10 +55,12 @@ const (
 )
 
 // Pilot is a connection to the pilot that is made when first needed and again
-// whenever lost. Close it.
+// whenever lost. It is a grpc.ClientConnInterface whose calls wait until the
+// pilot is there. Close it.
 type Pilot struct {
-	conn *grpc.ClientConn
-	dial *dialer
+	conn  *grpc.ClientConn
+	dial  *dialer
+	ready func(context.Context) error
 }
 
 // NewPilot checks o and prepares the connection without making it.
@@ -83,17 +89,32 @@ func NewPilot(o PilotOptions) (*Pilot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("xdsproxy: %w", err)
 	}
-	return &Pilot{conn: conn, dial: d}, nil
+	return &Pilot{conn: conn, dial: d, ready: o.Ready}, nil
 }
 
 // Close ends the connection and all its streams.
 func (p *Pilot) Close() error { return p.conn.Close() }
 
-// Connect begins to connect, so that the first stream need not wait for it.
-func (p *Pilot) Connect() { p.conn.Connect() }
+// NewStream opens a stream once the pilot is there; it is part of
+// grpc.ClientConnInterface.
+func (p *Pilot) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	if p.ready != nil {
+		if err := p.ready(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return p.conn.NewStream(ctx, desc, method, opts...)
+}
 
-// Conn is for generated clients. Calls wait until the pilot is there.
-func (p *Pilot) Conn() grpc.ClientConnInterface { return p.conn }
+// Invoke is the other part of grpc.ClientConnInterface.
+func (p *Pilot) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	if p.ready != nil {
+		if err := p.ready(ctx); err != nil {
+			return err
+		}
+	}
+	return p.conn.Invoke(ctx, method, args, reply, opts...)
+}
 
 // BreakerState is the state of the breaker around dialling.
 func (p *Pilot) BreakerState() gobreaker.State { return p.dial.breaker.State() }

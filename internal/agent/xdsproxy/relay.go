@@ -49,7 +49,7 @@ func (r *relay) handle(_ any, down grpc.ServerStream) error {
 	}
 	ctx, cancel := context.WithCancel(down.Context())
 	defer cancel()
-	up, err := r.pilot.conn.NewStream(ctx, streamDesc, method, grpc.ForceCodecV2(rawCodec{}))
+	up, err := r.pilot.NewStream(ctx, streamDesc, method, grpc.ForceCodecV2(rawCodec{}))
 	if err != nil {
 		return err
 	}
