@@ -20,6 +20,7 @@ import (
 type flags struct {
 	opts       pilot.Options
 	folders    []string
+	state      string
 	meshConfig string
 	ca         string
 	rootCert   string
@@ -28,6 +29,7 @@ type flags struct {
 
 func (f *flags) register(set *pflag.FlagSet) {
 	set.StringArrayVar(&f.folders, "config", nil, "`DIR` with YAML; may be given several times, the first that holds an object wins")
+	set.StringVar(&f.state, "state", "", "`DIR` with what controllers make (Pods, EndpointSlices); it wins over --config")
 	set.StringVar(&f.meshConfig, "mesh-config", "", "`FILE` with a MeshConfig")
 	// The ports listen on every address by default: in its pod, the pilot must
 	// be reached by the other pods. Only /metrics, /ready and /version answer
@@ -52,7 +54,11 @@ func (f *flags) run(ctx context.Context) error {
 		return err
 	}
 	f.opts.Version = version
-	f.opts.Source = file.New(slog.Default(), f.folders, extra...)
+	src := file.New(slog.Default(), f.folders, extra...)
+	if f.state != "" {
+		src.Observe(f.state)
+	}
+	f.opts.Source = src
 	if f.ca == "" && f.opts.InsecureXDS != "" {
 		f.opts.XDS = "" // a folder served for debugging needs no mesh around it
 	} else if f.opts.Identity, err = f.identity(); err != nil {
