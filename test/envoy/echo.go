@@ -232,7 +232,16 @@ func (s *sniffer) sniff(conn net.Conn) {
 			return
 		}
 		next = secured
-		if secured.ConnectionState().NegotiatedProtocol == "weft-tcp" {
+		if secured.ConnectionState().NegotiatedProtocol == "" {
+			// The mesh's proxies offer a protocol for HTTP only.
+			inside, err := peek(secured)
+			if err != nil {
+				_ = conn.Close()
+				return
+			}
+			next, kind = &secureConn{secured, inside}, inside.head[0]
+		}
+		if secured.ConnectionState().NegotiatedProtocol == "weft-tcp" || kind == tcpGreeting[0] {
 			s.tcp(next, secured)
 			return
 		}
@@ -283,6 +292,14 @@ func (s *sniffer) tlsConfig() *stdtls.Config {
 		},
 	}
 }
+
+// secureConn is a TLS connection whose first byte was looked at.
+type secureConn struct {
+	*stdtls.Conn
+	peeked *peeked
+}
+
+func (c *secureConn) Read(b []byte) (int, error) { return c.peeked.Read(b) }
 
 // peeked is a connection whose first byte was looked at.
 type peeked struct {

@@ -93,7 +93,7 @@ func (b *builder) chain(l *model.Listener, c model.Chain) *listener.FilterChain 
 		out.FilterChainMatch = &listener.FilterChainMatch{ServerNames: c.SNI}
 	}
 	if l.Detect && c.OnlyHTTP {
-		out.FilterChainMatch = &listener.FilterChainMatch{ApplicationProtocols: plainHTTP, TransportProtocol: "raw_buffer"}
+		out.FilterChainMatch = &listener.FilterChainMatch{ApplicationProtocols: plainHTTP}
 	}
 	if c.TLS != nil {
 		out.TransportSocket = b.gatewayServer(c.TLS)
