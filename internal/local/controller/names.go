@@ -54,7 +54,11 @@ func (n *names) sync(svcs []*corev1.Service, pods []podFacts) {
 				continue
 			}
 			for _, ip := range p.pod.Status.PodIPs {
-				wanted[host] = append(wanted[host], parse([]string{ip.IP})...)
+				for _, a := range parse([]string{ip.IP}) {
+					if serves(svc, a) {
+						wanted[host] = append(wanted[host], a)
+					}
+				}
 			}
 		}
 	}

@@ -123,6 +123,12 @@ func TestEndpointSlices(t *testing.T) {
 	svc := o.Spec.(*corev1.Service)
 	ready, leaving, starting := webPod(t, set), webPod(t, set), webPod(t, set)
 	out := endpointSlices(svc, []podFacts{{pod: ready, ready: true}, {pod: leaving, ready: true, terminating: true}, {pod: starting}})
+	if len(out) != 1 || out[0].AddressType != "IPv4" {
+		t.Fatalf("a single-stack Service got %d slices", len(out))
+	}
+	both := corev1.IPFamilyPolicyPreferDualStack
+	svc.Spec.IPFamilyPolicy = &both
+	out = endpointSlices(svc, []podFacts{{pod: ready, ready: true}, {pod: leaving, ready: true, terminating: true}, {pod: starting}})
 	if len(out) != 2 || out[0].AddressType == out[1].AddressType {
 		t.Fatalf("got %d slices, want one for each family", len(out))
 	}
@@ -145,8 +151,8 @@ func TestAddressesAreStableAndApart(t *testing.T) {
 	var a, b addresses
 	seen := map[string]bool{}
 	for _, key := range []string{"x/a", "x/b", "x/c", "y/a"} {
-		ip := a.of(key, v4, netip.Prefix{})[0]
-		if seen[ip] || !v4.Contains(netip.MustParseAddr(ip)) || b.of(key, v4, netip.Prefix{})[0] != ip {
+		ip := a.of(key, v4)
+		if seen[ip] || !v4.Contains(netip.MustParseAddr(ip)) || b.of(key, v4) != ip {
 			t.Errorf("%s got %s", key, ip)
 		}
 		seen[ip] = true

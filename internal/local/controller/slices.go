@@ -58,6 +58,9 @@ func endpointSlices(svc *corev1.Service, pods []podFacts) (out []*discoveryv1.En
 			if addr.Is6() {
 				family = discoveryv1.AddressTypeIPv6
 			}
+			if !serves(svc, addr) {
+				continue
+			}
 			id := fmt.Sprint(family, portKey(ports))
 			s := byPorts[id]
 			if s == nil {
@@ -69,6 +72,24 @@ func endpointSlices(svc *corev1.Service, pods []podFacts) (out []*discoveryv1.En
 		}
 	}
 	return out
+}
+
+// serves reports whether a Service is of the address's family. As in
+// Kubernetes a Service is of one family, IPv4, unless it asks for more.
+func serves(svc *corev1.Service, addr netip.Addr) bool {
+	if len(svc.Spec.IPFamilies) > 0 {
+		want := corev1.IPv4Protocol
+		if addr.Is6() {
+			want = corev1.IPv6Protocol
+		}
+		return slices.Contains(svc.Spec.IPFamilies, want) || dualStack(svc)
+	}
+	return addr.Is4() || dualStack(svc)
+}
+
+func dualStack(svc *corev1.Service) bool {
+	p := svc.Spec.IPFamilyPolicy
+	return p != nil && *p != corev1.IPFamilyPolicySingleStack
 }
 
 func newSlice(svc *corev1.Service, family discoveryv1.AddressType, ports []discoveryv1.EndpointPort, n int) *discoveryv1.EndpointSlice {
@@ -136,25 +157,20 @@ func portKey(ports []discoveryv1.EndpointPort) string {
 // people to remember. The zero value is ready.
 type addresses struct {
 	taken map[netip.Addr]string // address -> service key
-	given map[string][]string
+	given map[string]string     // by service key and range
 }
 
-// of returns the addresses of a Service that has none of its own.
-func (a *addresses) of(key string, v4, v6 netip.Prefix) []string {
-	if ips, ok := a.given[key]; ok {
-		return ips
+// of returns the address of a Service in a range.
+func (a *addresses) of(key string, prefix netip.Prefix) string {
+	id := key + " " + prefix.String()
+	if ip, ok := a.given[id]; ok {
+		return ip
 	}
 	if a.given == nil {
-		a.taken, a.given = map[netip.Addr]string{}, map[string][]string{}
+		a.taken, a.given = map[netip.Addr]string{}, map[string]string{}
 	}
-	var ips []string
-	for _, prefix := range []netip.Prefix{v4, v6} {
-		if prefix.IsValid() {
-			ips = append(ips, a.take(key, prefix).String())
-		}
-	}
-	a.given[key] = ips
-	return ips
+	a.given[id] = a.take(key, prefix).String()
+	return a.given[id]
 }
 
 func (a *addresses) take(key string, prefix netip.Prefix) netip.Addr {
@@ -182,9 +198,16 @@ func (a *addresses) withAddresses(svc *corev1.Service, v4, v6 netip.Prefix) *cor
 		return svc
 	}
 	out := svc.DeepCopy()
-	if out.Spec.ClusterIP == "" {
-		ips := a.of(svc.Namespace+"/"+svc.Name, v4, v6)
-		out.Spec.ClusterIP, out.Spec.ClusterIPs = ips[0], ips
+	if out.Spec.ClusterIP != "" {
+		return out
+	}
+	for _, prefix := range []netip.Prefix{v4, v6} {
+		if prefix.IsValid() && serves(svc, prefix.Addr()) {
+			out.Spec.ClusterIPs = append(out.Spec.ClusterIPs, a.of(svc.Namespace+"/"+svc.Name, prefix))
+		}
+	}
+	if len(out.Spec.ClusterIPs) > 0 {
+		out.Spec.ClusterIP = out.Spec.ClusterIPs[0]
 	}
 	return out
 }
