@@ -28,10 +28,12 @@ const patience = 20 * time.Second
 
 // live is a pilot that serves a folder to one gateway Envoy with two backends.
 type live struct {
-	t     *testing.T
-	dir   string
-	port  int // of the gateway
-	addrs pilot.Addresses
+	t    *testing.T
+	dir  string
+	port int // of the gateway
+	// adminPort is Envoy's.
+	adminPort int
+	addrs     pilot.Addresses
 }
 
 const liveMesh = `
@@ -51,15 +53,6 @@ spec:
   servers:
   - port: {number: %d, name: http, protocol: HTTP}
     hosts: ["*"]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: reviews}
-spec:
-  host: reviews
-  subsets:
-  - {name: v1, labels: {version: v1}}
-  - {name: v2, labels: {version: v2}}
 `
 
 const liveBackend = `
@@ -92,6 +85,15 @@ spec:
   - route:
     - {destination: {host: reviews, subset: v1}, weight: %d}
     - {destination: {host: reviews, subset: v2}, weight: %d}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews}
+spec:
+  host: reviews
+  subsets:
+  - {name: v1, labels: {version: v1}}
+  - {name: v2, labels: {version: v2}}
 `
 
 func TestWeightEditedUnderTraffic(t *testing.T) {
@@ -122,8 +124,80 @@ func TestWeightEditedUnderTraffic(t *testing.T) {
 	}
 }
 
+// liveSubset is a subset and the route to it, to be replaced in one edit.
+const liveSubset = `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews-%[1]s}
+spec:
+  host: reviews
+  trafficPolicy: {connectionPool: {http: {maxRetries: %[3]d}}}
+  subsets: [{name: %[1]s, labels: {version: %[2]s}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec:
+  hosts: ["*"]
+  gateways: [door]
+  http: [{route: [{destination: {host: reviews, subset: %[1]s}}]}]
+`
+
+func TestSubsetReplacedUnderTraffic(t *testing.T) {
+	l := startLive(t)
+	l.write("route.yaml", fmt.Sprintf(liveSubset, "blue", "v1", 7))
+	l.startEnvoy()
+	eventually(t, "the first answer of v1", func() bool { body, err := l.get(); return err == nil && body == "v1" })
+	stop, failed := l.traffic()
+	// The cluster of the old subset leaves and that of the new one comes in the
+	// same edit as the route between them.
+	for i := range 6 {
+		colour, version := [...]string{"green", "blue"}[i%2], [...]string{"v2", "v1"}[i%2]
+		l.write("route.yaml", fmt.Sprintf(liveSubset, colour, version, 7))
+		eventually(t, "answers of "+version, func() bool { body, err := l.get(); return err == nil && body == version })
+	}
+	stop()
+	for _, text := range failed() {
+		t.Errorf("a request failed: %s", text)
+	}
+}
+
+func TestClusterEditedUnderTraffic(t *testing.T) {
+	l := startLive(t)
+	l.write("route.yaml", fmt.Sprintf(liveSubset, "blue", "v1", 7))
+	l.startEnvoy()
+	eventually(t, "the first answer of v1", func() bool { body, err := l.get(); return err == nil && body == "v1" })
+	stop, failed := l.traffic()
+	l.write("route.yaml", fmt.Sprintf(liveSubset, "blue", "v1", 9))
+	start := time.Now()
+	// Envoy builds an edited cluster anew, and the old one serves until the new
+	// one has its endpoints.
+	eventually(t, "the edited cluster in force", func() bool {
+		text := l.admin("/clusters")
+		return strings.Contains(text, "outbound|80|blue|reviews.default.svc.cluster.local::default_priority::max_retries::9")
+	})
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("the edited cluster was in force after %v, want under 1s", took)
+	}
+	stop()
+	for _, text := range failed() {
+		t.Errorf("a request failed: %s", text)
+	}
+}
+
+// admin reads a page of Envoy's admin interface.
+func (l *live) admin(path string) string {
+	resp, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d%s", l.adminPort, path))
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	return string(text)
+}
+
 func startLive(t *testing.T) *live {
-	l := &live{t: t, dir: t.TempDir(), port: freePort(t)}
+	l := &live{t: t, dir: t.TempDir(), port: freePort(t), adminPort: freePort(t)}
 	text := fmt.Sprintf(liveMesh, l.port)
 	for _, version := range []string{"v1", "v2"} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, version) }))
@@ -220,7 +294,7 @@ func (l *live) startEnvoy() {
 	}
 	_, port, _ := net.SplitHostPort(l.addrs.InsecureXDS)
 	path := filepath.Join(l.t.TempDir(), "envoy.yaml")
-	if err := os.WriteFile(path, fmt.Appendf(nil, liveBootstrap, freePort(l.t), port), 0o644); err != nil {
+	if err := os.WriteFile(path, fmt.Appendf(nil, liveBootstrap, l.adminPort, port), 0o644); err != nil {
 		l.t.Fatal(err)
 	}
 	out, err := os.Create(filepath.Join(l.t.TempDir(), "envoy.log"))
