@@ -99,11 +99,9 @@ type Destination struct {
 	Subset string
 	Port   uint32 // 0: the port of the table in which the route stands
 	Weight uint32 // of the sum; 0 is never taken unless it is the only one
-	// Request and Response header changes of this destination alone.
+	// Request and Response header changes of this destination alone. A header
+	// to set that is named ":authority" replaces the request's host.
 	Request, Response HeaderOps
-	// Authority replaces the request's authority for this destination, where it
-	// is one of several; alone it is in Rewrite. Empty: unchanged.
-	Authority string
 	// Cluster is the Envoy cluster's name, set in a View.
 	Cluster string
 	// Hash is the destination's consistent hash, set in a View.

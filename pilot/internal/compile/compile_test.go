@@ -161,3 +161,9 @@ spec: {hosts: [gone], http: [{route: [{destination: {host: gone}}]}]}
 		t.Errorf("findings: %q", got)
 	}
 }
+
+type diagnostic = diag.Diagnostic
+
+func newList() *diag.List {
+	return diag.For(diag.Object{Kind: "VirtualService", Namespace: "default", Name: "v"})
+}

@@ -25,23 +25,26 @@ func compileDestinationRule(o *config.Object, in scope, d *diag.List) *model.Pol
 	out := &model.Policy{
 		Namespace: o.Namespace, Name: o.Name, Origin: origin(o, "networking.istio.io", "destination-rule"), Rank: rank(o),
 		Host:     hostname.Qualify(spec.GetHost(), o.Namespace, in.settings().ClusterDomain),
-		ExportTo: compileExportTo(spec.GetExportTo()),
+		ExportTo: compileExportTo(spec.GetExportTo(), "spec.exportTo", d),
 		Selector: spec.GetWorkloadSelector().GetMatchLabels(),
 	}
 	if len(out.Selector) == 0 {
 		out.Selector = nil
 	}
-	if !strings.HasPrefix(out.Host, "*") && in.service(out.Host) == nil {
+	t := traffic{d: d, service: in.service(out.Host)}
+	if !strings.HasPrefix(out.Host, "*") && t.service == nil {
 		d.Add(diag.NotFound, "spec.host", "host %q not found", out.Host)
 	}
-	t := traffic{d: d}
 	out.Traffic = t.byPort(spec.GetTrafficPolicy(), "spec.trafficPolicy")
 	out.Subsets = t.subsets(spec.GetSubsets())
 	return out
 }
 
 // traffic reads TrafficPolicy messages.
-type traffic struct{ d *diag.List }
+type traffic struct {
+	d       *diag.List
+	service *model.Service // nil: not known
+}
 
 func (t traffic) subsets(in []*networking.Subset) (out []model.Subset) {
 	for i, s := range in {
@@ -76,10 +79,18 @@ func (t traffic) byPort(in *networking.TrafficPolicy, at diag.Path) (out model.P
 			t.d.Add(diag.Duplicate, at.Field("port.number"), "port %d stands twice; the first is in force", port)
 			continue
 		}
+		if t.service != nil && !hasPort(t.service, port) {
+			t.d.Add(diag.NotFound, at.Field("port.number"), "service %s has no port %d", t.service.Host, port)
+		}
 		out.Ports = append(out.Ports, model.PortOverride{Port: port, Traffic: t.settings(p, at)})
 	}
 	slices.SortFunc(out.Ports, func(a, b model.PortOverride) int { return cmp.Compare(a.Port, b.Port) })
 	return out
+}
+
+func hasPort(s *model.Service, port uint32) bool {
+	_, ok := s.Port(port)
+	return ok
 }
 
 // trafficSettings is what TrafficPolicy and PortTrafficPolicy share.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -61,11 +62,11 @@ func golden(t *testing.T, file string) {
 		}
 		return
 	}
-	if got := string(want); got != section(a, "want.yaml") {
-		t.Errorf("got:\n%s\nwant:\n%s", got, section(a, "want.yaml"))
+	if d := cmp.Diff(section(a, "want.yaml"), string(want)); d != "" {
+		t.Errorf("the mesh (-want +got):\n%s", d)
 	}
-	if findings != section(a, "findings.txt") {
-		t.Errorf("findings:\n%s\nwant:\n%s", findings, section(a, "findings.txt"))
+	if d := cmp.Diff(section(a, "findings.txt"), findings); d != "" {
+		t.Errorf("findings (-want +got):\n%s", d)
 	}
 }
 

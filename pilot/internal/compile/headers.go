@@ -11,6 +11,9 @@ import (
 	"github.com/weftmesh/weft/internal/model"
 )
 
+// authorityHeader stands for the request's host, to Envoy no header.
+const authorityHeader = ":authority"
+
 // headerOps reads changes of headers. The authority of a request is not a
 // header to Envoy and is returned by itself; set goes before add.
 //
@@ -62,7 +65,7 @@ func (c *routing) changeable(name string, at diag.Path) bool {
 }
 
 func isAuthority(name string) bool {
-	return strings.EqualFold(name, ":authority") || strings.EqualFold(name, "host")
+	return strings.EqualFold(name, authorityHeader) || strings.EqualFold(name, "host")
 }
 
 // authorityOf finds the authority among headers to set.

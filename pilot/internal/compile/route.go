@@ -115,15 +115,9 @@ func (c *routing) forward(in *networking.HTTPRoute, at diag.Path) *model.Forward
 	if v, ok := notNegative(in.GetTimeout(), at.Field("timeout"), c.d); ok {
 		out.Timeout = v
 	}
-	if one := out.Destinations; len(one) == 1 && one[0].Authority != "" {
-		// As in Istio: the route's own authority goes before the destination's.
-		if out.Rewrite == nil {
-			out.Rewrite = &model.Rewrite{}
-		}
-		if out.Rewrite.Authority == "" {
-			out.Rewrite.Authority = one[0].Authority
-		}
-		one[0].Authority = ""
+	// As in Istio: alone, a destination's authority gives way to the route's.
+	if one := out.Destinations; len(one) == 1 && authority != "" {
+		one[0].Request.Set = slices.DeleteFunc(one[0].Request.Set, func(h model.Header) bool { return h.Name == authorityHeader })
 	}
 	return out
 }
@@ -140,7 +134,10 @@ func (c *routing) destinations(in []*networking.HTTPRouteDestination, at diag.Pa
 			ok = false
 		}
 		headers := at.Field("headers")
-		dest.Request, dest.Authority = c.headerOps(e.GetHeaders().GetRequest(), headers.Field("request"), true)
+		authority := ""
+		if dest.Request, authority = c.headerOps(e.GetHeaders().GetRequest(), headers.Field("request"), true); authority != "" {
+			dest.Request.Set = append([]model.Header{{Name: authorityHeader, Value: authority}}, dest.Request.Set...)
+		}
 		dest.Response, _ = c.headerOps(e.GetHeaders().GetResponse(), headers.Field("response"), false)
 		if !ok {
 			continue

@@ -41,7 +41,7 @@ func compileService(o *config.Object, in scope, d *diag.List) *model.Service {
 		out.Addresses = clusterIPs(svc, d)
 	}
 	if to, ok := o.Annotations[exportToAnnotation]; ok {
-		out.ExportTo = compileExportTo(strings.Split(to, ","))
+		out.ExportTo = compileExportTo(strings.Split(to, ","), "metadata.annotations", d)
 	}
 	return out
 }
@@ -148,20 +148,25 @@ func namedProtocol(name string) (model.Protocol, bool) {
 	return model.ProtocolAuto, false
 }
 
-// compileExportTo reads an exportTo list; an empty one is "to all".
-func compileExportTo(in []string) (out model.Visibility) {
+// compileExportTo reads an exportTo list; an empty one is "to all". An entry
+// that is no namespace exports to nobody.
+func compileExportTo(in []string, at diag.Path, d *diag.List) (out model.Visibility) {
 	for _, ns := range in {
-		switch ns = strings.TrimSpace(ns); ns {
-		case "":
-		case "*":
+		switch ns = strings.TrimSpace(ns); {
+		case ns == "" && len(in) == 1:
 			return model.Visibility{}
-		case "~":
+		case ns == "*":
+			return model.Visibility{}
+		case ns == "~":
 			out.None, out.Restricted = true, true
-		case ".":
+		case ns == ".":
 			out.Private, out.Restricted = true, true
-		default:
+		case hostname.IsLabel(ns):
 			out.Restricted = true
 			out.Namespaces = append(out.Namespaces, ns)
+		default:
+			out.Restricted = true
+			d.Add(diag.Invalid, at, `exportTo: %q is not a namespace, ".", "*" or "~"`, ns)
 		}
 	}
 	slices.Sort(out.Namespaces)

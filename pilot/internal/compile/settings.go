@@ -7,8 +7,10 @@ import (
 
 	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/diag"
+	"github.com/weftmesh/weft/internal/hostname"
 	"github.com/weftmesh/weft/internal/memo"
 	"github.com/weftmesh/weft/internal/model"
+	"github.com/weftmesh/weft/internal/spiffe"
 )
 
 // Defaults that MeshConfig does not change, or where it is silent.
@@ -59,15 +61,25 @@ func defaultSettings() *model.Settings {
 
 func readMeshConfig(in *mesh.MeshConfig, out *model.Settings, d *diag.List) {
 	if td := in.GetTrustDomain(); td != "" {
-		out.TrustDomain = td
+		if _, err := spiffe.New(td, "default", "default"); err != nil {
+			d.Add(diag.Invalid, "trustDomain", "%v; %s is in force", err, out.TrustDomain)
+		} else {
+			out.TrustDomain = td
+		}
 	}
 	if ns := in.GetRootNamespace(); ns != "" {
-		out.RootNamespace = ns
+		if hostname.IsLabel(ns) {
+			out.RootNamespace = ns
+		} else {
+			d.Add(diag.Invalid, "rootNamespace", "%q is not a namespace; %s is in force", ns, out.RootNamespace)
+		}
 	}
 	if in.GetEnableAutoMtls() != nil {
 		out.AutoMTLS = in.GetEnableAutoMtls().GetValue()
 	}
-	out.AccessLog = in.GetAccessLogFile()
+	if file := in.GetAccessLogFile(); checkText(file, "accessLogFile", d) {
+		out.AccessLog = file
+	}
 	if p := in.GetOutboundTrafficPolicy(); p != nil {
 		out.OutboundAllowAny = p.GetMode() == mesh.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY
 		if p.GetMode() == mesh.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS {

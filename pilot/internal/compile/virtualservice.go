@@ -44,7 +44,7 @@ func compileVirtualService(o *config.Object, in scope, d *diag.List) *model.Virt
 	out := &model.VirtualService{
 		Namespace: o.Namespace, Name: o.Name, Origin: c.origin, Rank: rank(o),
 		Gateways: c.gateways(spec.GetGateways(), "spec.gateways"),
-		ExportTo: compileExportTo(spec.GetExportTo()),
+		ExportTo: compileExportTo(spec.GetExportTo(), "spec.exportTo", d),
 	}
 	out.Hosts = c.hosts(spec.GetHosts(), slices.Contains(out.Gateways, meshGateway))
 	if slices.Equal(out.Gateways, []string{meshGateway}) {

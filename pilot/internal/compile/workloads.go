@@ -1,7 +1,6 @@
 package compile
 
 import (
-	"maps"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -31,7 +30,8 @@ const (
 // compilePod reads one Pod: where it is and who it may claim to be.
 func compilePod(o *config.Object, in scope, _ *diag.List) *model.Workload {
 	pod, ok := o.Spec.(*core.Pod)
-	if !ok {
+	// A pod that has ended keeps its object, but its address may be another's.
+	if !ok || pod.Status.Phase == core.PodSucceeded || pod.Status.Phase == core.PodFailed {
 		return nil
 	}
 	out := &model.Workload{
@@ -96,7 +96,7 @@ func namedPorts(pod *core.Pod) map[string]uint32 {
 			}
 		}
 	}
-	return maps.Clone(out)
+	return out
 }
 
 var cronJob = regexp.MustCompile(`^(.+)-\d{8,10}$`)

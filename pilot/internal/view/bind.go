@@ -28,6 +28,9 @@ func (b *binder) routes(r *memo.Reader, routes []*model.Route, scope scope) []*m
 func (b *binder) route(r *memo.Reader, route *model.Route, port uint32) *model.Route {
 	next := *route
 	next.Scope = model.Scope{}
+	if redirect, ok := route.Action.(*model.Redirect); ok && redirect.RequestPort {
+		next.Action = onPort(redirect, port)
+	}
 	forward, ok := route.Action.(*model.Forward)
 	if !ok {
 		return &next
@@ -43,6 +46,18 @@ func (b *binder) route(r *memo.Reader, route *model.Route, port uint32) *model.R
 	}
 	next.Action = &f
 	return &next
+}
+
+// onPort returns a redirect to the port of the table. As in Istio a protocol's
+// default port is not spelled out.
+func onPort(redirect *model.Redirect, port uint32) *model.Redirect {
+	re := *redirect
+	re.RequestPort = false
+	if standard := map[string]uint32{"http": 80, "https": 443}[re.Scheme]; port == standard || re.Scheme == "" && (port == 80 || port == 443) {
+		return &re
+	}
+	re.Port = port
+	return &re
 }
 
 // destination fills in the port, the cluster and the hash of d. A service

@@ -1,0 +1,71 @@
+package compile
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	core "k8s.io/api/core/v1"
+
+	"github.com/weftmesh/weft/internal/config"
+)
+
+// certificate gives a self-signed PEM pair.
+func certificate(t *testing.T) (cert, key []byte) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})
+}
+
+func TestSecrets(t *testing.T) {
+	cert, key := certificate(t)
+	_, foreign := certificate(t)
+	for _, tc := range []struct {
+		name string
+		data map[string][]byte
+		live bool
+		bad  bool
+	}{
+		{"tls", map[string][]byte{"tls.crt": cert, "tls.key": key, "ca.crt": cert}, true, false},
+		{"generic", map[string][]byte{"cert": cert, "key": key, "cacert": cert}, true, false},
+		{"ca", map[string][]byte{"ca.crt": cert}, true, false},
+		{"opaque", map[string][]byte{"password": []byte("x")}, false, false},
+		{"foreign-key", map[string][]byte{"tls.crt": cert, "tls.key": foreign}, false, true},
+		{"no-key", map[string][]byte{"tls.crt": cert}, false, true},
+		{"garbage", map[string][]byte{"tls.crt": []byte("x"), "tls.key": []byte("y")}, false, true},
+		{"garbage-ca", map[string][]byte{"ca.crt": []byte("x")}, false, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := Mesh(config.Set{}.With(object(config.Secret, "edge", tc.name, &core.Secret{Data: tc.data})))
+			got, live := r.Mesh.Secrets.Get("edge/" + tc.name)
+			if live != tc.live || (r.Findings.Len() > 0) != tc.bad {
+				t.Errorf("live %v, findings %v", live, list(r))
+			}
+			if live && strings.Contains(fmt.Sprintf("%v %+v %#v", *got, *got, *got), string(key)) {
+				t.Error("the key can be printed")
+			}
+			if strings.Contains(strings.Join(list(r), " "), "PRIVATE") {
+				t.Error("a finding shows the key")
+			}
+		})
+	}
+}
