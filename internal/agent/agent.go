@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -224,6 +225,7 @@ func (a *agent) parts() []func(context.Context) error {
 func (a *agent) settle(ctx context.Context) error {
 	select {
 	case <-a.status.wasReady:
+		runtime.GC() // the first takes garbage, the second what pools kept
 		debug.FreeOSMemory()
 	case <-ctx.Done():
 	}
