@@ -3,6 +3,7 @@ package model
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weftmesh/weft/internal/memo"
 )
@@ -184,6 +185,8 @@ type HTTPChain struct{ Table string }
 // TCPChain forwards bytes.
 type TCPChain struct {
 	Clusters []WeightedCluster // at least one
+	// IdleTimeout closes a connection that is silent; 0: Envoy's hour.
+	IdleTimeout time.Duration
 }
 
 // WeightedCluster is a share of connections.

@@ -32,7 +32,7 @@ func (b *builder) fixedClusters() []message {
 	blackHole := &cluster.Cluster{Name: blackHoleCluster, ClusterDiscoveryType: discovery(cluster.Cluster_STATIC), ConnectTimeout: b.connectTimeout(nil)}
 	passthrough := &cluster.Cluster{Name: passthroughCluster, CircuitBreakers: breakers(nil)}
 	b.dialled(passthrough, nil)
-	passthrough.TypedExtensionProtocolOptions = b.protocolOptions(useClients, nil)
+	passthrough.TypedExtensionProtocolOptions = b.protocolOptions(useClients, nil, nil)
 	return []message{{name: blackHoleCluster, body: blackHole}, {name: passthroughCluster, body: passthrough}}
 }
 
@@ -56,7 +56,7 @@ func (b *builder) cluster(c *model.Cluster) message {
 		balance(out, c.Traffic.LB)
 	}
 	outlier(out, c.Traffic.Outlier)
-	out.TypedExtensionProtocolOptions = b.protocolOptions(wireOf(c.Port.Protocol, pool), pool)
+	out.TypedExtensionProtocolOptions = b.protocolOptions(wireOf(c.Port.Protocol, pool), pool, c.Traffic.TLS)
 	b.clientTLS(out, c)
 	return message{name: c.Name, body: out, sources: sourcesOf(c.Origin)}
 }
@@ -202,12 +202,16 @@ func (b *builder) clientTLS(out *cluster.Cluster, c *model.Cluster) {
 	switch t := c.Traffic.TLS; {
 	case t == nil && b.AutoMTLS && c.EDS():
 		out.TransportSocketMatches = []*cluster.Cluster_TransportSocketMatch{
-			{Name: "tlsMode-istio", Match: stringStruct("tlsMode", "istio"), TransportSocket: b.meshClient(c)},
+			{Name: "tlsMode-istio", Match: stringStruct("tlsMode", "istio"), TransportSocket: b.meshClient(c, c.Identities)},
 			{Name: "tlsMode-disabled", Match: stringStruct(), TransportSocket: b.rawSocket()},
 		}
 	case t == nil || t.Mode == model.TLSDisable:
 	case t.Mode == model.TLSMesh:
-		out.TransportSocket = b.meshClient(c)
+		names := t.SANs
+		if len(names) == 0 {
+			names = c.Identities
+		}
+		out.TransportSocket = b.meshClient(c, names)
 	default:
 		out.TransportSocket = b.ownClient(c, t)
 	}

@@ -2,11 +2,10 @@ package translate
 
 import (
 	"cmp"
-	"regexp"
-	"strings"
 
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	previous "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+	priorities "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -18,9 +17,9 @@ import (
 // Source: envoy.config.route.v3.RouteAction.
 func (b *builder) forward(r *model.Route, f *model.Forward) *route.RouteAction {
 	out := &route.RouteAction{RetryPolicy: b.retry(f.Retry), Timeout: durationpb.New(f.Timeout), ClusterNotFoundResponseCode: route.RouteAction_SERVICE_UNAVAILABLE}
-	b.destinations(out, f.Destinations)
+	destinations(out, f.Destinations)
 	rewrite(out, r.Match.Path, f.Rewrite)
-	if host := authorityOf(r.Request); host != "" {
+	if host := authority(r, f); host != "" {
 		out.HostRewriteSpecifier = &route.RouteAction_HostRewriteLiteral{HostRewriteLiteral: host}
 	}
 	for _, m := range f.Mirrors {
@@ -29,68 +28,84 @@ func (b *builder) forward(r *model.Route, f *model.Forward) *route.RouteAction {
 		})
 	}
 	for _, d := range f.Destinations {
-		if d.Hash != nil {
+		if d.Hash != nil && (d.Weight > 0 || len(f.Destinations) == 1) {
 			out.HashPolicy = append(out.HashPolicy, hashPolicy(d.Hash))
 		}
+	}
+	if onlyDestination(r).Hash != nil && out.GetRetryPolicy() != nil {
+		out.RetryPolicy.RetryHostPredicate = nil // the hash says where to
 	}
 	return out
 }
 
-// destinations sets one cluster, or several by weight. A route to nothing
-// names a cluster that does not exist: 503 with flag NC.
-func (b *builder) destinations(out *route.RouteAction, all []model.Destination) {
-	if len(all) == 1 && plain(all[0]) {
-		out.ClusterSpecifier = &route.RouteAction_Cluster{Cluster: cmp.Or(all[0].Cluster, "unknown")}
-		if host := authorityOf(all[0].Request); host != "" {
-			out.HostRewriteSpecifier = &route.RouteAction_HostRewriteLiteral{HostRewriteLiteral: host}
+// authority is what the request's host becomes: by the rewrite, else by the
+// route's headers, else by those of its one destination.
+func authority(r *model.Route, f *model.Forward) string {
+	if f.Rewrite != nil && f.Rewrite.Authority != "" {
+		return f.Rewrite.Authority
+	}
+	return cmp.Or(authorityOf(r.Request), authorityOf(onlyDestination(r).Request))
+}
+
+// destinations sets one cluster, or several by weight; those of weight 0 take
+// nothing. A route to nothing names a cluster that does not exist: 503 with
+// flag NC.
+func destinations(out *route.RouteAction, all []model.Destination) {
+	if len(all) <= 1 {
+		name := noCluster
+		if len(all) == 1 {
+			name = cmp.Or(all[0].Cluster, noCluster)
 		}
+		out.ClusterSpecifier = &route.RouteAction_Cluster{Cluster: name}
 		return
 	}
 	weighted := &route.WeightedCluster{}
 	for _, d := range all {
-		w := &route.WeightedCluster_ClusterWeight{
-			Name: cmp.Or(d.Cluster, "unknown"), Weight: wrapperspb.UInt32(d.Weight),
-			RequestHeadersToAdd: headersToAdd(d.Request), RequestHeadersToRemove: d.Request.Remove,
-			ResponseHeadersToAdd: headersToAdd(d.Response), ResponseHeadersToRemove: d.Response.Remove,
+		if d.Weight > 0 {
+			weighted.Clusters = append(weighted.Clusters, share(d))
 		}
-		if len(all) == 1 {
-			w.Weight.Value = max(d.Weight, 1)
-		}
-		if host := authorityOf(d.Request); host != "" {
-			w.HostRewriteSpecifier = &route.WeightedCluster_ClusterWeight_HostRewriteLiteral{HostRewriteLiteral: host}
-		}
-		weighted.Clusters = append(weighted.Clusters, w)
 	}
 	if len(weighted.GetClusters()) == 0 {
-		out.ClusterSpecifier = &route.RouteAction_Cluster{Cluster: "unknown"}
+		out.ClusterSpecifier = &route.RouteAction_Cluster{Cluster: noCluster}
 		return
 	}
 	out.ClusterSpecifier = &route.RouteAction_WeightedClusters{WeightedClusters: weighted}
 }
 
-// plain reports whether a destination changes no header.
-func plain(d model.Destination) bool {
-	return len(d.Request.Set)+len(d.Request.Add)+len(d.Request.Remove)+len(d.Response.Set)+len(d.Response.Add)+len(d.Response.Remove) == 0
+// noCluster is the name of no cluster.
+const noCluster = "unknown"
+
+func share(d model.Destination) *route.WeightedCluster_ClusterWeight {
+	out := &route.WeightedCluster_ClusterWeight{
+		Name: cmp.Or(d.Cluster, noCluster), Weight: wrapperspb.UInt32(d.Weight),
+		RequestHeadersToAdd: headersToAdd(d.Request), RequestHeadersToRemove: d.Request.Remove,
+		ResponseHeadersToAdd: headersToAdd(d.Response), ResponseHeadersToRemove: d.Response.Remove,
+	}
+	if host := authorityOf(d.Request); host != "" {
+		out.HostRewriteSpecifier = &route.WeightedCluster_ClusterWeight_HostRewriteLiteral{HostRewriteLiteral: host}
+	}
+	return out
 }
 
-// rewrite changes path and host. What it replaces is what the path matched: a
+// onlyDestination is the one destination of a route, whose header changes are
+// made by the route itself, after its own.
+func onlyDestination(r *model.Route) model.Destination {
+	if f, ok := r.Action.(*model.Forward); ok && len(f.Destinations) == 1 {
+		return f.Destinations[0]
+	}
+	return model.Destination{}
+}
+
+// rewrite changes the path. What it replaces is what the path matched: a
 // prefix, the exact path, or the whole path of a regex (Istio, HTTPRewrite).
 func rewrite(out *route.RouteAction, path *model.StringMatch, rw *model.Rewrite) {
 	if rw == nil {
 		return
 	}
-	if rw.Authority != "" {
-		out.HostRewriteSpecifier = &route.RouteAction_HostRewriteLiteral{HostRewriteLiteral: rw.Authority}
-	}
 	switch {
 	case rw.Regex != "":
 		out.RegexRewrite = substitute(rw.Regex, rw.Substitution)
 	case rw.Path == "":
-	case path != nil && path.Kind == model.MatchRegex:
-		out.RegexRewrite = substitute(path.Value, rw.Path)
-	case rw.Path == "/" && path != nil && path.Kind == model.MatchPrefix && !strings.HasSuffix(path.Value, "/"):
-		// /api -> / must make /api/x to /x, not //x.
-		out.RegexRewrite = substitute("^"+quoteMeta(path.Value)+"(/?)(.*)", `/\2`)
 	default:
 		out.PrefixRewrite = rw.Path
 	}
@@ -115,6 +130,12 @@ func (b *builder) retry(r *model.Retry) *route.RetryPolicy {
 			Name:       "envoy.retry_host_predicates.previous_hosts",
 			ConfigType: &route.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: b.pack(&previous.PreviousHostsPredicate{})},
 		}}
+	}
+	if r.RemoteLocality {
+		out.RetryPriority = &route.RetryPolicy_RetryPriority{
+			Name:       "envoy.retry_priorities.previous_priorities",
+			ConfigType: &route.RetryPolicy_RetryPriority_TypedConfig{TypedConfig: b.pack(&priorities.PreviousPrioritiesConfig{UpdateFrequency: 2})},
+		}
 	}
 	if r.Backoff > 0 {
 		out.RetryBackOff = &route.RetryPolicy_RetryBackOff{BaseInterval: durationpb.New(r.Backoff)}
@@ -148,5 +169,3 @@ func hashPolicy(h *model.ConsistentHash) *route.RouteAction_HashPolicy {
 		}}
 	}
 }
-
-func quoteMeta(s string) string { return regexp.QuoteMeta(s) }

@@ -58,7 +58,9 @@ func (b *builder) routerManager(prefix, table string) *listener.Filter {
 	return b.filter(managerFilter, m)
 }
 
-// appManager serves requests to the app. The app sees who asks in
+// appManager serves requests to the app. As in Istio a request that the app
+// cannot have seen, since its idle connection closed, is sent again. The app
+// sees who asks in
 // X-Forwarded-Client-Cert, which no client can forge.
 func (b *builder) appManager(p model.InboundPort) *listener.Filter {
 	m := b.manager("inbound_" + p.Cluster)
@@ -72,7 +74,7 @@ func (b *builder) appManager(p model.InboundPort) *listener.Filter {
 			Decorator: &route.Decorator{Operation: operation(p)},
 			Action: &route.Route_Route{Route: &route.RouteAction{
 				ClusterSpecifier: &route.RouteAction_Cluster{Cluster: p.Cluster}, Timeout: durationpb.New(0),
-				MaxStreamDuration: &route.RouteAction_MaxStreamDuration{MaxStreamDuration: durationpb.New(0), GrpcTimeoutHeaderMax: durationpb.New(0)},
+				RetryPolicy: &route.RetryPolicy{RetryOn: "reset-before-request", NumRetries: wrapperspb.UInt32(2)},
 			}},
 		}}}},
 	}}

@@ -33,7 +33,7 @@ func (b *builder) inboundCluster(p model.InboundPort) message {
 		},
 	}
 	b.dialled(c, p.Pool)
-	c.TypedExtensionProtocolOptions = b.protocolOptions(inboundWire(p), p.Pool)
+	c.TypedExtensionProtocolOptions = b.protocolOptions(inboundWire(p), p.Pool, nil)
 	if p.Service != nil {
 		c.Metadata = clusterMetadata(&model.Cluster{Service: p.Service, Port: model.Port{Number: p.Port}})
 	}

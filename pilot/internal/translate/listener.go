@@ -39,7 +39,6 @@ func (b *builder) fixedListeners() []message {
 		Name: "virtualOutbound", UseOriginalDst: wrapperspb.Bool(true), TrafficDirection: core.TrafficDirection_OUTBOUND,
 		FilterChains:       []*listener.FilterChain{loop},
 		DefaultFilterChain: &listener.FilterChain{Name: "virtualOutbound-catchall-tcp", Filters: []*listener.Filter{b.tcpProxy(to, one(to))}},
-		AccessLog:          nil,
 	}
 	bindAll(l, outboundPort)
 	return []message{{name: l.Name, body: l}}
@@ -51,8 +50,8 @@ func bindAll(l *listener.Listener, port uint32) {
 	l.AdditionalAddresses = []*listener.AdditionalAddress{{Address: address("::", port)}}
 }
 
-func one(cluster string) []model.WeightedCluster {
-	return []model.WeightedCluster{{Name: cluster, Weight: 1}}
+func one(cluster string) *model.TCPChain {
+	return &model.TCPChain{Clusters: []model.WeightedCluster{{Name: cluster, Weight: 1}}}
 }
 
 // listener renders a listener of the outbound or router side.
@@ -104,7 +103,7 @@ func (b *builder) chain(l *model.Listener, c model.Chain) *listener.FilterChain 
 	case c.HTTP != nil:
 		out.Filters = append(out.Filters, b.routerManager("outbound_"+l.Name, c.HTTP.Table))
 	case c.TCP != nil:
-		out.Filters = append(out.Filters, b.tcpProxy(l.Name, c.TCP.Clusters))
+		out.Filters = append(out.Filters, b.tcpProxy(l.Name, c.TCP))
 	}
 	return out
 }
@@ -114,8 +113,9 @@ var plainHTTP = []string{"http/1.0", "http/1.1", "h2c"}
 
 // tcpProxy forwards bytes.
 // Source: envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.
-func (b *builder) tcpProxy(prefix string, to []model.WeightedCluster) *listener.Filter {
-	p := &tcp.TcpProxy{StatPrefix: prefix, AccessLog: b.accessLogs()}
+func (b *builder) tcpProxy(prefix string, chain *model.TCPChain) *listener.Filter {
+	p := &tcp.TcpProxy{StatPrefix: prefix, AccessLog: b.accessLogs(), IdleTimeout: span(chain.IdleTimeout)}
+	to := chain.Clusters
 	switch len(to) {
 	case 0:
 		p.ClusterSpecifier = &tcp.TcpProxy_Cluster{Cluster: blackHoleCluster}

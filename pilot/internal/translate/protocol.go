@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"cmp"
+
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	http "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -35,13 +37,14 @@ func wireOf(p model.Protocol, pool *model.ConnectionPool) wire {
 
 // protocolOptions are a cluster's HTTP settings.
 // Source: envoy.extensions.upstreams.http.v3.HttpProtocolOptions.
-func (b *builder) protocolOptions(w wire, pool *model.ConnectionPool) map[string]*anypb.Any {
+func (b *builder) protocolOptions(w wire, pool *model.ConnectionPool, own *model.ClientTLS) map[string]*anypb.Any {
 	if pool == nil {
 		pool = &model.ConnectionPool{}
 	}
 	out := &http.HttpProtocolOptions{CommonHttpProtocolOptions: &core.HttpProtocolOptions{
-		IdleTimeout: span(pool.HTTPIdleTimeout), MaxConnectionDuration: span(pool.MaxConnectionDuration), MaxRequestsPerConnection: number(pool.MaxRequestsPerConn),
+		IdleTimeout: span(cmp.Or(pool.HTTPIdleTimeout, pool.TCPIdleTimeout)), MaxConnectionDuration: span(pool.MaxConnectionDuration), MaxRequestsPerConnection: number(pool.MaxRequestsPerConn),
 	}}
+	out.UpstreamHttpProtocolOptions = autoSNI(own)
 	switch w {
 	case useClients:
 		out.UpstreamProtocolOptions = &http.HttpProtocolOptions_UseDownstreamProtocolConfig{
@@ -59,6 +62,16 @@ func (b *builder) protocolOptions(w wire, pool *model.ConnectionPool) map[string
 		})
 	}
 	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": b.pack(out)}
+}
+
+// autoSNI sends the request's host as the server name of a DestinationRule's
+// own TLS, and has the certificate checked against it, where the rule names
+// neither (Istio, ClientTLSSettings).
+func autoSNI(t *model.ClientTLS) *core.UpstreamHttpProtocolOptions {
+	if t == nil || t.Mode != model.TLSSimple && t.Mode != model.TLSMutual || t.SNI != "" {
+		return nil
+	}
+	return &core.UpstreamHttpProtocolOptions{AutoSni: true, AutoSanValidation: len(t.SANs) == 0 && !t.InsecureSkipVerify}
 }
 
 func explicit(c *http.HttpProtocolOptions_ExplicitHttpConfig) *http.HttpProtocolOptions_ExplicitHttpConfig_ {

@@ -1,6 +1,10 @@
 package translate
 
 import (
+	"regexp"
+	"slices"
+	"strings"
+
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -14,11 +18,14 @@ import (
 // route renders one route. operation names it in traces.
 // Source: envoy.config.route.v3.Route.
 func (b *builder) route(r *model.Route, operation string) *route.Route {
+	to := onlyDestination(r)
 	out := &route.Route{
 		Name: r.Name, Match: match(r.Match), Metadata: routeMetadata(r.Origin), Decorator: &route.Decorator{Operation: operation},
-		RequestHeadersToAdd: headersToAdd(r.Request), RequestHeadersToRemove: r.Request.Remove,
-		ResponseHeadersToAdd: headersToAdd(r.Response), ResponseHeadersToRemove: r.Response.Remove,
-		TypedPerFilterConfig: b.perRoute(r),
+		RequestHeadersToAdd:     slices.Concat(headersToAdd(r.Request), headersToAdd(to.Request)),
+		RequestHeadersToRemove:  slices.Concat(r.Request.Remove, to.Request.Remove),
+		ResponseHeadersToAdd:    slices.Concat(headersToAdd(r.Response), headersToAdd(to.Response)),
+		ResponseHeadersToRemove: slices.Concat(r.Response.Remove, to.Response.Remove),
+		TypedPerFilterConfig:    b.perRoute(r),
 	}
 	switch a := r.Action.(type) {
 	case *model.Forward:
@@ -78,7 +85,7 @@ func pathMatch(out *route.RouteMatch, p *model.StringMatch) {
 	case model.MatchPrefix:
 		out.PathSpecifier = &route.RouteMatch_Prefix{Prefix: p.Value}
 	case model.MatchSuffix:
-		out.PathSpecifier = &route.RouteMatch_SafeRegex{SafeRegex: &matcher.RegexMatcher{Regex: ".*" + quoteMeta(p.Value)}}
+		out.PathSpecifier = &route.RouteMatch_SafeRegex{SafeRegex: &matcher.RegexMatcher{Regex: ".*" + regexp.QuoteMeta(p.Value)}}
 	case model.MatchRegex:
 		out.PathSpecifier = &route.RouteMatch_SafeRegex{SafeRegex: &matcher.RegexMatcher{Regex: p.Value}}
 	}
@@ -133,11 +140,9 @@ func redirect(r *model.Redirect) *route.RedirectAction {
 	if r.Scheme != "" {
 		out.SchemeRewriteSpecifier = &route.RedirectAction_SchemeRedirect{SchemeRedirect: r.Scheme}
 	}
-	switch {
-	case r.Port != 0:
-		out.PortRedirect = r.Port
-	case r.DerivePort:
-		out.PortRedirect = map[string]uint32{"http": 80, "https": 443}[r.Scheme]
+	out.PortRedirect = r.Port
+	if r.Port == 80 && r.Scheme == "http" || r.Port == 443 && r.Scheme == "https" {
+		out.PortRedirect = 0 // Envoy leaves out a scheme's own port
 	}
 	return out
 }
@@ -186,7 +191,7 @@ func headerOption(h model.Header, action core.HeaderValueOption_HeaderAppendActi
 
 // isAuthority reports whether a header is the request's host, which Envoy
 // changes by a rewrite only.
-func isAuthority(name string) bool { return name == "host" || name == "Host" || name == ":authority" }
+func isAuthority(name string) bool { return strings.EqualFold(name, "host") || name == ":authority" }
 
 // authorityOf is the host that ops set; empty if none.
 func authorityOf(ops model.HeaderOps) (host string) {

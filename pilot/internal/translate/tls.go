@@ -2,6 +2,7 @@ package translate
 
 import (
 	"cmp"
+	"errors"
 	"strings"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -90,13 +91,16 @@ func (b *builder) meshServer() *core.TransportSocket {
 
 // meshClient opens mesh mTLS. It offers no ALPN of its own: Envoy then offers
 // that of the connection pool's protocol, which the server's codec follows.
-func (b *builder) meshClient(c *model.Cluster) *core.TransportSocket {
-	return b.socket(&tls.UpstreamTlsContext{CommonTlsContext: meshContext(b.peers(c.Identities)), Sni: c.SNI})
+func (b *builder) meshClient(c *model.Cluster, identities []string) *core.TransportSocket {
+	return b.socket(&tls.UpstreamTlsContext{CommonTlsContext: meshContext(b.peers(identities)), Sni: c.SNI})
 }
 
 // ownClient opens TLS as a DestinationRule says, with files of the pod or a
 // credential. Source: istio.io/api networking/v1alpha3, ClientTLSSettings.
 func (b *builder) ownClient(c *model.Cluster, t *model.ClientTLS) *core.TransportSocket {
+	if t.Credential != "" && b.class.Role != model.RoleRouter {
+		b.errs = append(b.errs, errNoCredential)
+	}
 	common := &tls.CommonTlsContext{}
 	if t.Mode == model.TLSMutual {
 		if t.Credential != "" {
@@ -117,8 +121,12 @@ func (b *builder) ownClient(c *model.Cluster, t *model.ClientTLS) *core.Transpor
 	if c.Port.Protocol.IsHTTP2() {
 		common.AlpnProtocols = []string{"h2"}
 	}
-	return b.socket(&tls.UpstreamTlsContext{CommonTlsContext: common, Sni: cmp.Or(t.SNI, c.Service.Host)})
+	return b.socket(&tls.UpstreamTlsContext{CommonTlsContext: common, Sni: t.SNI})
 }
+
+// errNoCredential keeps a cluster back: in clear text it must not go, and a
+// sidecar is given no Secret.
+var errNoCredential = errors.New("trafficPolicy.tls.credentialName works at gateways only: mount the files into the pod and name them in clientCertificate, privateKey and caCertificates")
 
 // systemCAs is Debian's and Alpine's bundle of public CAs.
 const systemCAs = "/etc/ssl/certs/ca-certificates.crt"

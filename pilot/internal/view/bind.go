@@ -31,11 +31,27 @@ func (b *binder) route(r *memo.Reader, route *model.Route, port uint32) *model.R
 	if redirect, ok := route.Action.(*model.Redirect); ok && redirect.RequestPort {
 		next.Action = onPort(redirect, port)
 	}
-	forward, ok := route.Action.(*model.Forward)
-	if !ok {
-		return &next
+	switch action := route.Action.(type) {
+	case *model.Forward:
+		next.Action = b.forward(r, action, port)
+	case *model.Redirect:
+		next.Action = redirect(action, port)
 	}
-	f := *forward
+	return &next
+}
+
+// redirect resolves the port of the request to that of the table.
+func redirect(of *model.Redirect, port uint32) *model.Redirect {
+	if !of.RequestPort {
+		return of
+	}
+	next := *of
+	next.RequestPort, next.Port = false, port
+	return &next
+}
+
+func (b *binder) forward(r *memo.Reader, of *model.Forward, port uint32) *model.Forward {
+	f := *of
 	f.Destinations = slices.Clone(f.Destinations)
 	for i := range f.Destinations {
 		b.destination(r, &f.Destinations[i], port)
@@ -44,8 +60,7 @@ func (b *binder) route(r *memo.Reader, route *model.Route, port uint32) *model.R
 	for i := range f.Mirrors {
 		b.destination(r, &f.Mirrors[i].Destination, port)
 	}
-	next.Action = &f
-	return &next
+	return &f
 }
 
 // onPort returns a redirect to the port of the table. As in Istio a protocol's

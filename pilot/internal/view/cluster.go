@@ -45,6 +45,7 @@ type clusterMaker struct {
 	effective *memo.Derived[*model.Service, *effective]
 	facts     *memo.Derived[*model.Endpoints, facts]
 	router    bool
+	namespace string // of the proxy
 }
 
 // of makes the cluster of a port and subset; nil if the subset does not exist.
@@ -68,6 +69,11 @@ func (m *clusterMaker) of(r *memo.Reader, s *model.Service, port model.Port, sub
 	}
 	if m.dialled(s, port) {
 		m.dial(r, c)
+	}
+	if t := c.Traffic.TLS; t != nil && t.Credential != "" {
+		own := *t
+		own.Credential = credential(t.Credential, m.namespace)
+		c.Traffic.TLS = &own
 	}
 	return c
 }

@@ -2,6 +2,7 @@ package view
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/weftmesh/weft/internal/memo"
 	"github.com/weftmesh/weft/internal/model"
@@ -16,7 +17,7 @@ func listenerName(address string, port uint32) string { return fmt.Sprintf("%s_%
 // for other ports one for each address of the service, so that a TCP service
 // can stand beside HTTP services on one port. Where two services have one
 // address, the first by host has the listener.
-func sidecarListeners(in *inputs, services *memo.Cell[*model.Service]) *memo.Derived[*model.Service, *model.Listener] {
+func sidecarListeners(in *inputs, services *memo.Cell[*model.Service], rules *memo.Derived[*model.Service, *effective]) *memo.Derived[*model.Service, *model.Listener] {
 	return memo.Flat(in.graph, services, func(r *memo.Reader, host string, s *model.Service, emit memo.Emit[*model.Listener]) {
 		for _, port := range s.Ports {
 			if port.Protocol.IsHTTP() || port.Protocol == model.ProtocolUDP {
@@ -24,10 +25,20 @@ func sidecarListeners(in *inputs, services *memo.Cell[*model.Service]) *memo.Der
 			}
 			for _, address := range addressesOf(r, in, s, port) {
 				l := bytesListener(address, host, port)
+				l.Chains[len(l.Chains)-1].TCP.IdleTimeout = idleTimeout(r, rules, host, port.Number)
 				emit(l.Name, l)
 			}
 		}
 	}, memo.Same(sameListener))
+}
+
+// idleTimeout is the DestinationRule's connectionPool.tcp.idleTimeout.
+func idleTimeout(r *memo.Reader, rules *memo.Derived[*model.Service, *effective], host string, port uint32) time.Duration {
+	e, _ := memo.Get(r, &rules.Cell, host)
+	if pool := e.forPort(port, nil).Pool; pool != nil {
+		return pool.TCPIdleTimeout
+	}
+	return 0
 }
 
 // addressesOf are where clients of a non-HTTP port connect to: of a headless

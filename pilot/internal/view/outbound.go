@@ -23,7 +23,7 @@ type outbound struct {
 func newOutbound(in *inputs, class model.ProxyClass) *outbound {
 	visible := visibleServices(in, class)
 	effective := policies(in, class, &visible.Cell)
-	maker := &clusterMaker{in: in, services: &visible.Cell, effective: effective, facts: endpointFacts(in)}
+	maker := &clusterMaker{in: in, services: &visible.Cell, effective: effective, facts: endpointFacts(in), namespace: class.Namespace}
 	hosts := newSidecarHosts(in, class, &visible.Cell, &binder{services: &visible.Cell, effective: effective})
 	o := &outbound{
 		clusters:   outboundClusters(maker),
@@ -31,7 +31,7 @@ func newOutbound(in *inputs, class model.ProxyClass) *outbound {
 		ofServices: hosts.ofServices(),
 		ofNames:    hosts.ofNames(),
 		http:       httpListeners(in, &visible.Cell),
-		bytes:      sidecarListeners(in, &visible.Cell),
+		bytes:      sidecarListeners(in, &visible.Cell, effective),
 		names:      names(in, &visible.Cell),
 	}
 	o.assignments = assignments(in, &o.clusters.Cell, maker)

@@ -19,7 +19,9 @@ type router struct {
 	redirects   *memo.Derived[*served, *model.VirtualHost]
 	fallbacks   *memo.Derived[*model.RouteTable, *model.VirtualHost]
 	hosts       union[*model.VirtualHost]
-	secrets     *memo.Derived[*served, *model.Secret]
+	ofServers   *memo.Derived[string, *model.Secret]
+	ofClusters  *memo.Derived[string, *model.Secret]
+	secrets     union[*model.Secret]
 }
 
 // served is one server of a Gateway that selects the proxy.
@@ -39,17 +41,16 @@ func newRouter(in *inputs, class model.ProxyClass) *router {
 	g := in.graph
 	visible := visibleServices(in, class)
 	effective := policies(in, class, &visible.Cell)
-	maker := &clusterMaker{in: in, services: &visible.Cell, effective: effective, facts: endpointFacts(in), router: true}
+	maker := &clusterMaker{in: in, services: &visible.Cell, effective: effective, facts: endpointFacts(in), router: true, namespace: class.Namespace}
 	servers := routerServers(in, class)
 	byTable := memo.Group(g, &servers.Cell, func(_ string, s *served) []string { return nonEmpty(s.RouteTable) })
 	byPort := memo.Group(g, &servers.Cell, func(_ string, s *served) []string { return []string{listenerName(bindOf(s), s.Port)} })
 	hosts := &routerHosts{in: in, class: class, servers: servers, binder: &binder{services: &visible.Cell, effective: effective}}
 	r := &router{
-		listeners: routerListeners(g, byPort),
+		listeners: routerListeners(g, byPort, class.Namespace),
 		tables: memo.Map(g, &byTable.Cell, func(_ *memo.Reader, name string, _ memo.Table[*served]) (*model.RouteTable, bool) {
 			return &model.RouteTable{Name: name}, true
 		}, memo.Same(sameTable)),
-		secrets: routerSecrets(in, class, servers),
 	}
 	r.routed, r.redirects = hosts.derive()
 	r.fallbacks = fallbackHosts(g, &r.tables.Cell)
@@ -57,6 +58,8 @@ func newRouter(in *inputs, class model.ProxyClass) *router {
 		return maker.ofTarget(rd, t)
 	}, memo.Same(sameCluster))
 	r.assignments = assignments(in, &r.clusters.Cell, maker)
+	ofServers, ofClusters := credentialNames(in, class.Namespace, &servers.Cell, &r.clusters.Cell)
+	r.ofServers, r.ofClusters = secretsNamed(in, ofServers), secretsNamed(in, ofClusters)
 	return r
 }
 
@@ -122,7 +125,7 @@ func (m *clusterMaker) ofTarget(r *memo.Reader, t target) (*model.Cluster, bool)
 // routerListeners derives one listener for each address and port. The first
 // server says whether the port is plaintext or TLS; servers of the other kind
 // are left out, as are server names that an earlier server has.
-func routerListeners(g *memo.Graph, byPort *memo.Grouped[*served]) *memo.Derived[memo.Table[*served], *model.Listener] {
+func routerListeners(g *memo.Graph, byPort *memo.Grouped[*served], namespace string) *memo.Derived[memo.Table[*served], *model.Listener] {
 	return memo.Map(g, &byPort.Cell, func(_ *memo.Reader, name string, all memo.Table[*served]) (*model.Listener, bool) {
 		var l *model.Listener
 		names := map[string]bool{}
@@ -135,7 +138,7 @@ func routerListeners(g *memo.Graph, byPort *memo.Grouped[*served]) *memo.Derived
 			}
 			chain := model.Chain{HTTP: &model.HTTPChain{Table: s.RouteTable}}
 			if secure(s) {
-				chain.SNI, chain.TLS = serverNames(s), s.TLS
+				chain.SNI, chain.TLS = serverNames(s), serverTLS(s, namespace)
 			}
 			if len(l.Chains) > 0 && (l.Chains[0].TLS != nil) != secure(s) || !claim(names, &chain) {
 				continue
@@ -177,16 +180,47 @@ func claim(taken map[string]bool, c *model.Chain) bool {
 	return len(c.SNI) > 0
 }
 
-// routerSecrets derives the credentials of servers: those of the proxy's own
-// namespace only.
-func routerSecrets(in *inputs, class model.ProxyClass, servers *memo.Derived[*model.Gateway, *served]) *memo.Derived[*served, *model.Secret] {
-	return memo.Flat(in.graph, &servers.Cell, func(r *memo.Reader, _ string, s *served, emit memo.Emit[*model.Secret]) {
-		if s.TLS == nil || !strings.HasPrefix(s.TLS.Credential, class.Namespace+"/") {
-			return
+// credential is the key of a credential: a Secret in the namespace of the
+// proxy, wherever the object that names it is (Istio, credentialName).
+func credential(name, namespace string) string {
+	if i := strings.LastIndex(name, "/"); i >= 0 {
+		name = name[i+1:]
+	}
+	return namespace + "/" + name
+}
+
+// serverTLS is a server's TLS with its credential resolved.
+func serverTLS(s *served, namespace string) *model.ServerTLS {
+	if s.TLS.Credential == "" {
+		return s.TLS
+	}
+	next := *s.TLS
+	next.Credential = credential(next.Credential, namespace)
+	return &next
+}
+
+// credentialNames derives the credentials that servers name, and those that
+// clusters name for their own TLS.
+func credentialNames(in *inputs, namespace string, servers *memo.Cell[*served], clusters *memo.Cell[*model.Cluster]) (ofServers, ofClusters *memo.Cell[string]) {
+	s := memo.Flat(in.graph, servers, func(_ *memo.Reader, _ string, s *served, emit memo.Emit[string]) {
+		if s.TLS != nil && s.TLS.Credential != "" {
+			emit(credential(s.TLS.Credential, namespace), "")
+			emit(credential(s.TLS.Credential, namespace)+"-cacert", "")
 		}
-		if secret, ok := memo.Get(r, &in.secrets.Cell, s.TLS.Credential); ok {
-			emit(s.TLS.Credential, secret)
+	})
+	c := memo.Flat(in.graph, clusters, func(_ *memo.Reader, _ string, c *model.Cluster, emit memo.Emit[string]) {
+		if t := c.Traffic.TLS; t != nil && t.Credential != "" {
+			emit(t.Credential, "")
+			emit(t.Credential+"-cacert", "")
 		}
+	})
+	return &s.Cell, &c.Cell
+}
+
+// secretsNamed derives those Secrets that are named.
+func secretsNamed(in *inputs, names *memo.Cell[string]) *memo.Derived[string, *model.Secret] {
+	return memo.Map(in.graph, names, func(r *memo.Reader, key, _ string) (*model.Secret, bool) {
+		return memo.Get(r, &in.secrets.Cell, key)
 	})
 }
 
@@ -196,5 +230,5 @@ func (r *router) fill(v *model.View) {
 	v.Listeners = r.listeners.Table()
 	v.Tables = r.tables.Table()
 	v.Hosts = r.hosts.of(r.routed.Table(), r.redirects.Table(), r.fallbacks.Table())
-	v.Secrets = r.secrets.Table()
+	v.Secrets = r.secrets.of(r.ofServers.Table(), r.ofClusters.Table())
 }
