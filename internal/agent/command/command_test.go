@@ -1,0 +1,114 @@
+package command
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/weftmesh/weft/internal/agent"
+	"github.com/weftmesh/weft/internal/agent/node"
+)
+
+func environment(overrides ...string) func(string) string {
+	values := map[string]string{
+		"POD_NAME": "reviews-1", "POD_NAMESPACE": "shop", "INSTANCE_IP": "10.0.0.1, fd00::1", "SERVICE_ACCOUNT": "reviews",
+		"ISTIO_METAJSON_LABELS": `{"app":"reviews"}`, "ISTIO_META_WORKLOAD_NAME": "reviews-v1",
+	}
+	for _, o := range overrides {
+		name, value, _ := strings.Cut(o, "=")
+		values[name] = value
+	}
+	return func(name string) string { return values[name] }
+}
+
+func parse(env func(string) string, args ...string) (agent.Options, error) {
+	var f flags
+	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	f.register(set)
+	if err := set.Parse(append([]string{"--envoy", "/bin/sh"}, args...)); err != nil {
+		return agent.Options{}, err
+	}
+	pod, err := readPod(node.Sidecar, "v1", env)
+	if err != nil {
+		return agent.Options{}, err
+	}
+	return f.options(pod, env)
+}
+
+func TestOptions(t *testing.T) {
+	o, err := parse(environment(), "--pilot", "a:1,b:2", "--pilot-identity", "sys/pilot", "--dns-listen", "127.0.0.1:53,[::1]:53", "--socket-mark", "1337")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Node.ID() != "sidecar~10.0.0.1~reviews-1.shop~shop.svc.cluster.local" || o.Node.Workload != "reviews-v1" || o.Node.Labels["app"] != "reviews" {
+		t.Errorf("the node is %+v", o.Node)
+	}
+	if len(o.Pilot.Addresses) != 2 || o.Pilot.ID.String() != "spiffe://cluster.local/ns/sys/sa/pilot" {
+		t.Errorf("the pilot is %+v", o.Pilot)
+	}
+	if len(o.DNS.Listen) != 2 || o.SocketMark != 1337 || o.Ports.Status != 15020 || o.CA.ID.Account() != "weft-system/weft-ca" {
+		t.Errorf("the options are %+v", o)
+	}
+}
+
+// TestMistakes are told with the flag or the variable that is at fault.
+func TestMistakes(t *testing.T) {
+	for _, c := range []struct {
+		env  []string
+		args []string
+		want string
+	}{
+		{args: []string{"--pilot-identity", "nobody"}, want: "--pilot-identity"},
+		{args: []string{"--ca-identity", "spiffe://x/y"}, want: "--ca-identity"},
+		{args: []string{"--envoy", "/nowhere/envoy"}, want: "--envoy"},
+		{env: []string{"INSTANCE_IP=10.0.0"}, want: "INSTANCE_IP"},
+		{env: []string{"ISTIO_METAJSON_LABELS=[1]"}, want: "ISTIO_METAJSON_LABELS"},
+	} {
+		if _, err := parse(environment(c.env...), c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v %v: %v", c.env, c.args, err)
+		}
+	}
+}
+
+// TestRunRefuses what only a pod's environment can give.
+func TestRunRefuses(t *testing.T) {
+	for _, c := range []struct {
+		env, want string
+		args      []string
+	}{
+		{env: "POD_NAME=", want: "POD_NAME"},
+		{env: "INSTANCE_IP=", want: "INSTANCE_IP"},
+		{env: "X=", args: []string{"--pilot", ""}, want: "--pilot"},
+		{env: "X=", args: []string{"--ca", ""}, want: "--ca"},
+		{env: "X=", args: []string{"--run-dir", "/" + strings.Repeat("x", 110)}, want: "--run-dir"},
+	} {
+		o, err := parse(environment(c.env), c.args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := agent.Run(t.Context(), t.Context(), o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s %v: %v", c.env, c.args, err)
+		}
+	}
+}
+
+func TestVersionAndHelp(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"version"}, "v1.2.3\n"},
+		{[]string{"proxy", "router", "--help"}, "Run Envoy as the router"},
+		{[]string{"proxy", "sidecar", "--help"}, "--socket-mark"},
+	} {
+		root := New("v1.2.3")
+		var out bytes.Buffer
+		root.SetOut(&out)
+		root.SetArgs(c.args)
+		if err := root.Execute(); err != nil || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%v: %v\n%s", c.args, err, &out)
+		}
+	}
+}

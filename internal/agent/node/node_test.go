@@ -1,0 +1,57 @@
+package node
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func example() Node {
+	return Node{Role: Router, Name: "gw-1", Namespace: "weft-system", IPs: []netip.Addr{netip.MustParseAddr("10.0.0.9")}}
+}
+
+func TestNames(t *testing.T) {
+	n := example()
+	if got := n.ID(); got != "router~10.0.0.9~gw-1.weft-system~weft-system.svc.cluster.local" {
+		t.Errorf("id %s", got)
+	}
+	for label, want := range map[string]string{
+		"": "gw-1.weft-system", "app": "x.weft-system", "app.kubernetes.io/name": "x.weft-system", "service.istio.io/canonical-name": "x.weft-system",
+	} {
+		n.Labels = map[string]string{label: "x"}
+		if got := n.Cluster(); got != want {
+			t.Errorf("with label %q the cluster is %s", label, got)
+		}
+	}
+}
+
+// TestEnvironmentHasNoEmptyValue: Prometheus drops an empty label, and readers
+// require them all.
+func TestEnvironmentHasNoEmptyValue(t *testing.T) {
+	env := example().Environment()
+	for _, pair := range env {
+		if strings.HasSuffix(pair, "=") {
+			t.Error(pair)
+		}
+	}
+	if !slices.IsSorted(env) || !slices.Contains(env, "WEFT_PRINCIPAL=spiffe://cluster.local/ns/weft-system/sa/default") {
+		t.Errorf("%v", env)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for name, change := range map[string]func(*Node){
+		"role": func(n *Node) { n.Role = "waypoint" }, "name": func(n *Node) { n.Name = "" }, "namespace": func(n *Node) { n.Namespace = "" },
+		"address": func(n *Node) { n.IPs = nil }, "tilde": func(n *Node) { n.Name = "a~b" },
+	} {
+		n := example()
+		change(&n)
+		if n.Validate() == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if err := example().Validate(); err != nil {
+		t.Error(err)
+	}
+}
