@@ -61,6 +61,7 @@ func podSpec(p *corev1.Pod, r role, token []byte, s surroundings) (pod.Spec, err
 	proxied := hasSidecar(p) || r == roleGateway
 	if proxied {
 		spec.Processes = append(spec.Processes, proxy(p, r, s))
+		spec.Programs = []pod.Program{{Name: "agent", Path: s.options.Agent}, {Name: "envoy", Path: s.options.Envoy}}
 		spec.Files = []pod.File{{Path: "root-cert.pem", Data: s.root}, {Path: "token", Data: token, ProxyOnly: true}}
 	}
 	if hasSidecar(p) {
@@ -97,14 +98,14 @@ func proxy(p *corev1.Pod, r role, s surroundings) pod.Process {
 		kind = "router"
 	}
 	argv := []string{
-		s.options.Agent, "proxy", kind,
+		s.runDir + "/bin/agent", "proxy", kind,
 		"--run-dir=" + s.runDir + "/proxy",
-		"--envoy=" + s.options.Envoy,
+		"--envoy=" + s.runDir + "/bin/envoy",
 		fmt.Sprintf("--pilot=%s", netip.AddrPortFrom(s.pilot, 15012)),
 		fmt.Sprintf("--ca=%s", netip.AddrPortFrom(s.ca, 15012)),
 		"--root-cert=" + s.runDir + "/root-cert.pem",
 		"--token=" + s.runDir + "/token",
-		"--concurrency=1",
+		"--concurrency=1", "--drain-minimum=500ms", fmt.Sprintf("--drain-duration=%ds", max(1, grace(p)/2)),
 	}
 	if r == roleApp {
 		argv = append(argv, "--dns-listen=127.0.0.1:15053")
@@ -116,6 +117,14 @@ func proxy(p *corev1.Pod, r role, s surroundings) pod.Process {
 		Name: proxyProcess, Argv: argv, Env: proxyEnv(p), Proxy: true, LogBytes: 512 << 10,
 		Restart: pod.Restart{Max: 5 * time.Second}, Stop: pod.Stop{Order: 1},
 	}
+}
+
+// grace is the pod's termination grace period, in seconds.
+func grace(p *corev1.Pod) int64 {
+	if s := p.Spec.TerminationGracePeriodSeconds; s != nil {
+		return *s
+	}
+	return corev1.DefaultTerminationGracePeriodSeconds
 }
 
 // proxyEnv are the agent's variables, named as Istio's injector names them.

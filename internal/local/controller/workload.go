@@ -67,12 +67,9 @@ func (w *workload) pod(addrs []netip.Addr) *corev1.Pod {
 }
 
 func (w *workload) newRunner(c *Controller, p *corev1.Pod) *runner {
-	grace := 30 * time.Second
-	if s := p.Spec.TerminationGracePeriodSeconds; s != nil {
-		grace = time.Duration(*s) * time.Second
-	}
 	return &runner{
-		mesh: c.mesh, spec: p, role: w.role, hash: w.hash, log: c.log, wake: c.wake, born: time.Now(), grace: grace,
+		mesh: c.mesh, spec: p, role: w.role, hash: w.hash, log: c.log, wake: c.wake, born: time.Now(),
+		grace: time.Duration(grace(p)) * time.Second,
 		ready: map[string]bool{}, reason: "starting",
 	}
 }

@@ -123,6 +123,25 @@ func (in *initProcess) start(c *config, outputs []int) error {
 		return errors.New("start: one output for each process is needed")
 	}
 	in.identity = c.Identity
+	if err := build(c); err != nil {
+		return err
+	}
+	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open /dev/null: %w", err)
+	}
+	for i, spec := range c.Spec.Processes {
+		p := &process{spec: spec, stdio: [3]int{null, outputs[i], outputs[i]}, held: spec.Hold}
+		in.procs = append(in.procs, p)
+	}
+	for _, p := range in.procs {
+		in.startProcess(p)
+	}
+	return nil
+}
+
+// build makes everything of the pod but its processes.
+func build(c *config) error {
 	if err := mountAll(c); err != nil {
 		return err
 	}
@@ -137,18 +156,7 @@ func (in *initProcess) start(c *config, outputs []int) error {
 			return err
 		}
 	}
-	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open /dev/null: %w", err)
-	}
-	for i, spec := range c.Spec.Processes {
-		p := &process{spec: spec, stdio: [3]int{null, outputs[i], outputs[i]}, held: spec.Hold}
-		in.procs = append(in.procs, p)
-	}
-	for _, p := range in.procs {
-		in.startProcess(p)
-	}
-	return nil
+	return freezeSysctls()
 }
 
 // reap collects every child that has ended.

@@ -55,6 +55,19 @@ func Private() error {
 	return nil
 }
 
+// freezeSysctls makes /proc/sys read-only, as it is in a container: those of the
+// machine are there too, and an app may be run by root.
+func freezeSysctls() error {
+	if err := unix.Mount("/proc/sys", "/proc/sys", "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind /proc/sys: %w", err)
+	}
+	flags := uintptr(unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
+	if err := unix.Mount("", "/proc/sys", "", flags, ""); err != nil {
+		return fmt.Errorf("make /proc/sys read-only: %w", err)
+	}
+	return nil
+}
+
 // Tmpfs mounts an empty file system in memory over dir.
 func Tmpfs(dir, mode string) error {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode="+mode); err != nil {
@@ -99,7 +112,41 @@ func mountRunDir(c *config, shared map[string]int) error {
 			return fmt.Errorf("file %q of the run directory: %w", f.Path, err)
 		}
 	}
+	for _, p := range c.Spec.Programs {
+		if err := bindProgram(c, p); err != nil {
+			return fmt.Errorf("program %q: %w", p.Name, err)
+		}
+	}
 	return proxyDir(c)
+}
+
+// bindProgram makes a file of the machine readable and executable in the run
+// directory: it may lie below a folder that the proxy's user cannot enter.
+func bindProgram(c *config, p Program) error {
+	if p.Name == "" || p.Name != filepath.Base(p.Name) || !filepath.IsAbs(p.Path) {
+		return errors.New("a plain name and an absolute path are needed")
+	}
+	to := filepath.Join(c.RunDir, "bin", p.Name)
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(to, nil, 0o555); err != nil {
+		return err
+	}
+	if err := unix.Mount(p.Path, to, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind %s: %w", p.Path, err)
+	}
+	// What the machine's mount already forbids must be said again, or a user
+	// namespace may not remount.
+	var st unix.Statfs_t
+	if err := unix.Statfs(to, &st); err != nil {
+		return err
+	}
+	keep := uintptr(st.Flags) & (unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOATIME | unix.MS_RELATIME)
+	if err := unix.Mount("", to, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|keep, ""); err != nil {
+		return fmt.Errorf("make %s read-only: %w", to, err)
+	}
+	return nil
 }
 
 // proxyDir is where the agent keeps its sockets: the app may not look inside.

@@ -102,7 +102,6 @@ func (p *Pod) Stop(ctx context.Context, grace time.Duration) error {
 
 // Kill ends all of the pod at once; Done tells when it is gone.
 func (p *Pod) Kill() {
-	p.conn.Close()
 	_ = p.cmd.Process.Kill() // it may be gone: that is what we want
 }
 
@@ -268,8 +267,8 @@ func (p *Pod) note(e Event) {
 // wait cleans up when pod-init has ended, and with it all in the pod.
 func (p *Pod) wait() {
 	err := p.cmd.Wait()
+	<-p.gone // all that it said before was read
 	p.conn.Close()
-	<-p.gone
 	p.host.Bridge.Detach(p.spec.Addresses)
 	p.filling.Wait()
 	p.mu.Lock()

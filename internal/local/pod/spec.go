@@ -30,6 +30,9 @@ type Spec struct {
 	// Files are written before the first process starts, into the run directory
 	// (local.Mesh.RunDir), which exists in the memory of this pod only.
 	Files []File
+	// Programs are bound, read-only, to bin/NAME of the run directory, so that a
+	// process may run them whatever the folders above them allow its user.
+	Programs []Program
 	// Shared names directories made by local.Mesh.SharedDir that the pod also
 	// sees, at the same path; the others are hidden from it.
 	Shared []string
@@ -55,6 +58,12 @@ type File struct {
 	// ProxyOnly makes it readable (0400) by the proxy's user alone. When the
 	// mesh runs without root the app has that same user.
 	ProxyOnly bool
+}
+
+// Program is an executable file of the machine.
+type Program struct {
+	Name string // plain, without slash
+	Path string // absolute
 }
 
 // Process is one program of a pod, as a container is in a cluster.
