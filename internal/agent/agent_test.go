@@ -15,6 +15,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"github.com/miekg/dns"
 
+	"github.com/weftmesh/weft/internal/agent/node"
 	"github.com/weftmesh/weft/internal/enroll"
 )
 
@@ -199,6 +200,55 @@ func TestAgentKilled(t *testing.T) {
 	m.plain.body = "two"
 	m.pilot.put("plain", m.plain.listener(t))
 	eventually(t, "a change is live", func() bool { return m.body() == "two" })
+}
+
+// TestNobodyReads: the reader of the agent's output goes away with the agent,
+// and an Envoy that has a lot to say does not mind.
+func TestNobodyReads(t *testing.T) {
+	m := newMesh(t)
+	m.pilot.start()
+	m.pod.start()
+	eventually(t, "the pod is ready", m.pod.ready)
+	m.pod.kill()
+	m.pod.closeOutput()
+	admin := fmt.Sprintf("http://127.0.0.1:%d", m.pod.config.Options.Ports.Admin)
+	response, err := client.Post(admin+"/logging?level=trace", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	for range 50 {
+		if body := m.body(); body != "one" {
+			t.Fatalf("Envoy answers %q", body)
+		}
+	}
+	m.pod.start()
+	eventually(t, "the pod is ready again", m.pod.ready)
+}
+
+// TestRouter: a gateway, with a socket mark, drains all its listeners.
+func TestRouter(t *testing.T) {
+	m := newMesh(t)
+	m.pod.config.Options.Node.Role = node.Router
+	m.pod.config.Options.SocketMark = 1337
+	m.pilot.start()
+	m.pod.start()
+	eventually(t, "the pod is ready", m.pod.ready)
+	requests := m.pilot.firstRequests(clusterType)
+	if id := requests[0].GetNode().GetId(); !strings.HasPrefix(id, "router~127.0.0.1~") {
+		t.Errorf("the node is %s", id)
+	}
+	if err := m.pod.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	<-m.pod.ended
+	if took := time.Since(begun); took > 2500*time.Millisecond {
+		t.Errorf("without a connection it drained for %v", took)
+	}
+	if left := m.pod.envoys(); len(left) > 0 {
+		t.Errorf("Envoys left: %v", left)
+	}
 }
 
 // TestAgentKilledAtAnyMoment: whenever the agent dies, also between the start

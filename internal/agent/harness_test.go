@@ -199,6 +199,7 @@ type pod struct {
 	cmd    *exec.Cmd
 	ended  chan struct{}
 	output *lockedBuffer
+	reads  *os.File // the end of the pipe from which output comes
 }
 
 // newPod prepares an agent for one test, on ports of its own.
@@ -267,12 +268,16 @@ func (p *pod) startCommand() {
 		p.t.Fatal(err)
 	}
 	_ = write.Close()
+	p.reads = read
 	go func() { _, _ = io.Copy(p.output, read) }()
 	cmd, ended := p.cmd, make(chan struct{})
 	p.ended = ended
 	go func() { _ = cmd.Wait(); close(ended) }()
 	p.t.Cleanup(func() { _ = read.Close() })
 }
+
+// closeOutput leaves agent and Envoy with a pipe that nobody reads.
+func (p *pod) closeOutput() { _ = p.reads.Close() }
 
 // kill ends the agent as the kernel's OOM killer would.
 func (p *pod) kill() {

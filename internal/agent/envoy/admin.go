@@ -73,10 +73,15 @@ func (a *Admin) ActiveConnections(ctx context.Context, inboundOnly bool) (int64,
 }
 
 // countsAsTraffic knows an inbound listener by Istio's port or by its name,
-// and leaves out what is counted twice (per worker) or is not traffic.
+// and leaves out what is counted twice (per thread) or is not traffic: the
+// listeners of the bootstrap.
 func countsAsTraffic(stat string, inboundOnly bool) bool {
 	name := strings.TrimSuffix(strings.TrimPrefix(stat, "listener."), ".downstream_cx_active")
-	if strings.Contains(name, ".worker_") || name == "admin" || name == "health" || name == "prometheus" {
+	if strings.Contains(name, ".worker_") || strings.HasSuffix(name, ".main_thread") {
+		return false
+	}
+	switch name {
+	case "admin", "health", "prometheus":
 		return false
 	}
 	return !inboundOnly || strings.HasSuffix(name, "_15006") || strings.Contains(strings.ToLower(name), "inbound")
