@@ -149,6 +149,9 @@ func outlier(out *cluster.Cluster, o *model.OutlierDetection) {
 		return
 	}
 	out.CommonLbConfig.HealthyPanicThreshold.Value = float64(o.MinHealthPercent)
+	// Envoy merges changes of health for 1 s by default: for so long an ejected
+	// host would go on being called (seen: 33 calls after its third failure).
+	out.CommonLbConfig.UpdateMergeWindow = durationpb.New(0)
 	d := &cluster.OutlierDetection{
 		EnforcingSuccessRate: wrapperspb.UInt32(0), Interval: span(o.Interval), BaseEjectionTime: span(o.BaseEjection),
 		SplitExternalLocalOriginErrors: o.SplitLocal,
