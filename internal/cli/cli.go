@@ -80,7 +80,7 @@ func (a *app) command() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVar(&a.name, "name", os.Getenv("WEFT_MESH"), "`NAME` of the local mesh; default: $WEFT_MESH, else \"default\"")
 	root.AddGroup(&cobra.Group{ID: "local", Title: "The mesh on this machine:"}, &cobra.Group{ID: "look", Title: "Look into it:"})
-	root.AddCommand(a.up(), a.down(), a.ps(), a.exec(), a.logs(), a.proxyStatus(), a.proxyConfig(), a.version())
+	root.AddCommand(a.up(), a.down(), a.ps(), a.exec(), a.logs(), a.proxyStatus(), a.proxyConfig(), a.translate(), a.analyze(), a.version())
 	return root
 }
 

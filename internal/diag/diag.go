@@ -31,6 +31,17 @@ func (s Severity) String() string {
 // MarshalText makes JSON and YAML show the word.
 func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// UnmarshalText reads the word.
+func (s *Severity) UnmarshalText(text []byte) error {
+	for _, known := range []Severity{Error, Warning, Info} {
+		if known.String() == string(text) {
+			*s = known
+			return nil
+		}
+	}
+	return fmt.Errorf("severity %q: it is error, warning or info", text)
+}
+
 // Object names what a finding is about. File and Line (from 1; 0 unknown) are
 // set where it came from a file.
 type Object struct {

@@ -28,7 +28,7 @@ type Status struct {
 	Published map[uint32]string `json:"published,omitempty"`
 	// Problems are Deployments that cannot run, and why.
 	Problems map[string]string `json:"problems,omitempty"`
-	// Findings are problems of form in the folder's files.
+	// Findings are what is wrong with the folder's objects.
 	Findings []diag.Diagnostic `json:"findings,omitempty"`
 }
 
@@ -97,6 +97,9 @@ func (c *Controller) status(ctx context.Context) Status {
 		st.Published[port] = host
 	}
 	c.mu.Unlock()
+	if found, ok := c.pilotFindings(ctx); ok {
+		st.Findings = found
+	}
 	st.Pods = c.podStatuses(ctx)
 	ready := 0
 	for _, p := range st.Pods {
@@ -284,6 +287,23 @@ func (c *Controller) acked(ctx context.Context) map[string]bool {
 			r.RouteSent == r.RouteAcked && r.EndpointSent == r.EndpointAcked
 	}
 	return out
+}
+
+// pilotFindings are what the pilot says of the folder's objects: of form, as
+// the controllers see too, and of meaning.
+func (c *Controller) pilotFindings(ctx context.Context) ([]diag.Diagnostic, bool) {
+	pilot := c.runner(SystemNamespace + "/" + pilotName)
+	if pilot == nil {
+		return nil, false
+	}
+	text, err := pilot.get(ctx, "http://127.0.0.1:15014/debug/sync")
+	if err != nil {
+		return nil, false
+	}
+	var sync struct {
+		Findings []diag.Diagnostic `json:"findings"`
+	}
+	return sync.Findings, json.Unmarshal(text, &sync) == nil
 }
 
 func (c *Controller) runner(key string) *runner {

@@ -174,6 +174,9 @@ func (c *Controller) report(ctx context.Context) {
 		c.log.Error("write state for the pilot", "error", err)
 	}
 	c.names.sync(svcs, facts)
+	if err := c.mesh.SetServices(clusterServices(svcs, facts)); err != nil {
+		c.log.Error("addresses of services", "error", err)
+	}
 	if err := c.publish.sync(ctx, c.set, c.gatewayAddress()); err != nil {
 		c.log.Error("publish gateway port", "error", err)
 	}
