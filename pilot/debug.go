@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"net/netip"
 	"time"
 
@@ -62,6 +63,8 @@ func (p *pilot) monitoring() *http.ServeMux {
 	for path, page := range pages {
 		mux.Handle("GET "+path, loopbackOnly(jsonPage(page)))
 	}
+	mux.Handle("GET /debug/pprof/", loopbackOnly(http.HandlerFunc(pprof.Index)))
+	mux.Handle("GET /debug/pprof/profile", loopbackOnly(http.HandlerFunc(pprof.Profile)))
 	return mux
 }
 

@@ -168,7 +168,7 @@ func keep(sent table, ch change) table {
 
 // wants reports whether the client subscribes to a name.
 func (s *stream) wants(w *watch, name string) bool {
-	if _, ok := w.names[name]; ok {
+	if w.names.has(name) {
 		return true
 	}
 	if !w.wildcard {
@@ -189,7 +189,7 @@ func (s *stream) forced(w *watch) (items []item) {
 		items = append(items, s.hostsOf(w, t)...)
 	}
 	w.tables = nil
-	for name := range w.force {
+	for _, name := range w.force {
 		it := item{name: name}
 		for i := len(s.classes) - 1; i >= 0; i-- {
 			if res, ok := s.classes[i].of(w.typeURL).Get(name); ok {
@@ -199,8 +199,8 @@ func (s *stream) forced(w *watch) (items []item) {
 		if !w.holdsBack(name, it.res) {
 			items = append(items, it)
 		}
-		delete(w.force, name)
 	}
+	w.force = nil
 	slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.name, b.name) })
 	return slices.CompactFunc(items, func(a, b item) bool { return a.name == b.name })
 }
@@ -233,11 +233,10 @@ func (s *stream) launch(w *watch, f *flight) *response {
 	}
 	resp := &response{typeURL: w.typeURL, nonce: f.nonce, resources: make([]*snapshot.Resource, 0, len(f.items))}
 	for _, it := range f.items {
-		_, named := w.names[it.name]
 		switch {
 		case it.res != nil:
 			resp.resources = append(resp.resources, it.res)
-		case named && w.typeURL == snapshot.VirtualHost:
+		case w.typeURL == snapshot.VirtualHost && w.names.has(it.name):
 			resp.absent = append(resp.absent, it.name)
 		default:
 			resp.removed = append(resp.removed, it.name)
@@ -269,8 +268,8 @@ func (s *stream) refreshEndpoints(items []item) {
 		return
 	}
 	for _, it := range items {
-		if _, ok := eds.names[it.name]; ok && it.res != nil && !it.fresh {
-			eds.force[it.name] = struct{}{}
+		if it.res != nil && !it.fresh && eds.names.has(it.name) {
+			eds.force.add([]string{it.name})
 		}
 	}
 }

@@ -76,7 +76,7 @@ func (w *world) subscribed(short, name string, want bool) {
 	eventually(w.t, "subscription to "+name, func() bool {
 		for _, st := range w.srv.list() {
 			st.mu.Lock()
-			_, ok := st.watches[typeNames[short]].names[name]
+			ok := st.watches[typeNames[short]].names.has(name)
 			st.mu.Unlock()
 			if ok != want {
 				return false

@@ -18,7 +18,10 @@ type metrics struct {
 	convergence    prometheus.Histogram
 	refusedStreams *prometheus.CounterVec
 	strange        prometheus.Counter
+	byType         map[string]typeCounters // looked up once
 }
+
+type typeCounters struct{ pushes, bytes, acks prometheus.Counter }
 
 // metricTypes are the short names of types in labels, as Istio has them.
 var metricTypes = map[string]string{
@@ -43,6 +46,10 @@ func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}),
 	}
+	m.byType = map[string]typeCounters{}
+	for typeURL, label := range metricTypes {
+		m.byType[typeURL] = typeCounters{m.pushes.WithLabelValues(label), m.pushBytes.WithLabelValues(label), m.acks.WithLabelValues(label)}
+	}
 	if reg == nil {
 		return m
 	}
@@ -65,12 +72,13 @@ func (m *metrics) pushed(r *response) {
 	for _, res := range r.resources {
 		size += len(res.Wire)
 	}
-	m.pushes.WithLabelValues(metricTypes[r.typeURL]).Inc()
-	m.pushBytes.WithLabelValues(metricTypes[r.typeURL]).Add(float64(size))
+	c := m.byType[r.typeURL]
+	c.pushes.Inc()
+	c.bytes.Add(float64(size))
 }
 
 func (m *metrics) acked(typeURL string, f *flight, now time.Time) {
-	m.acks.WithLabelValues(metricTypes[typeURL]).Inc()
+	m.byType[typeURL].acks.Inc()
 	if !f.since.IsZero() {
 		m.convergence.Observe(now.Sub(f.since).Seconds())
 	}

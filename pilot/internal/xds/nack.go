@@ -89,7 +89,7 @@ func (w *watch) refuse(it item, message string, now time.Time) {
 		version = it.res.Version
 	}
 	w.refused[it.name] = refusal{version: version, message: message, at: now}
-	delete(w.force, it.name)
+	w.force.remove(it.name)
 	good, had := w.lanes[it.lane].acked.Get(it.name)
 	switch {
 	case had && good.Wire != nil && good.Version != version:

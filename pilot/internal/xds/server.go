@@ -85,7 +85,8 @@ func NewServer(opts Options) *Server {
 
 // Limits of a connection.
 const (
-	maxMessage        = 16 << 20 // bytes of a request: a reconnect names all that the client has
+	maxMessage        = 16 << 20  // bytes of a request: a reconnect names all that the client has
+	window            = 256 << 10 // bytes of requests under way
 	streamsPerConn    = 16
 	handshakeTimeout  = 10 * time.Second
 	firstRequestLimit = 10 * time.Second
@@ -100,6 +101,13 @@ func (s *Server) GRPC(extra ...grpc.ServerOption) *grpc.Server {
 		grpc.MaxConcurrentStreams(streamsPerConn),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.MaxHeaderListSize(16 << 10),
+		// A fixed window spares the pings by which gRPC measures one, at every
+		// ACK of every proxy.
+		grpc.InitialWindowSize(window),
+		grpc.InitialConnWindowSize(window),
+		// Proxies send little, and seldom get much.
+		grpc.ReadBufferSize(4 << 10),
+		grpc.SharedWriteBuffer(true),
 		// Pings find clients that are gone, and close those that never read.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),

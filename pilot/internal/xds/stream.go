@@ -126,6 +126,7 @@ func (s *stream) request(req *discovery.DeltaDiscoveryRequest) error {
 		}
 		return nil
 	}
+	s.intern(req)
 	w := s.watches[req.TypeUrl]
 	if w == nil {
 		w = newWatch(req.TypeUrl, len(s.classes))
@@ -149,6 +150,18 @@ func (s *stream) request(req *discovery.DeltaDiscoveryRequest) error {
 		s.poke()
 	}
 	return nil
+}
+
+// intern replaces the names of a request by the snapshot's own strings, so
+// that streams share them.
+func (s *stream) intern(req *discovery.DeltaDiscoveryRequest) {
+	for i, name := range req.ResourceNamesSubscribe {
+		for _, c := range s.classes {
+			if res, ok := c.of(req.TypeUrl).Get(name); ok {
+				req.ResourceNamesSubscribe[i] = res.Name
+			}
+		}
+	}
 }
 
 func served(typeURL string) bool {

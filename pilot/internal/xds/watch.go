@@ -14,17 +14,17 @@ import (
 // watch is what one stream wants and has of one resource type.
 type watch struct {
 	typeURL  string
-	wildcard bool                // everything of the type (for virtual hosts: of the tables it holds)
-	names    map[string]struct{} // subscribed to by name
-	known    map[string]string   // name to version at connect, until the first answer is made
-	lanes    []lane              // one for each class of the stream
+	wildcard bool              // everything of the type (for virtual hosts: of the tables it holds)
+	names    nameSet           // subscribed to by name
+	known    map[string]string // name to version at connect, until the first answer is made
+	lanes    []lane            // one for each class of the stream
 
 	denied   bool // the proxy may have nothing of the type
 	due      bool // an answer is owed, even an empty one
 	answered bool // the first answer was sent
 	more     bool // a limited answer left something over
 	// force holds names to answer for whatever was sent before.
-	force  map[string]struct{}
+	force  nameSet
 	tables []string // route tables that are new: all their virtual hosts go
 
 	flight *flight // the answer that awaits its ACK
@@ -69,7 +69,7 @@ const (
 var wildcards = map[string]bool{snapshot.Cluster: true, snapshot.Listener: true, snapshot.VirtualHost: true, snapshot.Name: true}
 
 func newWatch(typeURL string, lanes int) *watch {
-	return &watch{typeURL: typeURL, names: map[string]struct{}{}, force: map[string]struct{}{}, lanes: make([]lane, lanes)}
+	return &watch{typeURL: typeURL, lanes: make([]lane, lanes)}
 }
 
 // open takes the first request of a type on a stream.
@@ -81,9 +81,7 @@ func (w *watch) open(req *discovery.DeltaDiscoveryRequest) error {
 	w.wildcard = len(req.ResourceNamesSubscribe) == 0 && wildcards[w.typeURL]
 	w.known = req.InitialResourceVersions
 	w.subscribe(req.ResourceNamesSubscribe)
-	for name := range w.known {
-		delete(w.force, name)
-	}
+	w.force = slices.DeleteFunc(w.force, func(name string) bool { _, ok := w.known[name]; return ok })
 	return nil
 }
 
@@ -96,8 +94,8 @@ func (w *watch) change(req *discovery.DeltaDiscoveryRequest) error {
 		if name == "*" {
 			w.wildcard = false
 		}
-		delete(w.names, name)
-		delete(w.force, name)
+		w.names.remove(name)
+		w.force.remove(name)
 	}
 	w.subscribe(req.ResourceNamesSubscribe)
 	if len(w.names) > maxNames {
@@ -107,15 +105,16 @@ func (w *watch) change(req *discovery.DeltaDiscoveryRequest) error {
 }
 
 func (w *watch) subscribe(names []string) {
+	added := make([]string, 0, len(names))
 	for _, name := range names {
 		if name == "*" {
-			w.wildcard = true
-			w.due = true
+			w.wildcard, w.due = true, true
 			continue
 		}
-		w.names[name] = struct{}{}
-		w.force[name] = struct{}{}
+		added = append(added, name)
 	}
+	w.names.add(added)
+	w.force.add(added)
 }
 
 // checkNames bounds what a request makes the pilot remember.
@@ -186,11 +185,10 @@ func (w *watch) resumeOther(name, version string, targets []table) {
 
 // absent answers every name that was asked for with "there is none".
 func (w *watch) absent() (items []item) {
-	for name := range w.force {
+	for _, name := range w.force {
 		items = append(items, item{name: name})
 	}
-	clear(w.force)
-	slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.name, b.name) })
+	w.force = nil
 	return items
 }
 
