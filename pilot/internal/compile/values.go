@@ -15,9 +15,6 @@ import (
 	"github.com/weftmesh/weft/internal/model"
 )
 
-// maxRegex bounds a pattern, in bytes: every proxy compiles it.
-const maxRegex = 4096
-
 // rank orders objects that claim the same: the older first, then by key.
 func rank(o *config.Object) string {
 	return o.Created.UTC().Format("2006-01-02T15:04:05.000000000") + "/" + o.Key()
@@ -82,24 +79,6 @@ func partsPerMillion(p *networking.Percent, absent uint32, at diag.Path, d *diag
 		return 0, false
 	}
 	return uint32(math.Round(v * 10_000)), true
-}
-
-// checkRegex reports whether every proxy can compile the pattern. Go's syntax
-// is that of RE2, which Envoy uses.
-func checkRegex(pattern string, at diag.Path, d *diag.List) bool {
-	switch {
-	case pattern == "":
-		d.Add(diag.Invalid, at, "the pattern is empty")
-		return false
-	case len(pattern) > maxRegex:
-		d.Add(diag.Invalid, at, "the pattern has %d bytes, at most %d are allowed", len(pattern), maxRegex)
-		return false
-	}
-	if _, err := regexp.Compile(pattern); err != nil {
-		d.Add(diag.Invalid, at, "the pattern is not RE2: %v", err)
-		return false
-	}
-	return true
 }
 
 // checkHost reports whether name can be a host.
