@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -285,6 +286,31 @@ func TestOtherConfiguration(t *testing.T) {
 	eventually(t, "the pod is ready", func() bool { return m.pod.envoyPID() != pid && m.pod.ready() })
 	if got := m.pod.envoys(); len(got) != 1 {
 		t.Errorf("Envoys are %v", got)
+	}
+}
+
+// TestKilledWhileDraining: an Envoy that drains is not adopted, for it would
+// never take another connection.
+func TestKilledWhileDraining(t *testing.T) {
+	m := newMesh(t)
+	m.pilot.start()
+	m.pod.start()
+	eventually(t, "the pod is ready", m.pod.ready)
+	pid := m.pod.envoyPID()
+	response, err := client.Post(m.pod.statusURL("/drain"), "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	eventually(t, "Envoy is retired", func() bool {
+		text, _ := os.ReadFile(m.pod.config.Options.RunDir + "/envoy.lock")
+		return string(text) == "retired"
+	})
+	m.pod.kill()
+	m.pod.start()
+	eventually(t, "the pod is ready", m.pod.ready)
+	if got := m.pod.envoys(); len(got) != 1 || got[0] == pid {
+		t.Errorf("Envoys are %v, %d was draining", got, pid)
 	}
 }
 

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/weftmesh/weft/internal/agent/node"
@@ -45,7 +46,7 @@ func (a *agent) beginDrain(ctx context.Context) {
 		return
 	}
 	a.o.Log.Info("draining")
-	if err := a.admin.Drain(ctx, a.inboundOnly()); err != nil {
+	if err := errors.Join(a.envoy.Retire(), a.admin.Drain(ctx, a.inboundOnly())); err != nil {
 		a.o.Log.Warn("Envoy cannot be drained", "error", err)
 	}
 }

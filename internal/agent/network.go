@@ -89,9 +89,9 @@ func listen(ctx context.Context, o Options) (sockets, error) {
 }
 
 func statusAddresses(ips []netip.Addr) []netip.Addr {
-	out := []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	out := []netip.Addr{localhost}
 	for _, ip := range ips {
-		if ip != out[0] {
+		if ip != localhost {
 			out = append(out, ip)
 		}
 	}

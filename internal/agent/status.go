@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -100,13 +100,13 @@ func (s *status) drainBegan() time.Time {
 	return s.draining
 }
 
-// order closes c when a caller on this machine asks for it: who can reach
-// loopback is in the pod, and may end it anyway.
+// order closes c when a caller in the pod asks for it, who may end it anyway.
+// 127.0.0.6, from which Envoy passes inbound traffic on, is not in the pod.
 func order(c chan struct{}) http.HandlerFunc {
 	var once sync.Once
 	return func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.RemoteAddr)
-		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+		from, err := netip.ParseAddrPort(r.RemoteAddr)
+		if at := from.Addr().Unmap(); err != nil || at != localhost && at != netip.IPv6Loopback() {
 			http.Error(w, "only from loopback", http.StatusForbidden)
 			return
 		}
@@ -114,6 +114,8 @@ func order(c chan struct{}) http.HandlerFunc {
 		fmt.Fprintln(w, "ok")
 	}
 }
+
+var localhost = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // namesGrace is how long the pod's readiness waits for the pilot's names: an
 // app that starts without them would find nobody.

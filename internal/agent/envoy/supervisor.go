@@ -112,6 +112,15 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}
 }
 
+// Retire marks the running Envoy as one that must not be adopted: it is being
+// drained, and would never take inbound connections again.
+func (s *Supervisor) Retire() error {
+	if err := os.WriteFile(s.file("envoy.lock"), []byte("retired"), 0o600); err != nil {
+		return fmt.Errorf("envoy: %w", err)
+	}
+	return nil
+}
+
 func (s *Supervisor) set(p *process) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

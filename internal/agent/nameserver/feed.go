@@ -26,19 +26,25 @@ type Feed struct {
 	Log   *slog.Logger
 }
 
-// reconnectMax bounds the wait before a stream that ended is opened again.
-const reconnectMax = time.Second
+// The wait before a stream that ended is opened again.
+const (
+	reconnectFirst = 50 * time.Millisecond
+	reconnectMax   = time.Second
+)
 
 // Run keeps one subscription open until ctx ends. The table stays as it is
 // while the pilot is away.
 func (f *Feed) Run(ctx context.Context) error {
-	wait := 50 * time.Millisecond
+	wait, last := reconnectFirst, ""
 	for ctx.Err() == nil {
 		begun := time.Now()
 		err := f.stream(ctx)
-		f.Log.Info("DNS stream ended", "reason", err)
+		if reason := fmt.Sprint(err); reason != last && ctx.Err() == nil { // not the same line each second
+			f.Log.Info("DNS stream ended", "reason", reason)
+			last = reason
+		}
 		if time.Since(begun) > reconnectMax {
-			wait = 50 * time.Millisecond
+			wait = reconnectFirst
 		}
 		select {
 		case <-ctx.Done():

@@ -215,6 +215,9 @@ func TestOverTheWire(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := serve(t, ctx, newServer(shopTable(t), forward))
+	if m, err := dns.Exchange(question("reviews.", dns.TypeHTTPS), server); err != nil || summary(m) != "NOERROR" {
+		t.Errorf("another type of a mesh name: %v, %v", m, err) // the upstream says NXDOMAIN
+	}
 	for _, network := range []string{"udp", "tcp"} {
 		client := &dns.Client{Net: network, Timeout: 5 * time.Second}
 		for name, want := range map[string]string{

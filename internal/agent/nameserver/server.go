@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync/atomic"
 
 	"github.com/miekg/dns"
@@ -49,21 +50,35 @@ type Bound struct {
 // agent is known to listen before anything is told that it does.
 func Listen(ctx context.Context, addresses []string) (Bound, error) {
 	var b Bound
-	var config net.ListenConfig
 	for _, address := range addresses {
-		packets, err := config.ListenPacket(ctx, "udp", address)
+		packets, listener, err := listenBoth(ctx, address)
 		if err != nil {
 			return Bound{}, errors.Join(fmt.Errorf("nameserver: --dns-listen %s: %w", address, err), b.Close())
 		}
-		b.packets = append(b.packets, packets)
-		// The same port for TCP, also when the address left it open.
-		listener, err := config.Listen(ctx, "tcp", packets.LocalAddr().String())
-		if err != nil {
-			return Bound{}, errors.Join(fmt.Errorf("nameserver: --dns-listen %s: %w", address, err), b.Close())
-		}
-		b.listeners = append(b.listeners, listener)
+		b.packets, b.listeners = append(b.packets, packets), append(b.listeners, listener)
 	}
 	return b, nil
+}
+
+// listenBoth opens one port for UDP and TCP. Where the address leaves the port
+// to the kernel, what is free for one may be taken for the other: then it asks
+// again.
+func listenBoth(ctx context.Context, address string) (net.PacketConn, net.Listener, error) {
+	var config net.ListenConfig
+	for attempt := 0; ; attempt++ {
+		packets, err := config.ListenPacket(ctx, "udp", address)
+		if err != nil {
+			return nil, nil, err
+		}
+		listener, err := config.Listen(ctx, "tcp", packets.LocalAddr().String())
+		if err == nil {
+			return packets, listener, nil
+		}
+		_ = packets.Close()
+		if !strings.HasSuffix(address, ":0") || attempt == 20 {
+			return nil, nil, err
+		}
+	}
 }
 
 // Address is the first address listened on; "" without any.
@@ -139,21 +154,30 @@ func (s *Server) Answer(ctx context.Context, q *dns.Msg, udp bool) *dns.Msg {
 	return fit(s.resolve(ctx, q, udp), q, udp)
 }
 
-// resolve asks the table, then the pod's own resolver. A name of the mesh with
-// a type that the table has not (SRV, TXT) is the resolver's to answer, if
-// there is one. Without one, a name that the table lacks does not exist; but
-// while the table has not come yet, nobody knows, and the asker should retry.
+// resolve asks the table, then the pod's own resolver. Without one, a name that
+// the table lacks does not exist; but while the table has not come yet, nobody
+// knows, and the asker should retry.
 func (s *Server) resolve(ctx context.Context, q *dns.Msg, udp bool) *dns.Msg {
-	kind := q.Question[0].Qtype
-	ours := kind == dns.TypeA || kind == dns.TypeAAAA
-	if m := s.table.answer(q, s.turn.Add(1)); m != nil && (ours || s.forward == nil) {
-		return m
-	}
-	if s.forward != nil {
+	ours := s.table.answer(q, s.turn.Add(1))
+	switch {
+	case ours != nil && (s.forward == nil || hasAddressType(q)):
+		return ours
+	case ours != nil:
+		// A type that the table has not (SRV, TXT) may be the resolver's to
+		// know. That the name itself does not exist is not its to say.
+		if theirs := s.forward.ask(ctx, q, udp); theirs.Rcode == dns.RcodeSuccess {
+			return theirs
+		}
+		return ours
+	case s.forward != nil:
 		return s.forward.ask(ctx, q, udp)
-	}
-	if !s.table.Synced() {
+	case !s.table.Synced():
 		return failure(q, dns.RcodeServerFailure)
 	}
 	return notFound(q)
+}
+
+func hasAddressType(q *dns.Msg) bool {
+	kind := q.Question[0].Qtype
+	return kind == dns.TypeA || kind == dns.TypeAAAA
 }

@@ -19,6 +19,7 @@ type dialer struct {
 	net     net.Dialer
 	breaker *gobreaker.CircuitBreaker[net.Conn]
 	next    atomic.Uint32 // candidate that the next connection begins with
+	failing atomic.Bool   // since the last connection
 }
 
 func newDialer(o PilotOptions) *dialer {
@@ -42,7 +43,7 @@ func newDialer(o PilotOptions) *dialer {
 			return err == nil || errors.Is(err, context.Canceled)
 		},
 		OnStateChange: func(_ string, from, to gobreaker.State) {
-			o.Log.Warn("breaker of the pilot", "from", from.String(), "to", to.String())
+			o.Log.Debug("breaker of the pilot", "from", from.String(), "to", to.String())
 			o.Metrics.breaker.Set(float64(to))
 		},
 	})
@@ -54,11 +55,12 @@ func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
 	conn, err := d.breaker.Execute(func() (net.Conn, error) { return d.first(ctx) })
 	if err != nil {
 		d.o.Metrics.failures.Inc()
-		if !errors.Is(err, gobreaker.ErrOpenState) {
-			d.o.Log.Warn("pilot not reached", "error", err)
+		if d.failing.CompareAndSwap(false, true) { // one line for an outage, not one a second
+			d.o.Log.Warn("pilot not reached; trying on", "error", err)
 		}
 		return nil, err
 	}
+	d.failing.Store(false)
 	return conn, nil
 }
 
