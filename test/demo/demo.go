@@ -138,6 +138,7 @@ func (d *demo) up(ctx context.Context, port int) error {
 func (d *demo) down(ctx context.Context, port int) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
+	d.client.CloseIdleConnections() // as a client that ends does: the gateway waits for open ones
 	d.say("weft down")
 	err := d.mesh.Down(ctx)
 	held := row{what: "weft down: the gateway's port on this machine", expected: "free again", seen: "still taken"}
