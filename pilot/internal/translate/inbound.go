@@ -66,24 +66,25 @@ func (b *builder) inboundListeners(in *model.Inbound) []message {
 		ListenerFilters: []*listener.ListenerFilter{b.originalDst(), b.tlsInspector(withoutTLS(in)), b.httpInspector(withoutDetection(in))},
 	}
 	bindAll(l, inboundPort)
-	// A connection to the port itself must not be passed on to itself.
-	l.FilterChains = append(l.FilterChains, &listener.FilterChain{Name: loopChain, Filters: []*listener.Filter{b.tcpProxy(blackHoleCluster, one(blackHoleCluster))}})
-	ports := map[uint32]onMatch{inboundPort: toChain(loopChain)}
+	l.FilterChains = append(l.FilterChains, &listener.FilterChain{Name: refuseChain, Filters: []*listener.Filter{b.tcpProxy(blackHoleCluster, one(blackHoleCluster))}})
+	ports := map[string]onMatch{portText(inboundPort): toChain(refuseChain)}
 	for _, p := range in.Ports {
 		if p.Port == inboundPort {
 			continue
 		}
 		chains, match := b.portChains(p)
 		l.FilterChains = append(l.FilterChains, chains...)
-		ports[p.Port] = match
+		ports[portText(p.Port)] = match
 	}
 	chains, rest := b.portChains(catchAll(in))
 	l.FilterChains = append(l.FilterChains, chains...)
-	l.FilterChainMatcher = b.byPort(ports, rest)
+	l.FilterChainMatcher = byPort(ports, rest)
 	return []message{{name: l.Name, body: l}}
 }
 
-const loopChain = "virtualInbound-blackhole"
+// refuseChain closes connections: those to the listener's own port, which must
+// not be passed on to itself, and those that the mode of a port does not allow.
+const refuseChain = "virtualInbound-blackhole"
 
 // chainNames are the filter chains of one port; an empty name: no such chain.
 type chainNames struct{ meshHTTP, meshTCP, plainHTTP, plainTCP, appTLS string }
@@ -128,7 +129,7 @@ func (b *builder) portChains(p model.InboundPort) ([]*listener.FilterChain, onMa
 			names.appTLS = add("tls", false, false)
 		}
 	}
-	return out, b.choose(p, names)
+	return out, choose(p, names)
 }
 
 func chainPrefix(p model.InboundPort) string {

@@ -11,13 +11,16 @@ import (
 	"github.com/weftmesh/weft/internal/model"
 )
 
-// onMatch says what follows a match; nil: the connection is closed.
+// onMatch says what follows a match.
 type onMatch = *xmatcher.Matcher_OnMatch
 
-// toChain takes a filter chain; an empty name closes the connection.
+// toChain takes a filter chain; an empty name takes the one that closes the
+// connection. To leave a match out would not close it: where nothing matches,
+// Envoy goes on with the on_no_match of the matcher around it, so that a
+// strict port would be served as the ports that no service names.
 func toChain(name string) onMatch {
 	if name == "" {
-		return nil
+		name = refuseChain
 	}
 	return &xmatcher.Matcher_OnMatch{OnMatch: &xmatcher.Matcher_OnMatch_Action{Action: &xcore.TypedExtensionConfig{
 		Name: name, TypedConfig: packed(wrapperspb.String(name)),
@@ -33,16 +36,9 @@ func input(name string, config validated) *xcore.TypedExtensionConfig {
 }
 
 // byPort chooses by the port that was dialled.
-func (b *builder) byPort(ports map[uint32]onMatch, rest onMatch) *xmatcher.Matcher {
-	exact := map[string]onMatch{}
-	for port, m := range ports {
-		if m != nil {
-			exact[portText(port)] = m
-		}
-	}
+func byPort(ports map[string]onMatch, rest onMatch) *xmatcher.Matcher {
 	return &xmatcher.Matcher{OnNoMatch: rest, MatcherType: tree(&xmatcher.Matcher_MatcherTree{
-		Input:    input("port", &network.DestinationPortInput{}),
-		TreeType: exactMap(exact),
+		Input: input("port", &network.DestinationPortInput{}), TreeType: exactMap(ports),
 	})}
 }
 
@@ -55,18 +51,12 @@ func exactMap(m map[string]onMatch) *xmatcher.Matcher_MatcherTree_ExactMatchMap 
 }
 
 // choose tells the connections of one port apart.
-func (b *builder) choose(p model.InboundPort, n chainNames) onMatch {
+func choose(p model.InboundPort, n chainNames) onMatch {
 	plain := byHTTP(plainHTTPSigns, n.plainHTTP, n.plainTCP)
 	if !inspectsTLS(p) {
 		return plain
 	}
-	ways := map[string]onMatch{}
-	if tls := tlsWays(p.Mode, n); tls != nil {
-		ways["tls"] = tls
-	}
-	if plain != nil {
-		ways["raw_buffer"] = plain
-	}
+	ways := map[string]onMatch{"tls": tlsWays(p.Mode, n), "raw_buffer": plain}
 	return andThen(&xmatcher.Matcher{OnNoMatch: plain, MatcherType: tree(&xmatcher.Matcher_MatcherTree{
 		Input: input("transport", &network.TransportProtocolInput{}), TreeType: exactMap(ways),
 	})})

@@ -21,8 +21,8 @@ type facts struct {
 	meshed     bool   // there are some, and all terminate mesh mTLS
 }
 
-func endpointFacts(in *inputs) *memo.Derived[*model.Endpoints, facts] {
-	return memo.Map(in.graph, &in.endpoints.Cell, func(_ *memo.Reader, _ string, e *model.Endpoints) (facts, bool) {
+func endpointFacts(g *memo.Graph, endpoints *memo.Cell[*model.Endpoints]) *memo.Derived[*model.Endpoints, facts] {
+	return memo.Map(g, endpoints, func(_ *memo.Reader, _ string, e *model.Endpoints) (facts, bool) {
 		f := facts{identities: strings.Join(e.Identities, "\n")}
 		count, plain := 0, 0
 		for _, p := range e.Ports {
@@ -43,9 +43,18 @@ type clusterMaker struct {
 	in        *inputs
 	services  *memo.Cell[*model.Service]
 	effective *memo.Derived[*model.Service, *effective]
+	endpoints *memo.Cell[*model.Endpoints]
 	facts     *memo.Derived[*model.Endpoints, facts]
 	router    bool
 	namespace string // of the proxy
+}
+
+func newClusterMaker(in *inputs, class model.ProxyClass, services *memo.Cell[*model.Service], rules *memo.Derived[*model.Service, *effective]) *clusterMaker {
+	endpoints := &reachable(in).Cell
+	return &clusterMaker{
+		in: in, services: services, effective: rules, endpoints: endpoints, facts: endpointFacts(in.graph, endpoints),
+		router: class.Role == model.RoleRouter, namespace: class.Namespace,
+	}
 }
 
 // of makes the cluster of a port and subset; nil if the subset does not exist.
@@ -143,7 +152,7 @@ func assignments(in *inputs, clusters *memo.Cell[*model.Cluster], m *clusterMake
 		if !c.EDS() {
 			return nil, false
 		}
-		all, _ := memo.Get(r, &in.endpoints.Cell, c.Service.Host)
+		all, _ := memo.Get(r, m.endpoints, c.Service.Host)
 		a := &model.Assignment{Cluster: name, Endpoints: all.Of(c.Port.Number)}
 		if c.Subset != "" {
 			e, _ := memo.Get(r, &m.effective.Cell, c.Service.Host)

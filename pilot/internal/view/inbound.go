@@ -31,7 +31,7 @@ func newInbound(in *inputs, class model.ProxyClass) *inbound {
 	})
 	i := &inbound{class: class}
 	i.result = memo.Map(in.graph, &in.settings.Cell, func(r *memo.Reader, _ string, settings *model.Settings) (*model.Inbound, bool) {
-		modes := resolveModes(memo.All(r, &auth.Cell), class.Namespace, settings.RootNamespace)
+		modes := modesFor(values(memo.All(r, &auth.Cell)), labels, class.Namespace, settings.RootNamespace)
 		out := &model.Inbound{Mode: modes.workload}
 		ports := map[uint32]model.InboundPort{}
 		for host, s := range memo.All(r, &selecting.Cell).All() {
@@ -51,6 +51,13 @@ func newInbound(in *inputs, class model.ProxyClass) *inbound {
 		return out, true
 	}, memo.Same(sameInbound))
 	return i
+}
+
+func values[V comparable](t memo.Table[V]) (out []V) {
+	for _, v := range t.All() {
+		out = append(out, v)
+	}
+	return out
 }
 
 func inboundCluster(port uint32) string { return fmt.Sprintf("inbound|%d||", port) }
@@ -95,50 +102,3 @@ func noName(p model.Port) uint32 {
 }
 
 func (i *inbound) fill(v *model.View) { v.Inbound, _ = i.result.Table().Get("") }
-
-// modes are the mTLS modes of a workload.
-type modes struct {
-	workload model.MTLSMode
-	ports    map[uint32]model.MTLSMode
-}
-
-func (m modes) of(port uint32) model.MTLSMode {
-	if mode, ok := m.ports[port]; ok {
-		return mode
-	}
-	return m.workload
-}
-
-// resolveModes applies Istio's precedence: the workload's policy, then the
-// namespace's, then the mesh's, the oldest of each; ports are read from the
-// workload's alone.
-func resolveModes(all memo.Table[*model.PeerAuth], namespace, root string) modes {
-	var mesh, ns, workload *model.PeerAuth
-	for _, p := range all.All() {
-		switch {
-		case len(p.Selector) > 0:
-			workload = older(workload, p)
-		case p.Namespace == root:
-			mesh = older(mesh, p)
-		default:
-			ns = older(ns, p)
-		}
-	}
-	m := modes{}
-	for _, p := range []*model.PeerAuth{mesh, ns, workload} {
-		if p != nil && p.Mode != nil {
-			m.workload = *p.Mode
-		}
-	}
-	if workload != nil {
-		m.ports = workload.Ports
-	}
-	return m
-}
-
-func older(a, b *model.PeerAuth) *model.PeerAuth {
-	if a == nil || b.Rank < a.Rank {
-		return b
-	}
-	return a
-}

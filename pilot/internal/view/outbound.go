@@ -23,7 +23,7 @@ type outbound struct {
 func newOutbound(in *inputs, class model.ProxyClass) *outbound {
 	visible := visibleServices(in, class)
 	effective := policies(in, class, &visible.Cell)
-	maker := &clusterMaker{in: in, services: &visible.Cell, effective: effective, facts: endpointFacts(in), namespace: class.Namespace}
+	maker := newClusterMaker(in, class, &visible.Cell, effective)
 	hosts := newSidecarHosts(in, class, &visible.Cell, &binder{services: &visible.Cell, effective: effective})
 	o := &outbound{
 		clusters:   outboundClusters(maker),

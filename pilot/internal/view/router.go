@@ -41,7 +41,7 @@ func newRouter(in *inputs, class model.ProxyClass) *router {
 	g := in.graph
 	visible := visibleServices(in, class)
 	effective := policies(in, class, &visible.Cell)
-	maker := &clusterMaker{in: in, services: &visible.Cell, effective: effective, facts: endpointFacts(in), router: true, namespace: class.Namespace}
+	maker := newClusterMaker(in, class, &visible.Cell, effective)
 	servers := routerServers(in, class)
 	byTable := memo.Group(g, &servers.Cell, func(_ string, s *served) []string { return nonEmpty(s.RouteTable) })
 	byPort := memo.Group(g, &servers.Cell, func(_ string, s *served) []string { return []string{listenerName(bindOf(s), s.Port)} })

@@ -25,3 +25,5 @@ func sameAssignment(a, b *model.Assignment) bool {
 }
 
 func sameEndpoint(a, b *model.Endpoint) bool { return a == b || reflect.DeepEqual(a, b) }
+
+func sameEndpoints(a, b *model.Endpoints) bool { return a == b || reflect.DeepEqual(a, b) }
