@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weftmesh/weft/internal/local/capture"
 	"github.com/weftmesh/weft/internal/local/pod"
 )
 
@@ -21,10 +22,29 @@ func chooseMode() Mode {
 		return Rootless
 	}
 	const needed = 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_NET_ADMIN
-	if data[0].Effective&needed == needed {
+	if data[0].Effective&needed == needed && hasProxyUser() {
 		return Root
 	}
 	return Rootless
+}
+
+// hasProxyUser tells whether the proxy can have a user of its own: in a user
+// namespace of one user it cannot.
+func hasProxyUser() bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return true // a kernel without user namespaces
+	}
+	for line := range strings.Lines(string(text)) {
+		var first, outer, size uint64
+		if _, err := fmt.Sscan(line, &first, &outer, &size); err != nil {
+			continue
+		}
+		if proxy := uint64(capture.ProxyUID); proxy >= first && proxy < first+size {
+			return true
+		}
+	}
+	return false
 }
 
 // setup gathers what meshd needs to know.

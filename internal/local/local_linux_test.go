@@ -1,16 +1,22 @@
 package local_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
+	"os/exec"
+	"os/signal"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,146 +24,318 @@ import (
 	"github.com/weftmesh/weft/internal/local/pod"
 )
 
-// deadline is generous: it ends a test that hangs, and is never waited for.
-const deadline = 60 * time.Second
+// patience ends a test that hangs; none waits for it when all is well.
+const patience = 60 * time.Second
 
-// scenarios run in meshd, which is this test binary started again. What they
-// return is the test's failure.
-var scenarios = map[string]func(context.Context, *local.Mesh, json.RawMessage) error{
-	"one pod": onePod,
+// scenario runs in meshd, which is this test binary started again. What it
+// returns is the test's failure; print tells the test how far it is.
+type scenario func(ctx context.Context, m *local.Mesh) error
+
+var scenarios = map[string]scenario{
+	"idle":     idle,
+	"names":    names,
+	"rights":   rights,
+	"captured": captured,
+	"services": services,
+	"restarts": restarts,
+	"orphan":   orphan,
+	"order":    order,
+	"exec":     execPod,
+	"publish":  publish,
+	"many":     many,
+	"crash":    crash,
+	"podkill":  podKill,
 }
 
-// call names a scenario and its input.
-type call struct {
+// plan is Options.Config of these tests.
+type plan struct {
 	Scenario string
-	Input    json.RawMessage
+	Input    string
+	Token    string // in the name or environment of every process of the mesh
 }
+
+// tokenEnv carries plan.Token.
+const tokenEnv = "WEFT_TEST_TOKEN"
 
 func TestMain(m *testing.M) {
 	local.Reexec(func(ctx context.Context, mesh *local.Mesh) error {
-		var c call
-		if err := json.Unmarshal(mesh.Config(), &c); err != nil {
-			return err
-		}
-		return scenarios[c.Scenario](ctx, mesh, c.Input)
+		return scenarios[planOf(mesh).Scenario](ctx, mesh)
 	})
-	if len(os.Args) > 1 && os.Args[1] == "serve" {
-		serve(os.Args[2:])
+	if len(os.Args) > 2 && commands[os.Args[1]] != nil {
+		if err := commands[os.Args[1]](os.Args[2:]); err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// serve is the app of these tests: a web server on each address given, that
-// says who calls and answers commands about itself.
-func serve(addresses []string) {
-	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "from %s", r.RemoteAddr) })
-	failed := make(chan error)
-	for _, a := range addresses {
-		l, err := net.Listen("tcp", a)
-		if err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
-		fmt.Println("listening on", a)
-		go func() { failed <- http.Serve(l, nil) }()
+func planOf(m *local.Mesh) (p plan) {
+	if err := json.Unmarshal(m.Config(), &p); err != nil {
+		panic(err)
 	}
-	fmt.Println(<-failed)
+	return p
 }
 
-func runScenario(t *testing.T, name string, input any) {
+// commands are what else this binary does: what runs in pods, and on the host
+// with other rights than the test's.
+var commands = map[string]func(args []string) error{
+	"up":    up,
+	"probe": func([]string) error { return json.NewEncoder(os.Stdout).Encode(local.Probe(context.Background())) },
+	"exec":  execCommand,
+	"serve": serve,
+	"grab":  grab,
+	"proxy": proxy,
+	"child": child,
+	"knock": knock, "get": getCommand, "terminal": terminalCommand,
+}
+
+// up is a supervisor: it runs the mesh NAME with the plan.
+func up(args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT)
+	defer stop()
+	return local.Run(ctx, local.Options{Name: args[0], Config: []byte(args[1]), StopTimeout: patience})
+}
+
+// user is whom a test runs as.
+type user struct {
+	name string
+	attr *syscall.SysProcAttr
+}
+
+// users are those whom this test can run as: root also as one who has no rights.
+func users() []user {
+	if os.Getuid() != 0 {
+		return []user{{"rootless", nil}}
+	}
+	nobody := &syscall.Credential{Uid: 65534, Gid: 65534}
+	return []user{{"root", nil}, {"rootless", &syscall.SysProcAttr{Credential: nobody}}}
+}
+
+// command is this binary, started by that user.
+func (u user) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	if u.attr != nil {
+		*cmd.SysProcAttr = *u.attr
+	}
+	return cmd
+}
+
+// forEachUser runs a test with a mesh of each kind.
+func forEachUser(t *testing.T, test func(t *testing.T, u user)) {
+	for _, u := range users() {
+		t.Run(u.name, func(t *testing.T) { test(t, u) })
+	}
+}
+
+// running is a mesh that a test started.
+type running struct {
+	t     *testing.T
+	user  user
+	name  string
+	token string
+	cmd   *exec.Cmd
+	lines chan string // of its output
+	mu    sync.Mutex
+	said  bytes.Buffer
+}
+
+// start runs a scenario; the test's end ends it.
+func start(t *testing.T, u user, scenario, input string) *running {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
-	defer cancel()
-	raw, err := json.Marshal(input)
+	r := &running{t: t, user: u, lines: make(chan string, 10000)}
+	r.name = regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(t.Name()), "-")
+	r.token = fmt.Sprintf("%s-%d", r.name, time.Now().UnixNano())
+	config, err := json.Marshal(plan{Scenario: scenario, Input: input, Token: r.token})
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := json.Marshal(call{Scenario: name, Input: raw})
+	r.cmd = u.command(context.Background(), "up", r.name, string(config))
+	r.cmd.Env = append(os.Environ(), tokenEnv+"="+r.token)
+	r.cmd.SysProcAttr.Pdeathsig = 0
+	out, err := r.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = local.Run(ctx, local.Options{Name: strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())), Config: config})
-	if err != nil {
+	r.cmd.Stderr = r.cmd.Stdout
+	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
+	}
+	go r.read(out)
+	t.Cleanup(func() {
+		_ = r.cmd.Process.Kill()
+		r.gone()
+	})
+	return r
+}
+
+func (r *running) read(out io.Reader) {
+	defer close(r.lines)
+	for s := bufio.NewScanner(out); s.Scan(); {
+		r.mu.Lock()
+		fmt.Fprintln(&r.said, s.Text())
+		r.mu.Unlock()
+		r.lines <- s.Text()
 	}
 }
 
-func self() string {
-	exe, err := os.Executable()
+// output is all that the mesh said so far.
+func (r *running) output() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.said.String()
+}
+
+// await waits for a line that starts with word, and gives the rest of it.
+func (r *running) await(word string) string {
+	r.t.Helper()
+	timeout := time.After(patience)
+	for {
+		select {
+		case line, open := <-r.lines:
+			if !open {
+				r.t.Fatalf("the mesh ended before it said %q:\n%s", word, r.output())
+			}
+			if rest, ok := strings.CutPrefix(line, word); ok {
+				return strings.TrimSpace(rest)
+			}
+		case <-timeout:
+			r.t.Fatalf("the mesh did not say %q:\n%s", word, r.output())
+		}
+	}
+}
+
+// end waits for the mesh's own end, which must be a good one.
+func (r *running) end() {
+	r.t.Helper()
+	timer := time.AfterFunc(patience, func() { _ = r.cmd.Process.Kill() })
+	defer timer.Stop()
+	for range r.lines { // to the end of its output
+	}
+	if err := r.cmd.Wait(); err != nil {
+		r.t.Fatalf("%v:\n%s", err, r.output())
+	}
+	r.gone()
+}
+
+// interrupt is Ctrl-C.
+func (r *running) interrupt() {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		r.t.Fatal(err)
+	}
+	r.end()
+}
+
+// gone waits until no process of the mesh is there.
+func (r *running) gone() {
+	r.t.Helper()
+	if left := r.left(); len(left) > 0 {
+		waitUntil(r.t, func() bool { left = r.left(); return len(left) == 0 }, func() string { return fmt.Sprintf("processes left: %q", left) })
+	}
+}
+
+// left lists the mesh's processes by their command lines.
+func (r *running) left() (list []string) {
+	dirs, err := os.ReadDir("/proc")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, d := range dirs {
+		line, _ := os.ReadFile("/proc/" + d.Name() + "/cmdline")
+		env, _ := os.ReadFile("/proc/" + d.Name() + "/environ")
+		if len(line) > 0 && (bytes.Contains(line, []byte(r.token)) || bytes.Contains(env, []byte(r.token))) {
+			list = append(list, strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	return list
+}
+
+// waitUntil looks at a condition again and again.
+func waitUntil(t *testing.T, done func() bool, failure func() string) {
+	t.Helper()
+	tick, timeout := time.NewTicker(time.Millisecond), time.After(patience)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatal(failure())
+		}
+	}
+}
+
+// runScenario runs one that ends by itself.
+func runScenario(t *testing.T, name, input string) {
+	forEachUser(t, func(t *testing.T, u user) { start(t, u, name, input).end() })
+}
+
+// idle has one pod and waits for the end.
+func idle(ctx context.Context, m *local.Mesh) error {
+	p, err := m.StartPod(ctx, spec(m, "idle", app("sleep", "/bin/sleep", "infinity")), nil)
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	<-ctx.Done()
+	return p.Stop(context.WithoutCancel(ctx), patience)
+}
+
+// spec is a pod whose processes carry the test's token.
+func spec(m *local.Mesh, name string, processes ...pod.Process) pod.Spec {
+	addrs, err := m.NewAddresses()
 	if err != nil {
 		panic(err)
 	}
-	return exe
+	for i := range processes {
+		processes[i].Env = append(processes[i].Env, tokenEnv+"="+planOf(m).Token)
+	}
+	// The namespace carries it too, for pod-init.
+	return pod.Spec{Name: name, Namespace: planOf(m).Token, Addresses: addrs, Processes: processes}
 }
 
-// web is a pod with a web server on port 80, and a process that sleeps.
-func web(m *local.Mesh, name string) (pod.Spec, error) {
-	addrs, err := m.NewAddresses()
-	return pod.Spec{
-		Name: name, Namespace: "default", Addresses: addrs,
-		Processes: []pod.Process{
-			{Name: "web", Argv: []string{self(), "serve", ":80"}},
-			{Name: "sleep", Argv: []string{"/bin/sleep", "infinity"}},
-		},
-	}, err
+func app(name string, argv ...string) pod.Process {
+	return pod.Process{Name: name, Argv: argv, Env: []string{"PATH=" + os.Getenv("PATH")}}
 }
 
-func TestOnePod(t *testing.T) { runScenario(t, "one pod", nil) }
-
-func onePod(ctx context.Context, m *local.Mesh, _ json.RawMessage) error {
-	spec, err := web(m, "web-1")
-	if err != nil {
-		return err
-	}
-	if err != nil {
-		return err
-	}
-	p, err := m.StartPod(ctx, spec, nil)
-	if err != nil {
-		return err
-	}
-	if err := until(ctx, p.Log("web"), "listening on"); err != nil {
-		return err
-	}
-	for _, a := range spec.Addresses {
-		body, err := get(ctx, http.DefaultClient, "http://"+net.JoinHostPort(a.String(), "80")+"/")
-		if err != nil {
-			return err
-		}
-		fmt.Println(a, body)
-	}
-	body, err := get(ctx, p.HTTPClient(), "http://127.0.0.1:80/")
-	if err != nil || !strings.HasPrefix(body, "from 127.0.0.1") {
-		return fmt.Errorf("loopback: %q, %v", body, err)
-	}
-	exit, out, err := run(ctx, p, "cat /etc/hosts /etc/resolv.conf; hostname; ls -la /proc/1/exe /dev/shm; ps ax; id; cat /proc/self/status | grep Cap; exit 7")
-	if err != nil || exit.Code != 7 {
-		return fmt.Errorf("exec: %+v %q %v", exit, out, err)
-	}
-	fmt.Println(out)
-	return p.Stop(ctx, time.Second)
+// me is an app that is a command of this binary.
+func me(name string, args ...string) pod.Process {
+	return app(name, slices.Insert(args, 0, "/proc/self/exe")...)
 }
 
 // run executes a shell command in a pod and gives its output.
-func run(ctx context.Context, p *pod.Pod, script string) (pod.Exit, string, error) {
+func run(ctx context.Context, p *pod.Pod, script string) (string, error) {
+	return runAs(ctx, p, pod.ExecRequest{Argv: []string{"/bin/sh", "-c", script}})
+}
+
+func runAs(ctx context.Context, p *pod.Pod, request pod.ExecRequest) (string, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return pod.Exit{}, "", err
+		return "", err
 	}
 	defer r.Close()
 	var out bytes.Buffer
 	read := make(chan error, 1)
 	go func() { _, err := io.Copy(&out, r); read <- err }()
-	fd := int(w.Fd())
-	exit, err := p.Exec(ctx, pod.ExecRequest{Argv: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=" + os.Getenv("PATH")}}, [3]int{0, fd, fd}, nil)
+	null, err := os.Open("/dev/null")
+	if err != nil {
+		return "", err
+	}
+	defer null.Close()
+	exit, err := p.Exec(ctx, request, [3]int{int(null.Fd()), int(w.Fd()), int(w.Fd())}, nil)
 	w.Close()
-	return exit, out.String(), errors.Join(err, <-read)
+	if err = errors.Join(err, <-read); err == nil && exit != (pod.Exit{}) {
+		err = fmt.Errorf("%q: %+v: %s", request.Argv, exit, out.String())
+	}
+	return out.String(), err
 }
 
 // until waits for a word in a log.
 func until(ctx context.Context, log *pod.Log, word string) error {
-	ctx, cancel := context.WithTimeout(ctx, deadline)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var seen []byte
 	buf := make([]byte, 4096)

@@ -12,3 +12,8 @@ func Reexec(Controllers) {}
 
 // Run gives ErrLinuxOnly.
 func Run(context.Context, Options) error { return ErrLinuxOnly }
+
+// Probe says that no mesh can run.
+func Probe(context.Context) Verdict {
+	return Verdict{Cause: ErrLinuxOnly.Error(), Cure: "use Linux, or a cluster"}
+}

@@ -12,8 +12,9 @@ import (
 // The hidden arguments: alone on the command line, they make this binary one of
 // the inner processes.
 const (
-	meshArg  = "weft-local-meshd"
-	probeArg = "weft-local-probe"
+	meshArg        = "weft-local-meshd"
+	probeArg       = "weft-local-probe"
+	probeNestedArg = "weft-local-probe-nested"
 )
 
 // Reexec must be the first statement of main (and of a TestMain): in a process
@@ -33,6 +34,7 @@ func Reexec(c Controllers) {
 		}
 	case probeArg:
 		probeMain()
+	case probeNestedArg: // that it was started is all
 	default:
 		return
 	}

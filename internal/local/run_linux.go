@@ -38,7 +38,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	s := &supervisor{options: o, mode: chooseMode(), forker: newForker(), ended: make(chan error, 1)}
+	s := &supervisor{options: o, mode: chooseMode(), forker: newForker(), ended: make(chan error, 1), silent: make(chan struct{})}
 	if err := s.start(); err != nil {
 		return s.explain(ctx, err)
 	}
@@ -52,7 +52,8 @@ type supervisor struct {
 	forker  forker
 	conn    *wire.Conn
 	cmd     *exec.Cmd
-	ended   chan error // what the controllers returned
+	ended   chan error    // what the controllers returned
+	silent  chan struct{} // closed when all that meshd said was read
 }
 
 // start opens the API socket and starts meshd.
@@ -74,7 +75,7 @@ func (s *supervisor) start() error {
 	s.cmd.ExtraFiles = []*os.File{theirs, api}
 	s.cmd.SysProcAttr = s.mode.attributes()
 	if err := s.forker.start(s.cmd); err != nil {
-		return fmt.Errorf("start meshd: %w", err)
+		return &setupError{fmt.Sprintf("start meshd: %v", err)}
 	}
 	go s.receive()
 	first, err := s.setup()
@@ -112,6 +113,7 @@ func (s *supervisor) wait(ctx context.Context) error {
 	for {
 		select {
 		case err := <-exited:
+			<-s.silent
 			s.conn.Close()
 			return s.verdict(ctx, err)
 		case <-stop:
@@ -149,6 +151,7 @@ func (e *setupError) Error() string { return e.text }
 
 // receive serves meshd's requests until it is gone.
 func (s *supervisor) receive() {
+	defer close(s.silent)
 	for {
 		var r request
 		fds, err := s.conn.Receive(&r)

@@ -33,6 +33,33 @@ func refuseOffMesh() error {
 	return nil
 }
 
+// refuseUnreachable answers, in the mesh's router, connections to addresses that
+// no pod has with a reset. The route's ICMP message alone would take an IPv6
+// client a second to see.
+func refuseUnreachable() error {
+	conn, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("network: netlink socket: %w", err)
+	}
+	table := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: guardTable})
+	chain := conn.AddChain(&nftables.Chain{
+		Name: "prerouting", Table: table, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityFilter, // after the translation of services
+	})
+	for _, own := range []netip.Addr{GatewayV4, GatewayV6} {
+		accept := append(destinationIn(single(own)), &expr.Verdict{Kind: expr.VerdictAccept})
+		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: accept})
+	}
+	conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Fib{Register: 1, FlagDADDR: true, ResultOIF: true}, // 0: no way there
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: make([]byte, 4)},
+		&expr.Reject{Type: unix.NFT_REJECT_TCP_RST},
+	}})
+	return conn.Flush()
+}
+
 func guardRules() [][]expr.Any {
 	lo := make([]byte, unix.IFNAMSIZ)
 	copy(lo, "lo")

@@ -28,7 +28,7 @@ type Bridge struct {
 // NewBridge sets up the network namespace of this process as that of a mesh.
 func NewBridge() (*Bridge, error) {
 	b := &Bridge{v6: HasIPv6()}
-	if err := setSysctls(routerSysctls(b.v6)); err != nil {
+	if err := setSysctls(append(routerSysctls(b.v6), bridgeSysctls()...)); err != nil {
 		return nil, err
 	}
 	if err := up("lo"); err != nil {
@@ -44,7 +44,12 @@ func NewBridge() (*Bridge, error) {
 		return nil, fmt.Errorf("network: find bridge: %w", err)
 	}
 	b.link = link
-	return b, b.address()
+	if err := b.address(); err != nil {
+		return nil, err
+	}
+	// Kernels before 5.9 cannot refuse there; the routes still do, more slowly.
+	_ = refuseUnreachable()
+	return b, nil
 }
 
 // routerSysctls let packets from one pod to another pass by the bridge without
@@ -62,6 +67,19 @@ func routerSysctls(v6 bool) []sysctl {
 			sysctl{"net/ipv6/conf/all/disable_ipv6", "0"},
 			sysctl{"net/ipv6/conf/default/accept_dad", "0"},
 			sysctl{"net/ipv6/icmp/ratelimit", "0"})
+	}
+	return list
+}
+
+// bridgeSysctls keep the module br_netfilter, which Docker and Kubernetes load,
+// from translating addresses below the router: it would send a pod's call of its
+// own service back as from the pod itself.
+func bridgeSysctls() (list []sysctl) {
+	for _, name := range []string{"iptables", "ip6tables", "arptables"} {
+		path := "net/bridge/bridge-nf-call-" + name
+		if _, err := os.Stat("/proc/sys/" + path); err == nil {
+			list = append(list, sysctl{path, "0"})
+		}
 	}
 	return list
 }

@@ -51,7 +51,10 @@ func podSysctls(v6 bool) []sysctl {
 			sysctl{"net/ipv6/conf/all/disable_ipv6", "0"},
 			sysctl{"net/ipv6/conf/lo/disable_ipv6", "0"},
 			sysctl{"net/ipv6/conf/eth0/disable_ipv6", "0"},
-			sysctl{"net/ipv6/conf/eth0/accept_dad", "0"})
+			sysctl{"net/ipv6/conf/eth0/accept_dad", "0"},
+			// A router of IPv6 cannot be told not to send redirects. Followed,
+			// they lead answers past the router, which has to translate them back.
+			sysctl{"net/ipv6/conf/eth0/accept_redirects", "0"})
 	}
 	return list
 }
