@@ -110,6 +110,9 @@ func (w *walk) rewrite(a *route.RouteAction) error {
 }
 
 func (w walk) rewriteHost(a *route.RouteAction, host string) (string, error) {
+	if literal := w.weighted.GetHostRewriteLiteral(); literal != "" {
+		return literal, nil
+	}
 	switch s := a.GetHostRewriteSpecifier().(type) {
 	case nil:
 		return host, nil
@@ -169,7 +172,7 @@ func (w walk) replacePrefix(bare, with string) string {
 	case *route.RouteMatch_PathSeparatedPrefix:
 		matched = len(p.PathSeparatedPrefix)
 	}
-	return with + bare[matched:]
+	return with + bare[min(matched, len(bare)):]
 }
 
 func (w walk) rewriteTemplate(a *route.RouteAction, bare string) (string, error) {
@@ -247,8 +250,8 @@ func (w walk) exchange(a *route.RouteAction) ([]Outcome, error) {
 		}
 	}
 	total := w.out.Timeout
-	if m := a.GetMaxStreamDuration(); m != nil {
-		return nil, unknown("max_stream_duration")
+	if _, limited := w.lookup("grpc-timeout"); limited && a.GetMaxStreamDuration() != nil || a.GetMaxStreamDuration().GetMaxStreamDuration().AsDuration() > 0 {
+		return nil, unknown("max_stream_duration %v", a.GetMaxStreamDuration())
 	}
 	answer, perTry := w.call.Upstream, policy.GetPerTryTimeout().AsDuration()
 	var passed time.Duration

@@ -67,7 +67,7 @@ var knownFields = map[protoreflect.FullName]string{
 		grpc_timeout_offset upgrade_configs`,
 	"envoy.config.route.v3.RouteAction.RequestMirrorPolicy": `cluster runtime_fraction disable_shadow_host_suffix_append | trace_sampled`,
 	"envoy.config.route.v3.WeightedCluster":                 `clusters total_weight | runtime_key_prefix`,
-	"envoy.config.route.v3.WeightedCluster.ClusterWeight": `name weight request_headers_to_add request_headers_to_remove
+	"envoy.config.route.v3.WeightedCluster.ClusterWeight": `name weight host_rewrite_literal request_headers_to_add request_headers_to_remove
 		response_headers_to_add response_headers_to_remove typed_per_filter_config`,
 	"envoy.config.route.v3.RedirectAction": `https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite regex_rewrite
 		response_code strip_query`,

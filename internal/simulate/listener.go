@@ -116,6 +116,9 @@ func (w *walk) inspect() error {
 	if err := checkKnown(w.listener); err != nil {
 		return err
 	}
+	if w.listener.GetUseOriginalDst().GetValue() {
+		w.conn.destination = w.call.Destination // it brings the filter with it
+	}
 	for _, f := range w.listener.GetListenerFilters() {
 		if err := checkKnown(f); err != nil {
 			return err

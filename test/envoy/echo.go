@@ -61,6 +61,9 @@ func (e *echoes) identities(sans map[string]string) {
 	e.sans = sans
 }
 
+// connKey is the connection's key in a request's context.
+type connKey struct{}
+
 // place is the endpoint that a listener plays.
 type place struct{ cluster, endpoint string }
 
@@ -79,6 +82,7 @@ func (e *echoes) listen(cluster, endpoint string) (int, error) {
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { e.answer(at, w, r) }), Protocols: protocols, ErrorLog: quiet,
 		ReadHeaderTimeout: 10 * time.Second,
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 	}
 	e.mu.Lock()
 	e.open, e.servers = append(e.open, l), append(e.servers, server)
@@ -102,11 +106,8 @@ func (e *echoes) close() {
 // answer plays the call's Upstream.
 func (e *echoes) answer(at place, w http.ResponseWriter, r *http.Request) {
 	seen := Seen{Cluster: at.cluster, Endpoint: at.endpoint, Request: requestOf(r)}
-	if r.TLS != nil {
-		seen.TLS, seen.SNI = true, r.TLS.ServerName
-		if certs := r.TLS.PeerCertificates; len(certs) > 0 && len(certs[0].URIs) > 0 {
-			seen.Peer = certs[0].URIs[0].String()
-		}
+	if conn, ok := r.Context().Value(connKey{}).(*peeked); ok {
+		seen.secured(conn.tls)
 	}
 	attempt := e.record(r.Header.Get(callHeader), seen)
 	upstream := parseAnswer(r.Header.Get(answerHeader))
@@ -215,39 +216,16 @@ func (s *sniffer) Accept() (net.Conn, error) {
 // tcpGreeting begins a TCP call; the name of the call and a newline follow.
 const tcpGreeting = "\x01weft-tcp "
 
+// sniff finds out what a connection speaks. TLS may hold TLS: a client's own,
+// carried through the proxies' mTLS. Only the outer one is then told of.
 func (s *sniffer) sniff(conn net.Conn) {
-	first, err := peek(conn)
+	next, err := s.unwrap(conn)
 	if err != nil {
 		_ = conn.Close()
 		return
 	}
-	var next net.Conn = first
-	kind := first.head[0]
-	if kind == 0x16 {
-		secured := stdtls.Server(first, s.tlsConfig())
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := secured.HandshakeContext(ctx); err != nil {
-			_ = conn.Close()
-			return
-		}
-		next = secured
-		if secured.ConnectionState().NegotiatedProtocol == "" {
-			// The mesh's proxies offer a protocol for HTTP only.
-			inside, err := peek(secured)
-			if err != nil {
-				_ = conn.Close()
-				return
-			}
-			next, kind = &secureConn{secured, inside}, inside.head[0]
-		}
-		if secured.ConnectionState().NegotiatedProtocol == "weft-tcp" || kind == tcpGreeting[0] {
-			s.tcp(next, secured)
-			return
-		}
-	}
-	if kind == tcpGreeting[0] {
-		s.tcp(next, nil)
+	if next.head[0] == tcpGreeting[0] {
+		s.tcp(next)
 		return
 	}
 	select {
@@ -257,19 +235,52 @@ func (s *sniffer) sniff(conn net.Conn) {
 	}
 }
 
-// tcp answers a TCP call with the endpoint's name.
-func (s *sniffer) tcp(conn net.Conn, secured *stdtls.Conn) {
+func (s *sniffer) unwrap(conn net.Conn) (*peeked, error) {
+	next, err := peek(conn)
+	for err == nil && next.head[0] == tlsHandshake {
+		secured := stdtls.Server(next, s.tlsConfig())
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		err = secured.HandshakeContext(ctx)
+		cancel()
+		if err != nil {
+			return nil, err
+		}
+		outer := next.tls
+		if next, err = peek(secured); outer != nil {
+			next.tls = outer
+		} else {
+			state := secured.ConnectionState()
+			next.tls = &state
+		}
+	}
+	return next, err
+}
+
+// tlsHandshake is the first byte of a TLS connection.
+const tlsHandshake = 0x16
+
+// tcp answers a TCP call with the cluster's name.
+func (s *sniffer) tcp(conn *peeked) {
 	defer func() { _ = conn.Close() }()
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil || !strings.HasPrefix(line, tcpGreeting) {
 		return
 	}
 	seen := Seen{Cluster: s.at.cluster, Endpoint: s.at.endpoint, TCP: true}
-	if secured != nil {
-		seen.TLS, seen.SNI = true, secured.ConnectionState().ServerName
-	}
+	seen.secured(conn.tls)
 	s.echoes.record(strings.TrimSpace(strings.TrimPrefix(line, tcpGreeting)), seen)
 	_, _ = fmt.Fprintf(conn, "%s\n", s.at.cluster)
+}
+
+// secured notes what TLS says of the proxy; nil means plaintext.
+func (s *Seen) secured(state *stdtls.ConnectionState) {
+	if state == nil {
+		return
+	}
+	s.TLS, s.SNI = true, state.ServerName
+	if certs := state.PeerCertificates; len(certs) > 0 && len(certs[0].URIs) > 0 {
+		s.Peer = certs[0].URIs[0].String()
+	}
 }
 
 // tlsConfig shows a certificate with the name that the endpoint's cluster
@@ -304,7 +315,8 @@ func (c *secureConn) Read(b []byte) (int, error) { return c.peeked.Read(b) }
 // peeked is a connection whose first byte was looked at.
 type peeked struct {
 	net.Conn
-	head []byte // read, not yet given out
+	head []byte                  // read, not yet given out
+	tls  *stdtls.ConnectionState // of the outermost TLS; nil in plaintext
 }
 
 func peek(conn net.Conn) (*peeked, error) {
@@ -313,7 +325,7 @@ func peek(conn net.Conn) (*peeked, error) {
 	if n == 0 && err == nil {
 		err = errors.New("nothing read")
 	}
-	return &peeked{conn, head[:n:n]}, err
+	return &peeked{Conn: conn, head: head[:n:n]}, err
 }
 
 func (p *peeked) Read(b []byte) (int, error) {

@@ -75,7 +75,10 @@ func (p *plan) listener(l *listener.Listener) error {
 	if own == nil {
 		return fmt.Errorf("its address is not a socket address")
 	}
-	b := boundListener{address: net.JoinHostPort(own.GetAddress(), strconv.Itoa(int(own.GetPortValue()))), port: uint16(own.GetPortValue())}
+	b := boundListener{
+		address: net.JoinHostPort(own.GetAddress(), strconv.Itoa(int(own.GetPortValue()))), port: uint16(own.GetPortValue()),
+		restores: l.GetUseOriginalDst().GetValue(), // it brings the filter with it
+	}
 	config, err := anypb.New(&proxyprotocol.ProxyProtocol{})
 	if err != nil {
 		return err
