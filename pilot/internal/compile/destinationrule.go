@@ -149,7 +149,9 @@ func (t traffic) percent(n int32, at diag.Path) uint32 {
 	return uint32(n)
 }
 
-// tls reads trafficPolicy.tls.
+// tls reads trafficPolicy.tls. A credentialName is refused by the ledger, but
+// kept: connections wait for a Secret that never comes, and so fail, where
+// without it the server would go unchecked.
 func (t traffic) tls(in *networking.ClientTLSSettings, at diag.Path) *model.ClientTLS {
 	if in == nil {
 		return nil
