@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/samples/bookshop/load"
-	"github.com/weftmesh/weft/samples/bookshop/shop")
+	"github.com/weftmesh/weft/samples/bookshop/shop"
+)
 
 func TestPeerURIIsOfTheLastHop(t *testing.T) {
 	const me = "spiffe://cluster.local/ns/default/sa/frontend"
