@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -217,20 +215,6 @@ func (a *agent) parts() []func(context.Context) error {
 		out = append(out, func(ctx context.Context) error { return a.resolver.Serve(ctx, a.bound.dns) }, feed.Run)
 	}
 	return out
-}
-
-// settle gives back what the start took, once it is over: a start decodes
-// Envoy's whole schema to write the bootstrap, and relays the largest responses
-// there will be. By itself the runtime would do so after some minutes.
-func (a *agent) settle(ctx context.Context) error {
-	select {
-	case <-a.status.wasReady:
-		runtime.GC() // the first takes garbage, the second what pools kept
-		debug.FreeOSMemory()
-	case <-ctx.Done():
-	}
-	<-ctx.Done()
-	return ctx.Err()
 }
 
 // pushSecrets hands each new certificate and each new set of roots to Envoy.
