@@ -224,7 +224,7 @@ func (s *stream) hostsOf(w *watch, routeTable string) (items []item) {
 // launch makes the response of a flight and notes what follows from it.
 func (s *stream) launch(w *watch, f *flight) *response {
 	s.nonce++
-	f.nonce = strconv.FormatUint(s.nonce, 36)
+	f.nonce, f.at = strconv.FormatUint(s.nonce, 36), time.Now()
 	if f.before == nil {
 		f.before = make([]table, len(w.lanes))
 		for i := range w.lanes {
@@ -252,7 +252,7 @@ func (s *stream) follow(w *watch, f *flight) {
 	switch w.typeURL {
 	case snapshot.Cluster:
 		if w.answered || s.resumed {
-			s.warm(f.items, time.Now())
+			s.warm(f.items, f.at)
 		}
 		s.refreshEndpoints(f.items)
 	case snapshot.Route:

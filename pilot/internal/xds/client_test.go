@@ -156,7 +156,7 @@ func (w *world) connectAs(n *core.Node) *client {
 
 // request sends a request for a type; the first one carries the node.
 func (c *client) request(short string, edit func(*discovery.DeltaDiscoveryRequest)) {
-	req := &discovery.DeltaDiscoveryRequest{TypeUrl: typeNames[short], Node: c.first}
+	req := &discovery.DeltaDiscoveryRequest{TypeUrl: typeNames[short]}
 	if edit != nil {
 		edit(req)
 	}
@@ -166,7 +166,7 @@ func (c *client) request(short string, edit func(*discovery.DeltaDiscoveryReques
 func (c *client) send(req *discovery.DeltaDiscoveryRequest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.first = nil
+	req.Node, c.first = c.first, nil
 	if err := c.stream.Send(req); err != nil {
 		c.err = err
 	}

@@ -37,7 +37,7 @@ type Options struct {
 	MaxStreams       int           // default 20,000
 	MaxStreamsPerPod int           // default 16
 	PodWait          time.Duration // how long a proven, unknown pod is waited for; default 10 s
-	SendTimeout      time.Duration // after which a client that does not read is dropped; default 60 s
+	AckTimeout       time.Duration // after which a client that does not answer is dropped; default 5 min
 	Metrics          prometheus.Registerer
 }
 
@@ -72,8 +72,8 @@ func NewServer(opts Options) *Server {
 	if opts.PodWait == 0 {
 		opts.PodWait = 10 * time.Second
 	}
-	if opts.SendTimeout == 0 {
-		opts.SendTimeout = time.Minute
+	if opts.AckTimeout == 0 {
+		opts.AckTimeout = 5 * time.Minute
 	}
 	s := &Server{
 		opts: opts, wanted: make(chan struct{}, 1), dirSet: make(chan struct{}),
@@ -142,7 +142,7 @@ func (s *Server) serve(w wire) error {
 	done := make(chan error, 2)
 	go guard(done, func() error { return st.receive(w, first) })
 	go guard(done, func() error { return st.send(w) })
-	watch := time.NewTicker(s.opts.SendTimeout / 4)
+	watch := time.NewTicker(s.opts.AckTimeout / 4)
 	defer watch.Stop()
 	for {
 		select {
@@ -151,8 +151,8 @@ func (s *Server) serve(w wire) error {
 		case <-w.Context().Done():
 			return w.Context().Err()
 		case now := <-watch.C:
-			if since := st.sending.Load(); since != 0 && now.Sub(time.Unix(0, since)) > s.opts.SendTimeout {
-				return refuse(codes.DeadlineExceeded, "slow", "proxy %s has not read an answer for %v", st.claim.ID, s.opts.SendTimeout)
+			if st.waits(now) > s.opts.AckTimeout {
+				return refuse(codes.DeadlineExceeded, "slow", "proxy %s has neither acknowledged nor refused an answer for %v", st.claim.ID, s.opts.AckTimeout)
 			}
 		}
 	}

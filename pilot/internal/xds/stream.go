@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -21,7 +20,6 @@ type stream struct {
 	id        uint64
 	connected time.Time
 	wake      chan struct{} // holds one token: look whether there is something to send
-	sending   atomic.Int64  // unix nanoseconds since when a send lasts; 0: none
 
 	mu        sync.Mutex
 	claim     model.Proxy // as identity and node say; labels may be the client's own
@@ -91,10 +89,7 @@ func (s *stream) send(w wire) error {
 	for {
 		resp, again := s.next(time.Now())
 		if resp != nil {
-			s.sending.Store(time.Now().UnixNano())
-			err := w.SendMsg(resp)
-			s.sending.Store(0)
-			if err != nil {
+			if err := w.SendMsg(resp); err != nil {
 				return fmt.Errorf("send %s: %w", shortType(resp.typeURL), err)
 			}
 			s.srv.metrics.pushed(resp)
@@ -184,6 +179,20 @@ func (s *stream) busy() bool {
 		}
 	}
 	return false
+}
+
+// waits is how long the oldest answer has been without its ACK or NACK. A
+// client holds one answer of each type at most, so it costs no more memory
+// while it does not read.
+func (s *stream) waits(now time.Time) (longest time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.watches {
+		if w.flight != nil {
+			longest = max(longest, now.Sub(w.flight.at))
+		}
+	}
+	return longest
 }
 
 // verdict takes the ACK or NACK of the answer in flight.

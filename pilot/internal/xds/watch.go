@@ -44,6 +44,7 @@ type lane struct {
 // flight is an answer that was sent and awaits its ACK or NACK.
 type flight struct {
 	nonce    string
+	at       time.Time // when it was made
 	items    []item
 	before   []table // what each lane had sent before it
 	since    time.Time
