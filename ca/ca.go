@@ -100,21 +100,22 @@ type authority struct {
 // Run serves until ctx is done, then lets the calls in hand finish and returns
 // nil. An error names the option or file at fault.
 func Run(ctx context.Context, opts Options) error {
-	a, err := newAuthority(opts.withDefaults())
+	a, err := newAuthority(ctx, opts.withDefaults())
 	if err != nil {
 		return err
 	}
-	defer a.store.Close()
-	csr, err := net.Listen("tcp", a.opts.Listen)
+	defer func() { _ = a.store.Close() }()
+	var listen net.ListenConfig
+	csr, err := listen.Listen(ctx, "tcp", a.opts.Listen)
 	if err != nil {
 		return fmt.Errorf("ca: --listen: %w", err)
 	}
-	defer csr.Close()
-	monitoring, err := net.Listen("tcp", a.opts.Monitoring)
+	defer func() { _ = csr.Close() }()
+	monitoring, err := listen.Listen(ctx, "tcp", a.opts.Monitoring)
 	if err != nil {
 		return fmt.Errorf("ca: --monitoring: %w", err)
 	}
-	defer monitoring.Close()
+	defer func() { _ = monitoring.Close() }()
 	return a.run(ctx, csr, monitoring)
 }
 
@@ -144,7 +145,7 @@ func (a *authority) started(csr, monitoring net.Addr) {
 	}
 }
 
-func newAuthority(opts Options) (*authority, error) {
+func newAuthority(ctx context.Context, opts Options) (*authority, error) {
 	id, err := spiffe.New(opts.TrustDomain, opts.Namespace, ServiceAccount)
 	if err != nil {
 		return nil, fmt.Errorf("ca: %w", err)
@@ -161,15 +162,15 @@ func newAuthority(opts Options) (*authority, error) {
 		return nil, err
 	}
 	a := &authority{opts: opts, id: id, store: st, proof: proof, log: opts.Logger, reg: prometheus.NewRegistry()}
-	if err := a.prepare(); err != nil {
+	if err := a.prepare(ctx); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	return a, nil
 }
 
 // prepare makes what stands on the store.
-func (a *authority) prepare() (err error) {
-	a.issuer, err = issue.New(issue.Options{
+func (a *authority) prepare(ctx context.Context) (err error) {
+	a.issuer, err = issue.New(ctx, issue.Options{
 		Chain: a.store.Chain, Signer: a.store.Signer(), Roots: a.store.Roots,
 		DefaultTTL: a.opts.DefaultTTL, MaxTTL: a.opts.MaxTTL, DNSNames: a.opts.DNSNames,
 	})

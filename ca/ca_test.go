@@ -68,7 +68,7 @@ func TestServingCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	id, err := enroll.PeerID(conn.ConnectionState())
 	if err != nil || id.Account() != "weft-system/weft-ca" {
 		t.Errorf("CA proves %s, %v", id, err)
@@ -143,4 +143,29 @@ func TestParseDNSNames(t *testing.T) {
 			t.Errorf("%q: got %v, want an error", bad, got)
 		}
 	}
+}
+
+// The CA renews its own certificate like every other, without a restart.
+func TestServingCertificateRotates(t *testing.T) {
+	m := newMesh(t)
+	opts := m.options()
+	opts.DefaultTTL = 3 * time.Second
+	r := m.start(opts)
+	first := m.servingSerial(r)
+	within(t, "another serving certificate", func() bool { return m.servingSerial(r) != first })
+}
+
+// servingSerial is the serial number of the certificate that the CA shows.
+func (m *mesh) servingSerial(r *running) string {
+	m.t.Helper()
+	roots, err := enroll.RootsFile(m.path("root.pem"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	conn, err := tls.Dial("tcp", r.addr, enroll.ClientTLS(nil, roots, nil))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	return conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
 }

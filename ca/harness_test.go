@@ -147,7 +147,7 @@ func (m *mesh) get(r *running, path string) (int, string) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	defer reply.Body.Close()
+	defer func() { _ = reply.Body.Close() }()
 	body, err := io.ReadAll(reply.Body)
 	if err != nil {
 		m.t.Fatal(err)

@@ -29,7 +29,7 @@ import (
 )
 
 // call sends a raw request, as a hostile client could.
-func (m *mesh) call(r *running, csr string, ttl int64, headers ...string) (*securityapi.IstioCertificateResponse, error) {
+func (m *mesh) call(r *running, csr string, ttl int64, headers ...string) error {
 	m.t.Helper()
 	roots, err := enroll.RootsFile(m.path("root.pem"))
 	if err != nil {
@@ -39,12 +39,13 @@ func (m *mesh) call(r *running, csr string, ttl int64, headers ...string) (*secu
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
 	ctx = metadata.AppendToOutgoingContext(ctx, headers...)
-	return securityapi.NewIstioCertificateServiceClient(conn).CreateCertificate(ctx,
+	_, err = securityapi.NewIstioCertificateServiceClient(conn).CreateCertificate(ctx,
 		&securityapi.IstioCertificateRequest{Csr: csr, ValidityDuration: ttl})
+	return err
 }
 
 func bearer(token string) []string { return []string{"authorization", "Bearer " + token} }
@@ -96,7 +97,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := m.refused(r, string(c.reason))
-			_, err := m.call(r, c.csr, c.ttl, c.headers...)
+			err := m.call(r, c.csr, c.ttl, c.headers...)
 			if status.Code(err) != c.code || !strings.Contains(err.Error(), string(c.reason)) {
 				t.Errorf("answer %v, want %v with %s", err, c.code, c.reason)
 			}
@@ -121,10 +122,10 @@ func TestGarbageOnThePort(t *testing.T) {
 	m := newMesh(t)
 	r := m.start(m.options())
 	good := m.token(claimsOf())
-	if _, err := m.call(r, strings.Repeat("a", 1<<20), 0, bearer(good)...); status.Code(err) != codes.ResourceExhausted {
+	if err := m.call(r, strings.Repeat("a", 1<<20), 0, bearer(good)...); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("message of 1 MB: %v", err)
 	}
-	if _, err := m.call(r, "x", 0, bearer(strings.Repeat("a", 64<<10))...); err == nil {
+	if err := m.call(r, "x", 0, bearer(strings.Repeat("a", 64<<10))...); err == nil {
 		t.Error("headers of 64 kB were taken")
 	}
 	for _, garbage := range []string{"GET / HTTP/1.1\r\n\r\n", strings.Repeat("\x00", 4096), "\x16\x03\x01\xff\xff"} {
@@ -139,7 +140,7 @@ func TestGarbageOnThePort(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := m.call(r, request(t, "/ns/shop/sa/reviews"), 1<<62, bearer(good)...); err != nil {
+	if err := m.call(r, request(t, "/ns/shop/sa/reviews"), 1<<62, bearer(good)...); err != nil {
 		t.Errorf("a good request after the garbage: %v", err)
 	}
 }
@@ -197,7 +198,7 @@ func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
 		_ = c.Close()
 	}
 	within(t, "a place is free again", func() bool {
-		_, err := m.call(r, request(t, "/ns/shop/sa/reviews"), 0, bearer(m.token(claimsOf()))...)
+		err := m.call(r, request(t, "/ns/shop/sa/reviews"), 0, bearer(m.token(claimsOf()))...)
 		return err == nil
 	})
 }
@@ -215,4 +216,46 @@ func within(t *testing.T, what string, done func() bool) {
 		case <-tick.C:
 		}
 	}
+}
+
+// panics is an authenticator with a fault.
+type panics struct{}
+
+func (panics) Authenticate(context.Context, identity.Token) (identity.Caller, error) {
+	panic("a fault")
+}
+
+func TestPanicEndsTheCallAlone(t *testing.T) {
+	m := newMesh(t)
+	a, err := newAuthority(t.Context(), m.options().withDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.proof = panics{}
+	ctx, cancel := context.WithCancel(t.Context())
+	csr, monitoring := listenLoopback(t), listenLoopback(t)
+	done := make(chan error, 1)
+	go func() { done <- a.run(ctx, csr, monitoring) }()
+	r := &running{addr: csr.Addr().String(), monitoring: monitoring.Addr().String()}
+	for range 2 {
+		if err := m.call(r, "x", 0, bearer("x")...); status.Code(err) != codes.Internal || strings.Contains(err.Error(), "fault") {
+			t.Errorf("answer %v", err)
+		}
+	}
+	if got := m.refused(r, string(refusal.Internal)); got != 2 {
+		t.Errorf("%v panics counted, want 2", got)
+	}
+	cancel()
+	if err := errors.Join(<-done, a.store.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+func listenLoopback(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }

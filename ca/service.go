@@ -97,8 +97,9 @@ func answer(err error) error {
 		return status.Error(codes.Unavailable, r.Error())
 	case refusal.Backend, refusal.BadLeaf, refusal.Internal:
 		return status.Error(codes.Internal, string(r.Reason))
+	default: // the token's reasons
+		return status.Error(codes.Unauthenticated, r.Error())
 	}
-	return status.Error(codes.Unauthenticated, r.Error())
 }
 
 // recoverPanics turns a panic of a handler into an Internal error: one caller's

@@ -49,7 +49,7 @@ func newCA(t *testing.T) *caProcess {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return &caProcess{t: t, dir: t.TempDir(), address: l.Addr().String()}
 }
 

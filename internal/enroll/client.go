@@ -99,8 +99,9 @@ func isOutage(err error) bool {
 	switch status.Code(err) {
 	case codes.OK, codes.InvalidArgument, codes.Unauthenticated, codes.PermissionDenied, codes.ResourceExhausted:
 		return false
+	default:
+		return true
 	}
-	return true
 }
 
 // Issue makes a P-256 key and returns a certificate for it that was checked
@@ -153,7 +154,7 @@ func (c *Client) call(ctx context.Context, csr []byte, token string) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)

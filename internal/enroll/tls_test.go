@@ -21,8 +21,8 @@ func handshake(t *testing.T, client, server *tls.Config) (clientErr, serverErr e
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	a, b := net.Pipe()
-	defer a.Close()
-	defer b.Close()
+	defer func() { _ = a.Close() }()
+	defer func() { _ = b.Close() }()
 	served := make(chan error, 1)
 	go func() {
 		conn := tls.Server(b, server)

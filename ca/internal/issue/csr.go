@@ -113,8 +113,9 @@ func checkAlgorithm(a x509.SignatureAlgorithm) error {
 		x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA,
 		x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS, x509.SHA512WithRSAPSS:
 		return nil
+	default:
+		return refusal.New(refusal.CSRSignature, "signature algorithm %v, want SHA-256 or better", a)
 	}
-	return refusal.New(refusal.CSRSignature, "signature algorithm %v, want SHA-256 or better", a)
 }
 
 // checkExtension refuses wishes that would be dropped silently otherwise.

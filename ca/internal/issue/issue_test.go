@@ -68,7 +68,7 @@ func newIssuer(t testing.TB, change func(*Options)) *Issuer {
 	if change != nil {
 		change(&opts)
 	}
-	issuer, err := New(opts)
+	issuer, err := New(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,13 +114,13 @@ func TestIssue(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			checkIssued(t, issuer, got)
+			checkIssued(t, got)
 		})
 	}
 }
 
 // checkIssued looks at a certificate as a peer would.
-func checkIssued(t *testing.T, issuer *Issuer, got *Issued) {
+func checkIssued(t *testing.T, got *Issued) {
 	t.Helper()
 	if id, err := spiffe.FromCertificate(got.Leaf); err != nil || id != caller.ID {
 		t.Errorf("leaf proves %v, %v", id, err)
@@ -367,7 +367,7 @@ func FuzzCSRText(f *testing.F) {
 func tryIssue(t *testing.T, issuer *Issuer, text string) {
 	got, err := issuer.Issue(Request{Caller: caller, CSR: text})
 	if err == nil {
-		checkIssued(t, issuer, got)
+		checkIssued(t, got)
 	} else if refusal.Of(err) == refusal.Internal {
 		t.Errorf("not a refusal: %v", err)
 	}

@@ -73,7 +73,7 @@ type Issued struct {
 }
 
 // New checks opts and starts the back end.
-func New(opts Options) (*Issuer, error) {
+func New(ctx context.Context, opts Options) (*Issuer, error) {
 	if opts.DefaultTTL == 0 {
 		opts.DefaultTTL = DefaultTTL
 	}
@@ -90,7 +90,7 @@ func New(opts Options) (*Issuer, error) {
 	if !ok {
 		return nil, errors.New("issue: back end softcas is not built in")
 	}
-	backend, err := start(context.Background(), apiv1.Options{
+	backend, err := start(ctx, apiv1.Options{
 		Type: apiv1.SoftCAS, CertificateChain: opts.Chain, Signer: opts.Signer,
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -190,7 +191,11 @@ func TestPluggedInCA(t *testing.T) {
 
 func TestAuthorityDoesNotPrintItsKey(t *testing.T) {
 	a := reopen(t, filepath.Join(t.TempDir(), "store"))
-	secret := a.Signer().(*ecdsa.PrivateKey).D.String()
+	raw, err := a.Signer().(*ecdsa.PrivateKey).Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := new(big.Int).SetBytes(raw).String()
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d"} {
 		if text := fmt.Sprintf(verb, a); strings.Contains(text, secret) || !strings.Contains(text, "[redacted]") {
 			t.Errorf("%s prints %s", verb, text)
