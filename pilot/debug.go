@@ -144,6 +144,11 @@ func syncz(streams []xds.StreamState) []syncStatus {
 
 // Sync is the page /debug/sync: what is in force where, and what is not.
 type Sync struct {
+	// Generation is the annotation weft.mesh/generation of the ConfigMap
+	// weft-system/weft-state, of the state that was last published: who writes
+	// the state folder knows by it that the streams below have seen it.
+	Generation string `json:"generation,omitempty"`
+
 	Streams  []xds.StreamState `json:"streams"`
 	Nacks    []xds.Nack        `json:"nacks"`
 	Objects  []xds.Live        `json:"objects"`
@@ -151,7 +156,9 @@ type Sync struct {
 }
 
 func (p *pilot) sync() Sync {
-	s := Sync{Streams: p.xds.Streams(), Nacks: p.xds.Nacks(), Objects: p.xds.LiveObjects()}
+	// Before the streams: they may be ahead of it, never behind.
+	generation, _ := p.engine.published.Load().(string)
+	s := Sync{Generation: generation, Streams: p.xds.Streams(), Nacks: p.xds.Nacks(), Objects: p.xds.LiveObjects()}
 	if out := p.engine.outcome.Load(); out != nil {
 		s.Findings = findings(out.state.Findings, out.result)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/diag"
 	"github.com/weftmesh/weft/internal/memo"
 	"github.com/weftmesh/weft/internal/model"
@@ -32,6 +33,16 @@ type engine struct {
 	applied  source.State
 	pace     pacer
 	outcome  atomic.Pointer[outcome]
+	// published is the generation of the state that all classes have: a string.
+	published atomic.Value
+}
+
+// generation is what the writer of the state folder calls its state.
+func generation(set config.Set) string {
+	if o, ok := set.Of(config.ConfigMap).Get("weft-system/weft-state"); ok {
+		return o.Annotations["weft.mesh/generation"]
+	}
+	return ""
 }
 
 // outcome is what the last run came to, for the debug pages.
@@ -120,6 +131,7 @@ func (e *engine) apply(state source.State, since time.Time) {
 	if before == nil || before.result.Mesh != result.Mesh {
 		e.publish(result.Mesh, since)
 	}
+	e.published.Store(generation(state.Set))
 	e.metrics.runs.Observe(time.Since(start).Seconds())
 }
 

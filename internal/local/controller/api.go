@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -97,10 +98,11 @@ func (c *Controller) status(ctx context.Context) Status {
 		st.Published[port] = host
 	}
 	c.mu.Unlock()
-	if found, ok := c.pilotFindings(ctx); ok {
-		st.Findings = found
+	pilot := c.askPilot(ctx)
+	if pilot.known {
+		st.Findings = pilot.findings
 	}
-	st.Pods = c.podStatuses(ctx)
+	st.Pods = c.podStatuses(ctx, pilot)
 	ready := 0
 	for _, p := range st.Pods {
 		if p.Ready && p.Synced != "no" && p.Phase == "Running" && p.Namespace+"/"+p.Workload != SystemNamespace+"/"+pilotName && p.Workload != caName {
@@ -111,8 +113,7 @@ func (c *Controller) status(ctx context.Context) Status {
 	return st
 }
 
-func (c *Controller) podStatuses(ctx context.Context) []PodStatus {
-	acked := c.acked(ctx)
+func (c *Controller) podStatuses(ctx context.Context, pilot pilotState) []PodStatus {
 	all := c.all()
 	byIP := map[string]string{}
 	for _, r := range all {
@@ -126,7 +127,7 @@ func (c *Controller) podStatuses(ctx context.Context) []PodStatus {
 			p := r.status()
 			if r.hasProxy() {
 				p.Synced = "no"
-				if acked[p.Name+"."+p.Namespace] {
+				if pilot.synced[p.Namespace+"/"+p.Name] {
 					p.Synced = "yes"
 				}
 				p.Ejected = r.ejected(ctx, byIP)
@@ -256,54 +257,53 @@ func (r *runner) ejected(ctx context.Context, byIP map[string]string) (out []Eje
 	return out
 }
 
-// acked are the proxies, by "POD.NAMESPACE", that have acknowledged all they
-// were sent, as the pilot sees it.
-func (c *Controller) acked(ctx context.Context) map[string]bool {
-	out := map[string]bool{}
-	pilot := c.runner(SystemNamespace + "/" + pilotName)
-	if pilot == nil {
-		return out
-	}
-	text, err := pilot.get(ctx, "http://127.0.0.1:15014/debug/syncz")
-	if err != nil {
-		return out
-	}
-	var rows []struct {
-		Proxy         string `json:"proxy"`
-		ClusterSent   string `json:"cluster_sent"`
-		ClusterAcked  string `json:"cluster_acked"`
-		ListenerSent  string `json:"listener_sent"`
-		ListenerAcked string `json:"listener_acked"`
-		RouteSent     string `json:"route_sent"`
-		RouteAcked    string `json:"route_acked"`
-		EndpointSent  string `json:"endpoint_sent"`
-		EndpointAcked string `json:"endpoint_acked"`
-	}
-	if json.Unmarshal(text, &rows) != nil {
-		return out
-	}
-	for _, r := range rows {
-		out[r.Proxy] = r.ClusterSent != "" && r.ListenerSent != "" && r.ClusterSent == r.ClusterAcked && r.ListenerSent == r.ListenerAcked &&
-			r.RouteSent == r.RouteAcked && r.EndpointSent == r.EndpointAcked
-	}
-	return out
+// pilotState is what the pilot says of the mesh.
+type pilotState struct {
+	known    bool
+	synced   map[string]bool // by "NAMESPACE/POD": it has acknowledged the newest state
+	findings []diag.Diagnostic
 }
 
-// pilotFindings are what the pilot says of the folder's objects: of form, as
-// the controllers see too, and of meaning.
-func (c *Controller) pilotFindings(ctx context.Context) ([]diag.Diagnostic, bool) {
+// askPilot reads the pilot's state. A proxy is in sync when the pilot has
+// published what the controllers wrote last and the proxy has acknowledged it.
+func (c *Controller) askPilot(ctx context.Context) (out pilotState) {
+	out.synced = map[string]bool{}
+	written := c.generation.Load()
 	pilot := c.runner(SystemNamespace + "/" + pilotName)
 	if pilot == nil {
-		return nil, false
+		return out
 	}
 	text, err := pilot.get(ctx, "http://127.0.0.1:15014/debug/sync")
 	if err != nil {
-		return nil, false
+		return out
 	}
 	var sync struct {
-		Findings []diag.Diagnostic `json:"findings"`
+		Generation string            `json:"generation"`
+		Findings   []diag.Diagnostic `json:"findings"`
+		Streams    []struct {
+			Proxy struct{ Name, Namespace string } `json:"proxy"`
+			Types []struct {
+				Type   string `json:"type"`
+				Synced bool   `json:"synced"`
+			} `json:"types"`
+		} `json:"streams"`
 	}
-	return sync.Findings, json.Unmarshal(text, &sync) == nil
+	if json.Unmarshal(text, &sync) != nil {
+		return out
+	}
+	out.known, out.findings = true, sync.Findings
+	published, _ := strconv.ParseInt(sync.Generation, 10, 64)
+	for _, s := range sync.Streams {
+		ok, proxy := published >= written, false
+		for _, t := range s.Types {
+			ok = ok && t.Synced
+			proxy = proxy || strings.HasSuffix(t.Type, ".Listener")
+		}
+		if proxy { // not an agent's own stream, for names
+			out.synced[s.Proxy.Namespace+"/"+s.Proxy.Name] = ok
+		}
+	}
+	return out
 }
 
 func (c *Controller) runner(key string) *runner {

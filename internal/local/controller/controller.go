@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weftmesh/weft/internal/config"
@@ -32,7 +33,9 @@ type Controller struct {
 	state   *stateFolder
 	control *controlPlane
 	wakeup  chan struct{}
-	states  chan source.State
+	// generation of the state folder, for the API.
+	generation atomic.Int64
+	states     chan source.State
 
 	mu      sync.Mutex // guards what the API reads too
 	runners map[string]*runner
@@ -173,6 +176,7 @@ func (c *Controller) report(ctx context.Context) {
 	if err := c.state.sync(observed(svcs, facts)); err != nil {
 		c.log.Error("write state for the pilot", "error", err)
 	}
+	c.generation.Store(c.state.generation)
 	c.names.sync(svcs, facts)
 	if err := c.mesh.SetServices(clusterServices(svcs, facts)); err != nil {
 		c.log.Error("addresses of services", "error", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,14 +20,18 @@ import (
 type stateFolder struct {
 	dir     string
 	written map[string][]byte
+	// generation counts the states that differ from the one before.
+	generation int64
 }
 
 func newStateFolder(dir string) *stateFolder {
 	return &stateFolder{dir: dir, written: map[string][]byte{}}
 }
 
-// sync makes the folder hold just these objects, by file name.
+// sync makes the folder hold just these objects, by file name. A changed state
+// gets a new generation, which is written last: who has read it has read all.
 func (f *stateFolder) sync(objects map[string]any) error {
+	changed := false
 	for name, o := range objects {
 		text, err := json.Marshal(o)
 		if err != nil {
@@ -39,6 +44,7 @@ func (f *stateFolder) sync(objects map[string]any) error {
 			return fmt.Errorf("state %s: %w", name, err)
 		}
 		f.written[name] = text
+		changed = true
 	}
 	for name := range f.written {
 		if _, ok := objects[name]; ok {
@@ -48,8 +54,28 @@ func (f *stateFolder) sync(objects map[string]any) error {
 			return fmt.Errorf("state %s: %w", name, err)
 		}
 		delete(f.written, name)
+		changed = true
 	}
-	return nil
+	if !changed {
+		return nil
+	}
+	f.generation++
+	return f.mark()
+}
+
+// mark writes the generation, where pilot.Sync reads it.
+func (f *stateFolder) mark() error {
+	text, err := json.Marshal(&corev1.ConfigMap{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: SystemNamespace, Name: "weft-state",
+			Annotations: map[string]string{"weft.mesh/generation": strconv.FormatInt(f.generation, 10)},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return replaceFile(filepath.Join(f.dir, "configmap.weft-state.json"), text)
 }
 
 func replaceFile(name string, text []byte) error {
