@@ -25,11 +25,12 @@ func newOutbound(in *inputs, class model.ProxyClass) *outbound {
 	effective := policies(in, class, &visible.Cell)
 	maker := newClusterMaker(in, class, &visible.Cell, effective)
 	hosts := newSidecarHosts(in, class, &visible.Cell, &binder{services: &visible.Cell, effective: effective})
+	tables := sidecarTables(in, &visible.Cell)
 	o := &outbound{
+		tables:     tables,
+		ofNames:    hosts.ofNames(&tables.Cell),
 		clusters:   outboundClusters(maker),
-		tables:     sidecarTables(in, &visible.Cell),
 		ofServices: hosts.ofServices(),
-		ofNames:    hosts.ofNames(),
 		http:       httpListeners(in, &visible.Cell),
 		bytes:      sidecarListeners(in, &visible.Cell, effective),
 		names:      names(in, &visible.Cell),

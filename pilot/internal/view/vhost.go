@@ -148,12 +148,15 @@ func forwardTo(d model.Destination, retry *model.Retry) *model.Route {
 
 // ofNames derives the virtual hosts of a VirtualService's hosts that are no
 // service. As in Istio they stand in the tables of the VirtualService's other
-// hosts, or in that of port 80.
-func (h *sidecarHosts) ofNames() *memo.Derived[*model.VirtualService, *model.VirtualHost] {
+// hosts, or in that of port 80, if some service has it.
+func (h *sidecarHosts) ofNames(tables *memo.Cell[*model.RouteTable]) *memo.Derived[*model.VirtualService, *model.VirtualHost] {
 	return memo.Flat(h.in.graph, &h.routing.Cell, func(r *memo.Reader, _ string, vs *model.VirtualService, emit memo.Emit[*model.VirtualHost]) {
 		names, ports := h.unknown(r, vs)
 		for _, name := range names {
 			for _, port := range ports {
+				if _, ok := memo.Get(r, tables, tableName(port)); !ok {
+					continue // no listener leads there
+				}
 				if routes := h.routes(r, vs, port); len(routes) > 0 {
 					vh := &model.VirtualHost{Table: tableName(port), Name: hostName(name, port), Domains: []string{name}, Routes: routes}
 					if name == "*" {

@@ -219,3 +219,16 @@ func Large(n int) *Mesh {
 	}
 	return m
 }
+
+// Remove takes away every object of that name.
+func (m *Mesh) Remove(namespace, name string) *Mesh {
+	key := namespace + "/" + name
+	m.m.Services = m.m.Services.Without(Host(name, namespace))
+	m.m.Endpoints = m.m.Endpoints.Without(Host(name, namespace))
+	m.m.Policies = m.m.Policies.Without(key)
+	m.m.VirtualServices = m.m.VirtualServices.Without(key)
+	m.m.Gateways = m.m.Gateways.Without(key)
+	m.m.PeerAuth = m.m.PeerAuth.Without(key)
+	m.m.Secrets = m.m.Secrets.Without(key)
+	return m
+}
