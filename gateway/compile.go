@@ -160,8 +160,21 @@ func (c *compiler) fits(s *model.Server, at diag.Path) bool {
 			c.d.Add(diag.GatewayConflict, at.Field("port"), "port %d is %s in an earlier server and %s here; this server is left out", s.Port, kindOf(o), kindOf(s))
 			return false
 		}
+		if host := shared(o, s); kindOf(s) == "TLS" && host != "" {
+			c.d.Add(diag.GatewayConflict, at.Field("hosts"), "TLS host %q on port %d is in an earlier server, which wins", host, s.Port)
+		}
 	}
 	return true
+}
+
+// shared gives the first host that both servers take; "" if there is none.
+func shared(a, b *model.Server) string {
+	for _, h := range b.Hosts {
+		if slices.ContainsFunc(a.Hosts, func(o model.ServerHost) bool { return o.Host == h.Host }) {
+			return h.Host
+		}
+	}
+	return ""
 }
 
 // kindOf a server: only servers of one kind can share a port.

@@ -73,3 +73,17 @@ func TestServersThatAreNotServed(t *testing.T) {
 		t.Errorf("findings %v, want %v", found, want)
 	}
 }
+
+func TestServersOnOnePort(t *testing.T) {
+	first, second := https(networking.ServerTLSSettings_SIMPLE, "cert"), https(networking.ServerTLSSettings_SIMPLE, "cert")
+	second.Port.Name, second.Hosts = "https-2", []string{"b.example.com", "a.example.com"}
+	plain := &networking.Server{Port: &networking.Port{Number: 443, Name: "http", Protocol: "HTTP"}, Hosts: []string{"c.example.com"}}
+	secrets := map[string]*model.Secret{"edge/cert": {Cert: []byte("c"), Key: model.PrivateKey("k")}}
+	g, found := compile(t, secrets, first, second, plain)
+	if len(g.Servers) != 2 || g.Servers[1].RouteTable != "https.443.https-2.gw.edge" {
+		t.Errorf("got %+v", g.Servers)
+	}
+	if want := []string{"IST0145 spec.servers[1].hosts", "IST0145 spec.servers[2].port"}; !slices.Equal(found, want) {
+		t.Errorf("findings %v, want %v", found, want)
+	}
+}

@@ -56,9 +56,10 @@ type Compiler struct {
 	peerAuth  *kind[model.PeerAuth]
 	peers     *memo.Grouped[*model.PeerAuth] // by scope
 
-	last   Result
-	meshed *model.Settings
-	said   []memo.Table[*Findings] // of each cell of found, at the last Result
+	last         Result
+	meshed       *model.Settings         // of the last Result
+	said         []memo.Table[*Findings] // of each cell of found, at the last Result
+	saidSettings memo.Table[*Findings]   // of MeshConfig, at the last Result
 }
 
 // Mesh compiles set from nothing.
@@ -99,25 +100,29 @@ func (c *Compiler) mesh() *model.Mesh {
 }
 
 // findings merges those of all kinds at a cost that follows the changes.
-func (c *Compiler) findings(settings *Findings) memo.Table[*Findings] {
-	all := c.last.Findings
-	for i, cell := range c.found {
-		now := cell.Table()
-		for ch := range memo.Diff(c.said[i], now) {
-			if ch.InNew {
-				all = all.With(ch.Key, ch.New)
-			} else {
-				all = all.Without(ch.Key)
-			}
+func (c *Compiler) findings(settings memo.Table[*Findings]) memo.Table[*Findings] {
+	for k, f := range settings.All() {
+		if was, ok := c.saidSettings.Get(k); ok && reflect.DeepEqual(*was, *f) {
+			settings = settings.With(k, was)
 		}
-		c.said[i] = now
 	}
-	was, _ := all.Get(settingsFindings)
-	switch {
-	case settings == nil:
-		return all.Without(settingsFindings)
-	case was != nil && reflect.DeepEqual(*was, *settings):
-		return all
+	all := apply(c.last.Findings, c.saidSettings, settings)
+	c.saidSettings = settings
+	for i, cell := range c.found {
+		all = apply(all, c.said[i], cell.Table())
+		c.said[i] = cell.Table()
 	}
-	return all.With(settingsFindings, settings)
+	return all
+}
+
+// apply returns all after a part of it went from before to now.
+func apply(all, before, now memo.Table[*Findings]) memo.Table[*Findings] {
+	for ch := range memo.Diff(before, now) {
+		if ch.InNew {
+			all = all.With(ch.Key, ch.New)
+		} else {
+			all = all.Without(ch.Key)
+		}
+	}
+	return all
 }

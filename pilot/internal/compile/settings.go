@@ -15,34 +15,36 @@ import (
 
 // Defaults that MeshConfig does not change, or where it is silent.
 const (
-	settingsKey      = "mesh"
-	settingsFindings = "MeshConfig//mesh"
-	meshDomain       = "cluster.local"
-	rootNamespace    = "weft-system"
-	clusterID        = "Kubernetes"
+	settingsKey   = "mesh"
+	meshDomain    = "cluster.local"
+	rootNamespace = "weft-system"
+	clusterID     = "Kubernetes"
 )
 
-// compileSettings reads MeshConfig, at most one object; none gives the
-// defaults. A value that cannot be used leaves the default in force.
+// compileSettings reads MeshConfig; none gives the defaults. There is one for
+// the mesh, "/mesh": without it the first by key counts, and others are
+// reported. A value that cannot be used leaves the default in force.
 //
 // Source: istio.io/api mesh/v1alpha1, message MeshConfig.
-func compileSettings(objects memo.Table[*config.Object]) (*model.Settings, *Findings) {
-	out := defaultSettings()
-	o, ok := objects.Get("/mesh")
-	if !ok {
-		return out, nil
+func compileSettings(objects memo.Table[*config.Object]) (out *model.Settings, found memo.Table[*Findings]) {
+	out = defaultSettings()
+	one, ok := objects.Get("/mesh")
+	for _, o := range objects.All() {
+		if !ok {
+			one, ok = o, true
+		}
+		d := diag.For(o.Ref())
+		if in, is := o.Spec.(*mesh.MeshConfig); !is || o != one {
+			d.Add(diag.Duplicate, "", "MeshConfig %q is in force, there can be only one", one.Name)
+		} else {
+			reportUnsupported(o, d)
+			readMeshConfig(in, out, d)
+		}
+		if len(d.All()) > 0 {
+			found = found.With(string(o.Kind)+"/"+o.Key(), &Findings{Object: o.Ref(), List: d.All()})
+		}
 	}
-	in, ok := o.Spec.(*mesh.MeshConfig)
-	if !ok {
-		return out, nil
-	}
-	d := diag.For(o.Ref())
-	reportUnsupported(o, d)
-	readMeshConfig(in, out, d)
-	if len(d.All()) == 0 {
-		return out, nil
-	}
-	return out, &Findings{Object: o.Ref(), List: d.All()}
+	return out, found
 }
 
 func defaultSettings() *model.Settings {

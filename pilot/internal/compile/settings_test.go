@@ -1,0 +1,47 @@
+package compile
+
+import (
+	"testing"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	mesh "istio.io/api/mesh/v1alpha1"
+
+	"github.com/weftmesh/weft/internal/config"
+)
+
+func TestSettingsThatAreWrong(t *testing.T) {
+	bad := &mesh.MeshConfig{
+		TrustDomain: "Not A Domain", RootNamespace: "Not_A_Namespace", AccessLogFile: "/dev/std\nout",
+		ConnectTimeout: durationpb.New(-1), ProtocolDetectionTimeout: durationpb.New(-1),
+		OutboundTrafficPolicy: &mesh.MeshConfig_OutboundTrafficPolicy{Mode: mesh.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS},
+	}
+	r := Mesh(config.Set{}.With(object(config.MeshConfig, "", "mesh", bad)))
+	want := defaultSettings()
+	want.OutboundAllowAny = false
+	if !equal(r.Mesh.Settings, want) {
+		t.Errorf("got %+v", r.Mesh.Settings)
+	}
+	if got := list(r); len(got) != 6 {
+		t.Errorf("findings: %q", got)
+	}
+}
+
+func TestOneMeshConfigCounts(t *testing.T) {
+	c := New()
+	other := object(config.MeshConfig, "", "another", &mesh.MeshConfig{TrustDomain: "another"})
+	set := config.Set{}.With(other)
+	if r := c.Mesh(set); r.Mesh.Settings.TrustDomain != "another" || r.Findings.Len() != 0 {
+		t.Errorf("got %+v, %v", r.Mesh.Settings, list(r))
+	}
+	both := set.With(newMeshConfig("mesh"))
+	first := c.Mesh(both)
+	if first.Mesh.Settings.TrustDomain != "mesh" || first.Findings.Len() != 1 {
+		t.Errorf("got %+v, %v", first.Mesh.Settings, list(first))
+	}
+	if again := c.Mesh(both); again.Findings != first.Findings || again.Mesh != first.Mesh {
+		t.Error("the same set gave another result")
+	}
+	if r := c.Mesh(config.Set{}); r.Mesh.Settings.TrustDomain != "cluster.local" || r.Findings.Len() != 0 {
+		t.Errorf("got %+v, %v", r.Mesh.Settings, list(r))
+	}
+}
