@@ -42,28 +42,28 @@ type agent struct {
 	began        time.Time
 }
 
-// Run runs an agent until ctx ends, then drains and stops Envoy and returns
-// nil. When hurry ends, too, the drain is cut short. An agent that is killed
-// leaves Envoy running; the next one in the same run directory adopts it.
+// Run runs an agent until it is told to quit, then drains and stops Envoy and
+// returns nil. An agent that is killed leaves Envoy running; the next one in the
+// same run directory adopts it.
 //
 // Errors: the options cannot be, a port is taken, Envoy cannot be started, or
 // another agent uses the run directory.
-func Run(ctx, hurry context.Context, o Options) error {
+func Run(orders Orders, o Options) error {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return err
 	}
-	lock, err := claim(ctx, o.RunDir)
+	lock, err := claim(orders.Quit, o.RunDir)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	a, err := assemble(ctx, o)
+	a, err := assemble(orders.Quit, o)
 	if err != nil {
 		return err
 	}
 	defer a.pilot.Close()
-	return a.run(stopping{quit: ctx, hurry: hurry})
+	return a.run(orders)
 }
 
 // assemble makes every part and opens every socket; nothing runs yet.
@@ -167,13 +167,14 @@ func (a *agent) makeStatus(istio, own prometheus.Registerer) error {
 
 // run starts the parts and returns when all have ended: Envoy first, for its
 // configuration and its certificates are needed as long as it serves.
-func (a *agent) run(stop stopping) error {
+func (a *agent) run(orders Orders) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, part := range a.parts() {
 		group.Go(func() error { return part(ctx) })
 	}
+	group.Go(func() error { return a.drainOnRequest(ctx, orders.Drain) })
 	serving, stopEnvoy := context.WithCancel(ctx)
 	group.Go(func() error {
 		defer cancel()
@@ -182,12 +183,12 @@ func (a *agent) run(stop stopping) error {
 	group.Go(func() error {
 		defer stopEnvoy()
 		select {
-		case <-stop.quit.Done():
+		case <-orders.Quit.Done():
 		case <-a.status.quit:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		a.drain(ctx, stop.hurry)
+		a.drain(ctx, orders.Hurry)
 		return nil
 	})
 	if err := group.Wait(); !errors.Is(err, context.Canceled) {
@@ -203,7 +204,6 @@ func (a *agent) parts() []func(context.Context) error {
 		serving(a.relay, a.bound.xds),           // Envoy's configuration
 		serving(a.secretServer, a.bound.secret), // its certificates
 		servingHTTP(http, a.bound.status),       // health and metrics
-		a.drainOnRequest,
 		a.settle,
 	}
 	if a.certificates != nil {

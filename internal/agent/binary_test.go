@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,6 +64,30 @@ func TestBinary(t *testing.T) {
 	t.Logf("anonymous %d kB, resident %d kB, most ever %d kB", used["RssAnon"], used["VmRSS"], used["VmHWM"])
 	if used["VmRSS"] > maxResident {
 		t.Errorf("resident are %d kB, at most %d may be", used["VmRSS"], maxResident)
+	}
+	m.endInOrder(t)
+}
+
+// endInOrder ends a pod as its supervisor does: SIGUSR1, upon which it takes no
+// more traffic but serves on, and SIGTERM once the app has ended.
+func (m *mesh) endInOrder(t *testing.T) {
+	t.Helper()
+	if err := m.pod.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the pod is no longer ready", func() bool { return !m.pod.ready() })
+	if body := m.body(); body != "one" {
+		t.Errorf("during the drain Envoy answers %q", body)
+	}
+	if answer := m.lookup(t, "reviews."); len(answer) != 1 {
+		t.Errorf("during the drain reviews is %v", answer)
+	}
+	if err := m.pod.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-m.pod.ended
+	if left := m.pod.envoys(); len(left) > 0 || m.pod.cmd.ProcessState.ExitCode() != 0 {
+		t.Errorf("exit code %d, Envoys left: %v", m.pod.cmd.ProcessState.ExitCode(), left)
 	}
 }
 

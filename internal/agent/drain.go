@@ -63,11 +63,13 @@ func (a *agent) drained(ctx context.Context) bool {
 
 func (a *agent) inboundOnly() bool { return a.o.Node.Role == node.Sidecar }
 
-// drainOnRequest serves POST /drain: what a pre-stop hook, or a supervisor that
-// ends the app before the proxy, asks for.
-func (a *agent) drainOnRequest(ctx context.Context) error {
+// drainOnRequest serves POST /drain and the order of that name: what a pre-stop
+// hook, or a supervisor that ends the app before the proxy, asks for.
+func (a *agent) drainOnRequest(ctx, ordered context.Context) error {
 	select {
 	case <-a.status.drain:
+		a.beginDrain(ctx)
+	case <-ordered.Done():
 		a.beginDrain(ctx)
 	case <-ctx.Done():
 	}

@@ -72,8 +72,12 @@ func runAgent(text string) int {
 		return 2
 	}
 	signal.Ignore(syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	orders := agent.Orders{Hurry: context.Background()}
+	var stop, forget func()
+	orders.Quit, stop = signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	orders.Drain, forget = signal.NotifyContext(context.Background(), syscall.SIGUSR1)
+	defer forget()
 	c.Options.Log = slog.New(slog.NewTextHandler(os.Stdout, nil))
 	ca, err := loadCA(c.CADir)
 	if err != nil {
@@ -81,7 +85,7 @@ func runAgent(text string) int {
 		return 2
 	}
 	c.Options.CA.Issuer = &testIssuer{ca: ca, id: podID, ttl: c.TTL}
-	if err := agent.Run(ctx, context.Background(), c.Options); err != nil {
+	if err := agent.Run(orders, c.Options); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -145,6 +145,10 @@ func (o Options) checkSocketPath() error {
 	return nil
 }
 
-// stopping tells the agent how to end: quit begins a drained stop, hurry cuts
-// the drain short.
-type stopping struct{ quit, hurry context.Context }
+// Orders are how an agent is told to end. Each is given when its context ends;
+// none may be nil.
+type Orders struct {
+	Drain context.Context // stop taking traffic, but stay: the app is about to end
+	Quit  context.Context // drain, then end
+	Hurry context.Context // cut the drain short
+}

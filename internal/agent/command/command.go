@@ -47,9 +47,10 @@ func New(version string) *cobra.Command {
 const proxyLong = `Run Envoy as the %s of this pod, and all it needs: the certificate of the
 workload, the configuration from the pilot, the pod's DNS, health and metrics.
 
-SIGTERM drains and stops; a second SIGTERM cuts the drain short. An agent that
-is killed leaves Envoy running, and the next one in the same --run-dir takes
-it over.
+SIGTERM drains and stops; a second SIGTERM cuts the drain short. SIGUSR1, as
+POST /drain on the status port, drains and stays, so that the app can end while
+its own calls still go out. An agent that is killed leaves Envoy running, and
+the next one in the same --run-dir takes it over.
 
 Environment:
   POD_NAME, POD_NAMESPACE      who the pod is (required)
@@ -86,27 +87,37 @@ func proxyCommand(role node.Role, version, short string) *cobra.Command {
 	return cmd
 }
 
-// runUntilSignal turns the first SIGTERM or SIGINT into a drained stop and the
-// second into a quick one. SIGPIPE is ignored, here and, since that is
-// inherited, in Envoy: a reader of our output that goes away ends neither.
+// runUntilSignal turns SIGUSR1 into a drain, the first SIGTERM or SIGINT into a
+// drained stop and the second into a quick one. SIGPIPE is ignored, here and,
+// since that is inherited, in Envoy: a reader of our output that goes away ends
+// neither.
 func runUntilSignal(ctx context.Context, options agent.Options) error {
 	signal.Ignore(syscall.SIGPIPE)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
 	defer signal.Stop(signals)
+	drain, beginDrain := context.WithCancel(ctx)
+	defer beginDrain()
 	quit, stop := context.WithCancel(ctx)
 	defer stop()
 	hurry, cut := context.WithCancel(ctx)
 	defer cut()
 	go func() {
-		for _, next := range []func(){stop, cut} {
+		for {
 			select {
-			case <-signals:
-				next()
+			case s := <-signals:
+				switch {
+				case s == syscall.SIGUSR1:
+					beginDrain()
+				case quit.Err() == nil:
+					stop()
+				default:
+					cut()
+				}
 			case <-hurry.Done():
 				return
 			}
 		}
 	}()
-	return agent.Run(quit, hurry, options)
+	return agent.Run(agent.Orders{Drain: drain, Quit: quit, Hurry: hurry}, options)
 }

@@ -88,7 +88,7 @@ func TestRunRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := agent.Run(t.Context(), t.Context(), o); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := agent.Run(agent.Orders{Drain: t.Context(), Quit: t.Context(), Hurry: t.Context()}, o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %v: %v", c.env, c.args, err)
 		}
 	}
