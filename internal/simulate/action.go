@@ -72,10 +72,10 @@ func (w walk) sendTo(a *route.RouteAction, name string) ([]Outcome, error) {
 	if len(targets) == 0 {
 		return w.local(503, "no healthy upstream"), nil
 	}
+	w.out.Upstreams = targets
 	if err := w.rewrite(a); err != nil {
 		return nil, err
 	}
-	w.out.Upstreams = targets
 	return w.exchange(a)
 }
 
@@ -129,15 +129,11 @@ func (w walk) rewriteHost(a *route.RouteAction, host string) (string, error) {
 		if !s.AutoHostRewrite.GetValue() {
 			return host, nil
 		}
-		for _, l := range w.config.clusters[w.out.Cluster].GetLoadAssignment().GetEndpoints() {
-			for _, e := range l.GetLbEndpoints() {
-				if name := e.GetEndpoint().GetHostname(); name != "" {
-					return name, nil
-				}
-				return e.GetEndpoint().GetAddress().GetSocketAddress().GetAddress(), nil
-			}
+		if len(w.out.Upstreams) == 1 {
+			name, _, _ := cutPort(w.out.Upstreams[0].Address)
+			return name, nil
 		}
-		return host, nil
+		return "", unknown("auto_host_rewrite among several endpoints")
 	}
 	return "", unknown("host rewrite %T", a.GetHostRewriteSpecifier())
 }

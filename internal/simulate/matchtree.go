@@ -105,7 +105,7 @@ func (c connection) customTree(config *anypb.Any, value string) (string, bool, e
 	}
 	addr, err := netip.ParseAddr(value)
 	if err != nil {
-		return "", false, nil
+		return "", false, err
 	}
 	best, bits := (*xds.Matcher_OnMatch)(nil), -1
 	for _, ranges := range ips.GetRangeMatchers() {

@@ -304,14 +304,6 @@ func (s *sniffer) tlsConfig() *stdtls.Config {
 	}
 }
 
-// secureConn is a TLS connection whose first byte was looked at.
-type secureConn struct {
-	*stdtls.Conn
-	peeked *peeked
-}
-
-func (c *secureConn) Read(b []byte) (int, error) { return c.peeked.Read(b) }
-
 // peeked is a connection whose first byte was looked at.
 type peeked struct {
 	net.Conn
