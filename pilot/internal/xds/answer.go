@@ -129,7 +129,8 @@ func (s *stream) collect(w *watch, mayRemove bool, now time.Time) []item {
 		ed := c.now.Load()
 		l := &w.lanes[i]
 		sent := ed.snap.Of(w.typeURL)
-		for _, ch := range ed.from(w.typeURL, l.sent) {
+		items = slices.Grow(items, s.expected(w, l.sent, sent))
+		for ch := range ed.from(w.typeURL, l.sent) {
 			_, done := forced[ch.Key]
 			switch {
 			case done || !s.wants(w, ch.Key):
@@ -158,6 +159,18 @@ func (s *stream) collect(w *watch, mayRemove bool, now time.Time) []item {
 	return items
 }
 
+// expected guesses how many items come of a table: all of it for a client that
+// has nothing.
+func (s *stream) expected(w *watch, held, now table) int {
+	switch {
+	case held.Len() > 0:
+		return 0
+	case w.wildcard:
+		return now.Len()
+	}
+	return min(now.Len(), len(w.names))
+}
+
 // keep undoes a change in what counts as sent.
 func keep(sent table, ch change) table {
 	if ch.InOld {
@@ -181,8 +194,8 @@ func (s *stream) wants(w *watch, name string) bool {
 	return true
 }
 
-// forced gives the resources that were asked for by name just now, and all
-// virtual hosts of new route tables. A name that does not exist is said to be
+// forced gives the resources that were asked for by name just now and that no
+// difference brings, and all virtual hosts of new route tables. A name that does not exist is said to be
 // absent, so that the client does not wait for it.
 func (s *stream) forced(w *watch) (items []item) {
 	for _, t := range w.tables {
@@ -196,7 +209,8 @@ func (s *stream) forced(w *watch) (items []item) {
 				it.lane, it.res = i, res
 			}
 		}
-		if !w.holdsBack(name, it.res) {
+		held, _ := w.lanes[it.lane].sent.Get(name)
+		if comes := it.res != nil && !snapshot.Same(held, it.res); !comes && !w.holdsBack(name, it.res) {
 			items = append(items, it)
 		}
 	}

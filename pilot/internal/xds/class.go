@@ -1,6 +1,8 @@
 package xds
 
 import (
+	"iter"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -66,21 +68,21 @@ func step(old *edition, next snapshot.Snapshot, since time.Time) (ed *edition, m
 	return ed, moved, changed
 }
 
-// from returns what differs between a state that a stream holds and the
+// from yields what differs between a state that a stream holds and the
 // edition. Most streams hold the state before it, for which it is known.
-func (ed *edition) from(typeURL string, held table) []change {
+func (ed *edition) from(typeURL string, held table) iter.Seq[change] {
 	now := ed.snap.Of(typeURL)
 	switch held {
 	case now:
-		return nil
+		return func(func(change) bool) {}
 	case ed.prev.Of(typeURL):
-		return ed.steps[typeURL]
+		return slices.Values(ed.steps[typeURL])
 	}
-	var out []change
-	for ch := range memo.Diff(held, now) {
-		if !snapshot.Same(ch.Old, ch.New) {
-			out = append(out, ch)
+	return func(yield func(change) bool) {
+		for ch := range memo.Diff(held, now) {
+			if !snapshot.Same(ch.Old, ch.New) && !yield(ch) {
+				return
+			}
 		}
 	}
-	return out
 }

@@ -135,6 +135,9 @@ func prove(p model.Proxy, id spiffe.ID) (model.Proxy, error) {
 // not know (yet).
 var errUnknownPod = errors.New("the pilot does not know this pod")
 
+// errNotReady says that the pilot knows nothing yet.
+var errNotReady = errors.New("the pilot has read no configuration yet")
+
 // known replaces what a proxy claims by what the pilot knows of its pod. A
 // proven identity may only speak for a pod of its own service account; without
 // proof an unknown pod's own word counts.

@@ -12,7 +12,7 @@ import (
 // refused is why a stream ends by the pilot's will.
 type refused struct {
 	code  codes.Code
-	label string // of the metric: identity, node, pod, limit, slow, garbage, request, internal
+	label string // of the metric: identity, node, pod, starting, limit, slow, garbage, request, internal
 	error
 }
 

@@ -3,7 +3,6 @@ package xds
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"runtime/debug"
@@ -90,6 +89,8 @@ const (
 	streamsPerConn    = 16
 	handshakeTimeout  = 10 * time.Second
 	firstRequestLimit = 10 * time.Second
+	// startWait is how long clients wait for a pilot that starts.
+	startWait = time.Minute
 )
 
 // GRPC returns a gRPC server that serves s, with limits set; extra carries
@@ -220,27 +221,37 @@ func receiveFirst(w wire) (*discovery.DeltaDiscoveryRequest, error) {
 // enter makes the proxy's stream, waiting a while for a directory, and for a
 // pod whose certificate is older than the pilot's knowledge of it.
 func (s *Server) enter(ctx context.Context, claim model.Proxy) (*stream, error) {
-	limit := time.After(s.opts.PodWait)
+	start := time.Now()
 	for {
 		st, changed, err := s.tryEnter(claim)
-		if err == nil || !errors.Is(err, errUnknownPod) {
+		wait := startWait
+		if errors.Is(err, errUnknownPod) {
+			wait = s.opts.PodWait
+		} else if !errors.Is(err, errNotReady) {
 			return st, err
 		}
 		select {
 		case <-changed:
-		case <-limit:
-			return nil, refuse(codes.PermissionDenied, "pod", "%w", err)
+		case <-time.After(wait - time.Since(start)):
+			return nil, lateRefusal(err)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 }
 
+func lateRefusal(err error) error {
+	if errors.Is(err, errNotReady) {
+		return refuse(codes.Unavailable, "starting", "%w", err)
+	}
+	return refuse(codes.PermissionDenied, "pod", "%w", err)
+}
+
 func (s *Server) tryEnter(claim model.Proxy) (*stream, <-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.dir == nil {
-		return nil, s.dirSet, fmt.Errorf("%w: it has read no configuration yet", errUnknownPod)
+		return nil, s.dirSet, errNotReady
 	}
 	proxy, err := known(claim, s.dir.Workload(claim.Namespace, claim.Name))
 	if errors.Is(err, errUnknownPod) {
