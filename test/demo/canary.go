@@ -73,7 +73,7 @@ func showEdit(ctx context.Context, d *demo) error {
 		seen: liveText(delay, found), ok: found && delay <= liveWithin,
 	})
 	d.row(row{
-		what:     fmt.Sprintf("the %d requests sent later than %v after the edit", len(after), liveWithin),
+		what:     fmt.Sprintf("the %d requests from %v after the edit on", len(after), liveWithin),
 		expected: fmt.Sprintf("v2 %v", want),
 		seen:     fmt.Sprintf("v1 %d, v2 %d", len(after)-v2, v2),
 		ok:       len(after) > 0 && want.Contains(v2),
