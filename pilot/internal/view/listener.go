@@ -23,8 +23,8 @@ func sidecarListeners(in *inputs, services *memo.Cell[*model.Service], rules *me
 			if port.Protocol.IsHTTP() || port.Protocol == model.ProtocolUDP {
 				continue
 			}
-			for _, address := range addressesOf(r, in, s, port) {
-				l := bytesListener(address, host, port)
+			for _, at := range addressesOf(r, in, s, port) {
+				l := bytesListener(at, host, port)
 				l.Chains[len(l.Chains)-1].TCP.IdleTimeout = idleTimeout(r, rules, host, port.Number)
 				emit(l.Name, l)
 			}
@@ -41,28 +41,33 @@ func idleTimeout(r *memo.Reader, rules *memo.Derived[*model.Service, *effective]
 	return 0
 }
 
+// place is what clients connect to.
+type place struct {
+	address string
+	port    uint32
+}
+
 // addressesOf are where clients of a non-HTTP port connect to: of a headless
-// service the addresses of its pods, so that other destinations with that
-// port are left alone.
-func addressesOf(r *memo.Reader, in *inputs, s *model.Service, port model.Port) []string {
+// service its pods, so that other destinations with that port are left alone.
+func addressesOf(r *memo.Reader, in *inputs, s *model.Service, port model.Port) (out []place) {
 	if !s.Headless {
-		return s.Addresses
+		for _, a := range s.Addresses {
+			out = append(out, place{a, port.Number})
+		}
+		return out
 	}
 	all, _ := memo.Get(r, &in.endpoints.Cell, s.Host)
-	var out []string
 	for _, ep := range all.Of(port.Number) {
-		if ep.Port == port.Number {
-			out = append(out, ep.Address)
-		}
+		out = append(out, place{ep.Address, ep.Port})
 	}
 	return out
 }
 
 // bytesListener forwards to the service; on a port without a protocol it
 // tells HTTP by looking.
-func bytesListener(address, host string, port model.Port) *model.Listener {
+func bytesListener(at place, host string, port model.Port) *model.Listener {
 	cluster := clusterName(port.Number, "", host)
-	l := &model.Listener{Name: listenerName(address, port.Number), Address: address, Port: port.Number, Capture: true}
+	l := &model.Listener{Name: listenerName(at.address, at.port), Address: at.address, Port: at.port, Capture: true}
 	if port.Protocol == model.ProtocolAuto {
 		l.Detect = true
 		l.Chains = append(l.Chains, model.Chain{OnlyHTTP: true, HTTP: &model.HTTPChain{Table: tableName(port.Number)}})

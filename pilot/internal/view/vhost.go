@@ -27,6 +27,8 @@ type sidecarHosts struct {
 	routing *memo.Derived[*model.VirtualService, *model.VirtualService]
 	byHost  *memo.Grouped[*model.VirtualService]
 	owners  *memo.Derived[*model.Service, string]
+	// covered are the wildcards that some visible service's host lies within.
+	covered *memo.Derived[memo.Table[*model.Service], string]
 }
 
 func newSidecarHosts(in *inputs, class model.ProxyClass, services *memo.Cell[*model.Service], b *binder) *sidecarHosts {
@@ -38,6 +40,16 @@ func newSidecarHosts(in *inputs, class model.ProxyClass, services *memo.Cell[*mo
 	h.owners = memo.Flat(in.graph, services, func(_ *memo.Reader, host string, s *model.Service, emit memo.Emit[string]) {
 		for _, a := range s.Addresses {
 			emit(a, host)
+		}
+	})
+	byDomain := memo.Group(in.graph, services, func(host string, _ *model.Service) []string {
+		_, domain, _ := strings.Cut(host, ".")
+		return []string{domain}
+	})
+	h.covered = memo.Flat(in.graph, &byDomain.Cell, func(_ *memo.Reader, domain string, _ memo.Table[*model.Service], emit memo.Emit[string]) {
+		emit("*", "")
+		for more := true; more; _, domain, more = strings.Cut(domain, ".") {
+			emit("*."+domain, "")
 		}
 	})
 	return h
@@ -179,7 +191,7 @@ func (h *sidecarHosts) unknown(r *memo.Reader, vs *model.VirtualService) (names 
 					ports = append(ports, p.Number)
 				}
 			}
-		} else if h.first(r, vs, host) && !h.shortName(r, host) && !slices.Contains(names, host) {
+		} else if h.first(r, vs, host) && !h.coversService(r, host) && !h.shortName(r, host) && !slices.Contains(names, host) {
 			names = append(names, host)
 		}
 	}
@@ -187,6 +199,16 @@ func (h *sidecarHosts) unknown(r *memo.Reader, vs *model.VirtualService) (names 
 		ports = []uint32{80}
 	}
 	return names, ports
+}
+
+// coversService reports whether a wildcard is meant for services, which have
+// virtual hosts of their own (Istio): "*" takes nothing else.
+func (h *sidecarHosts) coversService(r *memo.Reader, host string) bool {
+	if !strings.HasPrefix(host, "*") {
+		return false
+	}
+	_, ok := memo.Get(r, &h.covered.Cell, host)
+	return ok
 }
 
 // first reports whether vs is the first of those that claim host.

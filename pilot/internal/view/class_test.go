@@ -1,0 +1,81 @@
+package view
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weftmesh/weft/internal/model"
+	"github.com/weftmesh/weft/pilot/internal/view/meshtest"
+)
+
+func TestClasses(t *testing.T) {
+	labels := map[string]string{"app": "reviews", "version": "v1", "team": "a", "pod-template-hash": "x"}
+	m := meshtest.Bookshop()
+	named := meshtest.Service("admin", "default", "10.0.0.9", model.Port{Number: 80, TargetName: "http", Protocol: model.ProtocolHTTP})
+	m.Service(named)
+	m.Workload(&model.Workload{Namespace: "default", Name: "reviews-1", Labels: labels, Ports: map[string]uint32{"http": 8080, "debug": 6060}})
+	vs := meshtest.Routing("by-team", "other", "a.example", &model.Route{Scope: model.Scope{SourceLabels: map[string]string{"team": "a"}}})
+	for name, tc := range map[string]struct {
+		proxy model.Proxy
+		mesh  *model.Mesh
+		want  []model.ProxyClass
+	}{
+		"only labels that something selects on": {
+			model.Proxy{Sidecar: true, Namespace: "default", Name: "reviews-1"}, m.Model(),
+			[]model.ProxyClass{{Role: model.RoleOutbound, Namespace: "default"}, {Role: model.RoleInbound, Namespace: "default", Labels: "app=reviews", Ports: "http=8080"}},
+		},
+		"source labels": {
+			model.Proxy{Sidecar: true, Namespace: "default", Name: "reviews-1"}, meshCopy(m).VirtualService(vs).Model(),
+			[]model.ProxyClass{{Role: model.RoleOutbound, Namespace: "default", Labels: "team=a"}, {Role: model.RoleInbound, Namespace: "default", Labels: "app=reviews", Ports: "http=8080"}},
+		},
+		"an unknown pod says its labels itself": {
+			model.Proxy{Sidecar: true, Namespace: "default", Name: "new", Labels: map[string]string{"app": "db", "x": "y"}}, m.Model(),
+			[]model.ProxyClass{{Role: model.RoleOutbound, Namespace: "default"}, {Role: model.RoleInbound, Namespace: "default", Labels: "app=db"}},
+		},
+		"a selector of another namespace does not count": {
+			model.Proxy{Sidecar: true, Namespace: "elsewhere", Labels: labels}, m.Model(),
+			[]model.ProxyClass{{Role: model.RoleOutbound, Namespace: "elsewhere"}, {Role: model.RoleInbound, Namespace: "elsewhere"}},
+		},
+		"a router": {
+			model.Proxy{Namespace: "weft-system", Labels: map[string]string{"istio": "ingressgateway", "app": "gw"}}, m.Model(),
+			[]model.ProxyClass{{Role: model.RoleRouter, Namespace: "weft-system", Labels: "istio=ingressgateway"}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, Classes(tc.mesh, tc.proxy)); diff != "" {
+				t.Errorf("classes (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func meshCopy(m *meshtest.Mesh) *meshtest.Mesh { c := *m; return &c }
+
+func TestClassifierTellsWhenClassesMayDiffer(t *testing.T) {
+	m, c := meshtest.Bookshop(), NewClassifier()
+	steps := []struct {
+		what string
+		edit func()
+		want bool
+	}{
+		{"the first mesh", func() {}, true},
+		{"a weight", func() {
+			host := meshtest.Host("reviews", "default")
+			m.VirtualService(meshtest.Routing("reviews", "default", host, meshtest.To(host, "v1", 1)))
+		}, false},
+		{"a new key", func() {
+			m.PeerAuth(&model.PeerAuth{Namespace: "default", Name: "p", Selector: map[string]string{"tier": "db"}})
+		}, true},
+		{"the key again", func() {
+			m.PeerAuth(&model.PeerAuth{Namespace: "default", Name: "q", Selector: map[string]string{"tier": "web"}})
+		}, false},
+		{"a pod", func() { m.Workload(&model.Workload{Namespace: "default", Name: "p"}) }, true},
+	}
+	for _, s := range steps {
+		s.edit()
+		if got := c.Update(m.Model()); got != s.want {
+			t.Errorf("%s: %v", s.what, got)
+		}
+	}
+}
