@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -73,6 +74,23 @@ func TestJSONNamesTheNode(t *testing.T) {
 	}
 	if at := got.Admin.Address["socket_address"]; at["address"] != "127.0.0.1" || at["port_value"] != 15000.0 {
 		t.Errorf("admin is at %v", at)
+	}
+}
+
+// TestClusterTag: a cluster's name has dots of its own.
+func TestClusterTag(t *testing.T) {
+	tag := regexp.MustCompile(clusterTag)
+	for stat, want := range map[string]string{
+		"cluster.outbound|80|v1|reviews.shop.svc.cluster.local.upstream_cx_active":              "outbound|80|v1|reviews.shop.svc.cluster.local",
+		"cluster.outbound|443||www.example.com.outlier_detection.ejections_active":              "outbound|443||www.example.com",
+		"cluster.outbound|80||upstream.shop.svc.cluster.local.circuit_breakers.default.cx_open": "outbound|80||upstream.shop.svc.cluster.local",
+		"cluster.inbound|8080||.upstream_cx_active":                                             "inbound|8080||",
+		"cluster.PassthroughCluster.upstream_cx_active":                                         "PassthroughCluster",
+		"cluster.xds-grpc.http2.streams_active":                                                 "xds-grpc",
+	} {
+		if got := tag.FindStringSubmatch(stat); got == nil || got[2] != want || got[1] != want+"." {
+			t.Errorf("%s: %q", stat, got)
+		}
 	}
 }
 

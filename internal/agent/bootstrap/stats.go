@@ -25,7 +25,7 @@ func inclusions() []*matcherv3.StringMatcher {
 		"istio", // our standard metrics, and Istio's name space
 		"reporter=", "component",
 		"cluster_manager", "listener_manager", "server",
-		"cluster." + XDSCluster, "cluster." + SDSCluster,
+		"cluster." + XDSCluster,
 		"control_plane", "wasm",
 	}
 	suffixes := []string{
