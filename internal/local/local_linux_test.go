@@ -61,7 +61,7 @@ func TestMain(m *testing.M) {
 	local.Reexec(func(ctx context.Context, mesh *local.Mesh) error {
 		return scenarios[planOf(mesh).Scenario](ctx, mesh)
 	})
-	if len(os.Args) > 2 && commands[os.Args[1]] != nil {
+	if len(os.Args) > 1 && commands[os.Args[1]] != nil {
 		if err := commands[os.Args[1]](os.Args[2:]); err != nil {
 			fmt.Println("error:", err)
 			os.Exit(1)
@@ -81,14 +81,14 @@ func planOf(m *local.Mesh) (p plan) {
 // commands are what else this binary does: what runs in pods, and on the host
 // with other rights than the test's.
 var commands = map[string]func(args []string) error{
-	"up":    up,
-	"probe": func([]string) error { return json.NewEncoder(os.Stdout).Encode(local.Probe(context.Background())) },
-	"exec":  execCommand,
-	"serve": serve,
-	"grab":  grab,
-	"proxy": proxy,
-	"child": child,
-	"knock": knock, "get": getCommand, "terminal": terminalCommand,
+	"up":     up,
+	"probe":  func([]string) error { return json.NewEncoder(os.Stdout).Encode(local.Probe(context.Background())) },
+	"exec":   execCommand,
+	"serve":  serve,
+	"grab":   grab,
+	"proxy":  proxy,
+	"child":  child,
+	"refuse": refuse, "knock": knock, "get": getCommand, "terminal": terminalCommand,
 }
 
 // up is a supervisor: it runs the mesh NAME with the plan.

@@ -30,7 +30,7 @@ func Probe(ctx context.Context) Verdict {
 	if found == nil {
 		return Verdict{Mode: mode}
 	}
-	return blame(*found, look(mode))
+	return blame(*found, look())
 }
 
 // probe runs probeMain in namespaces as a mesh has; nil means all went well.
@@ -114,10 +114,10 @@ func probeNested() error {
 }
 
 // look gathers the surroundings of a failure.
-func look(mode Mode) surroundings {
+func look() surroundings {
 	status, _ := os.ReadFile("/proc/self/status") // unreadable: no filter is seen
 	return surroundings{
-		mode: mode, uid: os.Getuid(), seccomp: strings.Contains(string(status), "Seccomp:\t2"),
+		uid: os.Getuid(), seccomp: strings.Contains(string(status), "Seccomp:\t2"),
 		maxUser: setting("user/max_user_namespaces"), maxNet: setting("user/max_net_namespaces"),
 		unprivilegedClone: setting("kernel/unprivileged_userns_clone"),
 		apparmorRestrict:  setting("kernel/apparmor_restrict_unprivileged_userns"),

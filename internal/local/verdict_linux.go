@@ -33,7 +33,6 @@ type finding struct {
 
 // surroundings are what an errno alone does not tell.
 type surroundings struct {
-	mode    Mode
 	uid     int
 	seccomp bool // a filter is on
 	// settings below /proc/sys; -1: there is no such setting.
