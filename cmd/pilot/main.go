@@ -22,7 +22,7 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		// Most of the heap lives as long as the configuration, so a lower
 		// target saves much memory for little work.
-		debug.SetGCPercent(50)
+		debug.SetGCPercent(30)
 	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	if err := command().ExecuteContext(ctx); err != nil {
