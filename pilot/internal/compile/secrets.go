@@ -1,8 +1,13 @@
 package compile
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"fmt"
 
 	core "k8s.io/api/core/v1"
 
@@ -29,7 +34,7 @@ func compileSecret(o *config.Object, _ scope, d *diag.List) *model.Secret {
 		return nil
 	}
 	if len(out.Cert) > 0 || len(out.Key) > 0 {
-		if _, err := tls.X509KeyPair(out.Cert, out.Key); err != nil {
+		if err := checkPair(out.Cert, out.Key); err != nil {
 			d.Add(diag.BadCredential, "data", "certificate and key cannot be used: %v", err)
 			return nil
 		}
@@ -39,6 +44,33 @@ func compileSecret(o *config.Object, _ scope, d *diag.List) *model.Secret {
 		return nil
 	}
 	return out
+}
+
+// minRSA is the least key that Envoy takes, in bits.
+const minRSA = 2048
+
+// checkPair reports what makes Envoy 1.40 refuse a server's certificate, as
+// envoy --mode validate showed.
+func checkPair(cert, key []byte) error {
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return err
+	}
+	leaf := pair.Leaf
+	if leaf.Subject.CommonName == "" && len(leaf.DNSNames)+len(leaf.IPAddresses)+len(leaf.URIs)+len(leaf.EmailAddresses) == 0 {
+		return errors.New("the certificate has neither a common name nor a subject alternative name")
+	}
+	switch k := leaf.PublicKey.(type) {
+	case *rsa.PublicKey:
+		if k.N.BitLen() < minRSA {
+			return fmt.Errorf("the RSA key has %d bits, at least %d are needed", k.N.BitLen(), minRSA)
+		}
+	case *ecdsa.PublicKey:
+		if k.Curve == elliptic.P224() {
+			return errors.New("keys on the curve P-224 are not supported")
+		}
+	}
+	return nil
 }
 
 func either(s *core.Secret, names ...string) []byte {

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -17,14 +18,19 @@ import (
 	"github.com/weftmesh/weft/internal/config"
 )
 
-// certificate gives a self-signed PEM pair.
-func certificate(t *testing.T) (cert, key []byte) {
+// certificate gives a self-signed PEM pair for the names.
+func certificate(t *testing.T, names ...string) (cert, key []byte) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	return signed(t, k, names)
+}
+
+func signed(t *testing.T, k crypto.Signer, names []string) (cert, key []byte) {
+	t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: names}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
 	if err != nil {
 		t.Fatal(err)
@@ -37,8 +43,14 @@ func certificate(t *testing.T) (cert, key []byte) {
 }
 
 func TestSecrets(t *testing.T) {
-	cert, key := certificate(t)
-	_, foreign := certificate(t)
+	cert, key := certificate(t, "a.example.com")
+	_, foreign := certificate(t, "a.example.com")
+	nameless, itsKey := certificate(t)
+	short, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	odd, oddKey := signed(t, short, []string{"a.example.com"})
 	for _, tc := range []struct {
 		name string
 		data map[string][]byte
@@ -51,6 +63,8 @@ func TestSecrets(t *testing.T) {
 		{"opaque", map[string][]byte{"password": []byte("x")}, false, false},
 		{"foreign-key", map[string][]byte{"tls.crt": cert, "tls.key": foreign}, false, true},
 		{"no-key", map[string][]byte{"tls.crt": cert}, false, true},
+		{"nameless", map[string][]byte{"tls.crt": nameless, "tls.key": itsKey}, false, true},
+		{"p-224", map[string][]byte{"tls.crt": odd, "tls.key": oddKey}, false, true},
 		{"garbage", map[string][]byte{"tls.crt": []byte("x"), "tls.key": []byte("y")}, false, true},
 		{"garbage-ca", map[string][]byte{"ca.crt": []byte("x")}, false, true},
 	} {
