@@ -214,10 +214,7 @@ func newPod(t *testing.T, ca *testCA, pilots ...string) *pod {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "agent") // t.TempDir is too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := t.TempDir()
 	p := &pod{t: t, output: &lockedBuffer{}}
 	p.config = agentConfig{
 		CADir: ca.dir, TTL: time.Hour,
@@ -243,7 +240,6 @@ func newPod(t *testing.T, ca *testCA, pilots ...string) *pod {
 		if t.Failed() {
 			t.Logf("agent and Envoy wrote:\n%s", p.output)
 		}
-		_ = os.RemoveAll(dir)
 	})
 	return p
 }

@@ -162,10 +162,13 @@ func claim(ctx context.Context, dir string) (*os.File, error) {
 		if err == nil {
 			return f, nil
 		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+		}
 		if time.Now().After(deadline) || ctx.Err() != nil {
 			return nil, errors.Join(fmt.Errorf("agent: another agent uses %s: end it, or choose another --run-dir", dir), f.Close())
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 

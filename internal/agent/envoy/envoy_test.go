@@ -135,7 +135,9 @@ func TestDeaf(t *testing.T) {
 	go func() { ended <- s.Run(ctx) }()
 	wait(t, "the program runs", func() bool { return lines(filepath.Join(dir, "up")) == 1 })
 	cancel()
-	<-ended
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
 	if s.PID() != 0 {
 		t.Error("it still has a pid")
 	}

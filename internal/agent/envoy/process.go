@@ -65,15 +65,6 @@ func (p *process) signal(s unix.Signal) error {
 	return sent
 }
 
-func (p *process) ended() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
-}
-
 // errHeld: another process holds the lock.
 var errHeld = errors.New("envoy: the lock is held")
 

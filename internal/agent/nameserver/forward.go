@@ -30,7 +30,7 @@ const (
 	maxForwarded   = 256
 )
 
-// ErrNoUpstream: there is nobody to forward to.
+// ErrNoUpstream means that there is nobody to forward to.
 var ErrNoUpstream = errors.New("nameserver: no upstream server")
 
 // NewForwarder asks servers (HOST or HOST:PORT; port 53 if none). control

@@ -203,7 +203,7 @@ func TestSizes(t *testing.T) {
 func TestOverTheWire(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	upstream := serve(t, ctx, newServer(withName(t, "example.org", "192.0.2.1"), nil))
+	upstream := serve(ctx, t, newServer(withName(t, "example.org", "192.0.2.1"), nil))
 	dead, err := net.ListenPacket("udp", "127.0.0.1:0") // takes and says nothing
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +214,7 @@ func TestOverTheWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := serve(t, ctx, newServer(shopTable(t), forward))
+	server := serve(ctx, t, newServer(shopTable(t), forward))
 	if m, err := dns.Exchange(question("reviews.", dns.TypeHTTPS), server); err != nil || summary(m) != "NOERROR" {
 		t.Errorf("another type of a mesh name: %v, %v", m, err) // the upstream says NXDOMAIN
 	}
@@ -254,7 +254,7 @@ func withName(t *testing.T, name string, address string) *Table {
 	return table
 }
 
-func serve(t *testing.T, ctx context.Context, s *Server) string {
+func serve(ctx context.Context, t *testing.T, s *Server) string {
 	t.Helper()
 	b, err := Listen(ctx, []string{"127.0.0.1:0"})
 	if err != nil {
