@@ -157,9 +157,6 @@ func (r *runner) status() PodStatus {
 	}
 	if r.hasProxy() {
 		p.Containers++
-		if r.proxyReady {
-			p.ReadyContainers++
-		}
 	}
 	for _, ok := range r.ready {
 		if ok {

@@ -162,15 +162,22 @@ func scheduleOf(p *corev1.Probe) schedule {
 	return s
 }
 
-// quick is how often a readiness probe is repeated until it first succeeds, so
-// that starting is not slowed by a period that is meant for later.
+// quick is how often a readiness probe is repeated while it fails, so that
+// starting is not slowed by a period that is meant for later.
 const quick = 100 * time.Millisecond
 
-// watchReadiness repeats a probe until ctx ends and calls turn when the
-// verdict changes, and when the reason for a failure does. It starts as
-// failed.
-func watchReadiness(ctx context.Context, s schedule, once func(context.Context) error, turn func(ok bool, err error)) {
-	ready, ever, inRow, reason := false, false, 0, ""
+// readiness is what a readiness probe reports to.
+type readiness interface {
+	// ready is the present verdict: false from the start, and again when the
+	// process has ended.
+	ready() bool
+	// turn gives a new verdict, or a new reason for a failure.
+	turn(ok bool, why error)
+}
+
+// watchReadiness repeats a probe until ctx ends.
+func watchReadiness(ctx context.Context, s schedule, once func(context.Context) error, to readiness) {
+	good, bad, reason := 0, 0, ""
 	timer := time.NewTimer(s.delay)
 	defer timer.Stop()
 	for next(ctx, timer) {
@@ -178,22 +185,21 @@ func watchReadiness(ctx context.Context, s schedule, once func(context.Context) 
 		if ctx.Err() != nil {
 			return
 		}
-		if inRow++; (err == nil) == ready {
-			inRow = 0
+		was := to.ready()
+		if err == nil {
+			good, bad, reason = good+1, 0, ""
+		} else {
+			good, bad = 0, bad+1
 		}
 		switch {
-		case err == nil && inRow >= s.success:
-			ready, ever, inRow = true, true, 0
-			turn(true, nil)
-		case err != nil && ready && inRow >= s.failure:
-			ready, inRow, reason = false, 0, err.Error()
-			turn(false, err)
-		case err != nil && !ready && err.Error() != reason:
+		case err == nil && !was && good >= s.success:
+			to.turn(true, nil)
+		case err != nil && was && bad >= s.failure, err != nil && !was && err.Error() != reason:
 			reason = err.Error()
-			turn(false, err)
+			to.turn(false, err)
 		}
 		timer.Reset(s.period)
-		if !ever {
+		if !to.ready() {
 			timer.Reset(min(quick, s.period))
 		}
 	}

@@ -28,8 +28,8 @@ type runner struct {
 
 	mu          sync.Mutex
 	pod         *pod.Pod
-	proxyReady  bool
-	ready       map[string]bool // by container
+	ready       map[string]bool // by process
+	ends        map[string]int  // how often each process has ended
 	terminating bool
 	reason      string // why it is not ready
 	gone        bool
@@ -72,13 +72,12 @@ func (r *runner) watchStart(ctx context.Context, p *pod.Pod) {
 	t := r.target(p)
 	if r.hasProxy() {
 		released := false
-		go watchReadiness(ctx, schedule{period: time.Second, success: 1, failure: 3}, t.proxyReady, func(ok bool, err error) {
-			r.setProxy(ok, err)
-			if ok && !released {
+		go watchReadiness(ctx, schedule{period: time.Second, success: 1, failure: 3}, r.sameRun(proxyProcess, t.proxyReady), verdict{r, proxyProcess, func() {
+			if !released {
 				released = true
 				r.release(ctx, p)
 			}
-		})
+		}})
 		return
 	}
 	r.probeApps(ctx, t)
@@ -109,9 +108,8 @@ func (r *runner) probeApps(ctx context.Context, t target) {
 		if c.ReadinessProbe == nil {
 			r.setReady(c.Name, true, nil)
 		} else {
-			go watchReadiness(ctx, scheduleOf(c.ReadinessProbe),
-				func(ctx context.Context) error { return t.probe(ctx, c.Name, c.ReadinessProbe) },
-				func(ok bool, err error) { r.setReady(c.Name, ok, err) })
+			probe := func(ctx context.Context) error { return t.probe(ctx, c.Name, c.ReadinessProbe) }
+			go watchReadiness(ctx, scheduleOf(c.ReadinessProbe), r.sameRun(c.Name, probe), verdict{r, c.Name, nil})
 		}
 		if c.LivenessProbe != nil {
 			go watchLiveness(ctx, scheduleOf(c.LivenessProbe),
@@ -129,7 +127,8 @@ func (r *runner) onDead(p *pod.Pod, container string, cause error) {
 	}
 }
 
-// onEvent follows processes: a container that ended is not ready.
+// onEvent follows processes: a container that ended is not ready. An agent
+// that ended leaves its Envoy running, and is soon back: its probe decides.
 func (r *runner) onEvent(e pod.Event) {
 	switch e.Kind {
 	case pod.Exited, pod.Failed:
@@ -140,9 +139,10 @@ func (r *runner) onEvent(e pod.Event) {
 		case e.Signal != 0:
 			why = fmt.Errorf("killed by %v", e.Signal)
 		}
-		if e.Process == proxyProcess {
-			r.setProxy(false, why)
-		} else {
+		r.mu.Lock()
+		r.ends[e.Process]++
+		r.mu.Unlock()
+		if e.Process != proxyProcess || e.Kind == pod.Failed {
 			r.setReady(e.Process, false, why)
 		}
 	case pod.Started:
@@ -162,12 +162,44 @@ func (r *runner) container(name string) *corev1.Container {
 	return nil
 }
 
-func (r *runner) setProxy(ok bool, err error) {
-	r.mu.Lock()
-	r.proxyReady = ok
-	r.note(proxyProcess, err)
-	r.mu.Unlock()
-	r.wake()
+// verdict is where the probe of one process reports to.
+type verdict struct {
+	r       *runner
+	process string
+	onReady func() // may be nil
+}
+
+func (v verdict) ready() bool {
+	v.r.mu.Lock()
+	defer v.r.mu.Unlock()
+	return v.r.ready[v.process]
+}
+
+func (v verdict) turn(ok bool, why error) {
+	v.r.setReady(v.process, ok, why)
+	if ok && v.onReady != nil {
+		v.onReady()
+	}
+}
+
+// sameRun makes a probe fail whose process ended while it ran: its success is
+// of the past.
+func (r *runner) sameRun(process string, probe func(context.Context) error) func(context.Context) error {
+	ends := func() int {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.ends[process]
+	}
+	return func(ctx context.Context) error {
+		before := ends()
+		if err := probe(ctx); err != nil {
+			return err
+		}
+		if ends() != before {
+			return fmt.Errorf("%s ended while it was probed", process)
+		}
+		return nil
+	}
 }
 
 func (r *runner) setReady(container string, ok bool, err error) {
@@ -188,7 +220,7 @@ func (r *runner) note(process string, err error) {
 
 // isReady reports whether the pod takes traffic. r.mu is held.
 func (r *runner) isReady() bool {
-	if r.gone || r.pod == nil || r.hasProxy() && !r.proxyReady {
+	if r.gone || r.pod == nil || r.hasProxy() && !r.ready[proxyProcess] {
 		return false
 	}
 	for _, c := range r.spec.Spec.Containers {

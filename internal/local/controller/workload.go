@@ -70,7 +70,7 @@ func (w *workload) newRunner(c *Controller, p *corev1.Pod) *runner {
 	return &runner{
 		mesh: c.mesh, spec: p, role: w.role, hash: w.hash, log: c.log, wake: c.wake, born: time.Now(),
 		grace: time.Duration(grace(p)) * time.Second,
-		ready: map[string]bool{}, reason: "starting",
+		ready: map[string]bool{}, ends: map[string]int{}, reason: "starting",
 	}
 }
 

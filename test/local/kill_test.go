@@ -1,0 +1,113 @@
+package local
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// backWithin is how soon everything must be in sync again after a kill.
+const backWithin = 5 * time.Second
+
+// Each part is killed while requests run: none fails, a change is live again
+// within 5 s, and certificates go on rotating.
+func TestPartsKilledUnderLoad(t *testing.T) {
+	dir := folder(t)
+	m := up(t, dir, "--certificate-ttl", "20s")
+	pod := func(deployment string) string {
+		pods, err := m.PodsOf(t.Context(), deployment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pods[0].Name
+	}
+	load := m.steady(t)
+	load.lasts(t, 50)
+	revision := 1
+	for _, victim := range []struct{ what, pod, binary string }{
+		{"the pilot", "weft-pilot", "pilot"},
+		{"the CA", "weft-ca", "ca"},
+		{"the agent of a client", pod("front"), "agent"},
+		{"the agent of a server", pod("details"), "agent"},
+		{"the gateway's agent", pod("istio-ingressgateway"), "agent"},
+	} {
+		_, before := load.count()
+		serial := m.certificate(t)
+		kill(t, m.pid(t, victim.pod, victim.binary))
+		m.awaitAll(t, backWithin)
+		revision++
+		m.revise(t, dir, revision)
+		load.lasts(t, 100)
+		if _, failed := load.count(); failed != before {
+			t.Errorf("%s killed: %d requests failed: %+v", victim.what, failed-before, load.failures()[before])
+		}
+		eventually(t, 30*time.Second, "certificates rotate after "+victim.what+" was killed", func() error {
+			if m.certificate(t) == serial {
+				return fmt.Errorf("the caller's certificate is still %s", serial)
+			}
+			return nil
+		})
+	}
+}
+
+// certificate is the hash of the certificate that front shows to details.
+func (m *running) certificate(t *testing.T) string {
+	t.Helper()
+	_, _, body := m.get(t, "/")
+	_, after, found := strings.Cut(body, "By=spiffe://cluster.local/ns/default/sa/details;Hash=")
+	hash, _, _ := strings.Cut(after, ";")
+	if !found {
+		t.Fatalf("no certificate in %s", body)
+	}
+	return hash
+}
+
+// revise edits the route and waits until answers show it.
+func (m *running) revise(t *testing.T, dir string, revision int) {
+	t.Helper()
+	save(t, filepath.Join(dir, "route.yaml"), strings.Replace(routes(t), `x-revision: "1"`, fmt.Sprintf(`x-revision: "%d"`, revision), 1))
+	eventually(t, backWithin, "an edit is live", func() error {
+		if _, header, _ := m.get(t, "/"); header.Get("x-revision") != fmt.Sprint(revision) {
+			return fmt.Errorf("x-revision is %q, want %d", header.Get("x-revision"), revision)
+		}
+		return nil
+	})
+}
+
+// A killed Envoy takes with it what runs through it, and is back by itself.
+func TestEnvoyKilled(t *testing.T) {
+	m := up(t, folder(t))
+	pods, err := m.PodsOf(t.Context(), "details")
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := m.steady(t)
+	load.lasts(t, 50)
+	kill(t, m.pid(t, pods[0].Name, "envoy"))
+	m.awaitAll(t, backWithin)
+	_, failed := load.count()
+	load.lasts(t, 200)
+	if _, after := load.count(); after != failed {
+		t.Errorf("%d requests failed after the Envoy was back: %+v", after-failed, load.failures()[failed])
+	}
+	if failed > 20 {
+		t.Errorf("%d requests failed, more than ran through the killed Envoy", failed)
+	}
+}
+
+// When the supervisor is killed, the kernel ends all that is below it.
+func TestSupervisorKilledLeavesNothing(t *testing.T) {
+	m := up(t, folder(t))
+	pids := m.pids(t)
+	if len(pids) < 10 {
+		t.Fatalf("a mesh of only %d processes", len(pids))
+	}
+	kill(t, pids[0])
+	eventually(t, 5*time.Second, "all processes are gone", func() error { return anyAlive(pids) })
+	if out, err := weft(t.Context(), m, "ps", "--name", m.Name); err == nil {
+		t.Errorf("weft ps still answers: %s", out)
+	}
+	up(t, folder(t)) // and a new one starts
+}
