@@ -78,7 +78,7 @@ func (c *Compiler) input(k config.Kind) *memo.Cell[*config.Object] {
 type kind[T any] struct {
 	results *memo.Derived[*config.Object, *outcome[T]]
 	values  *memo.Derived[*outcome[T], *T]
-	// check gives findings that depend on other objects of the kind; nil: none.
+	// check gives findings that depend on other objects; nil: none.
 	check func(v *T, in scope, d *diag.List)
 }
 
