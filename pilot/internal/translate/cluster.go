@@ -8,6 +8,8 @@ import (
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	commondns "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
+	dns "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	rawbuffer "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	xtype "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -52,7 +54,7 @@ func (b *builder) cluster(c *model.Cluster) message {
 		out.EdsClusterConfig = &cluster.Cluster_EdsClusterConfig{EdsConfig: ads()}
 		balance(out, c.Traffic.LB)
 	default:
-		byDNS(out, c)
+		b.byDNS(out, c)
 		balance(out, c.Traffic.LB)
 	}
 	outlier(out, c.Traffic.Outlier)
@@ -72,12 +74,15 @@ func (b *builder) dialled(out *cluster.Cluster, pool *model.ConnectionPool) {
 	out.ConnectTimeout = b.connectTimeout(pool)
 }
 
-// byDNS makes the proxy resolve the service's host.
-func byDNS(out *cluster.Cluster, c *model.Cluster) {
-	out.ClusterDiscoveryType = discovery(cluster.Cluster_STRICT_DNS)
-	out.DnsLookupFamily = cluster.Cluster_ALL
-	out.RespectDnsTtl = true
-	out.DnsRefreshRate = durationpb.New(time.Minute)
+// byDNS makes the proxy resolve the service's host, each address an endpoint.
+// Source: envoy.extensions.clusters.dns.v3.DnsCluster.
+func (b *builder) byDNS(out *cluster.Cluster, c *model.Cluster) {
+	out.ClusterDiscoveryType = &cluster.Cluster_ClusterType{ClusterType: &cluster.Cluster_CustomClusterType{
+		Name: "envoy.clusters.dns",
+		TypedConfig: b.pack(&dns.DnsCluster{
+			DnsRefreshRate: durationpb.New(time.Minute), RespectDnsTtl: true, DnsLookupFamily: commondns.DnsLookupFamily_ALL,
+		}),
+	}}
 	host := cmp.Or(c.Service.External, c.Service.Host)
 	port := cmp.Or(c.Port.Target, c.Port.Number)
 	out.LoadAssignment = &endpoint.ClusterLoadAssignment{ClusterName: c.Name, Endpoints: []*endpoint.LocalityLbEndpoints{{

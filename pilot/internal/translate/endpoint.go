@@ -2,7 +2,6 @@ package translate
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -98,12 +97,6 @@ func address(ip string, port uint32) *core.Address {
 	return &core.Address{Address: &core.Address_SocketAddress{SocketAddress: &core.SocketAddress{
 		Address: ip, PortSpecifier: &core.SocketAddress_PortValue{PortValue: port},
 	}}}
-}
-
-// isIPv6 reports whether ip is an IPv6 address.
-func isIPv6(ip string) bool {
-	a, err := netip.ParseAddr(ip)
-	return err == nil && a.Is6()
 }
 
 // stringStruct makes a struct of pairs of name and value.

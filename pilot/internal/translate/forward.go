@@ -18,7 +18,7 @@ import (
 func (b *builder) forward(r *model.Route, f *model.Forward) *route.RouteAction {
 	out := &route.RouteAction{RetryPolicy: b.retry(f.Retry), Timeout: durationpb.New(f.Timeout), ClusterNotFoundResponseCode: route.RouteAction_SERVICE_UNAVAILABLE}
 	destinations(out, f.Destinations)
-	rewrite(out, r.Match.Path, f.Rewrite)
+	rewrite(out, f.Rewrite)
 	if host := authority(r, f); host != "" {
 		out.HostRewriteSpecifier = &route.RouteAction_HostRewriteLiteral{HostRewriteLiteral: host}
 	}
@@ -98,7 +98,7 @@ func onlyDestination(r *model.Route) model.Destination {
 
 // rewrite changes the path. What it replaces is what the path matched: a
 // prefix, the exact path, or the whole path of a regex (Istio, HTTPRewrite).
-func rewrite(out *route.RouteAction, path *model.StringMatch, rw *model.Rewrite) {
+func rewrite(out *route.RouteAction, rw *model.Rewrite) {
 	if rw == nil {
 		return
 	}

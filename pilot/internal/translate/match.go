@@ -66,10 +66,10 @@ func choose(p model.InboundPort, n chainNames) onMatch {
 // be the mesh's.
 func tlsWays(mode model.MTLSMode, n chainNames) onMatch {
 	mesh := byHTTP(alpnSigns, n.meshHTTP, n.meshTCP)
-	switch mode {
-	case model.MTLSStrict:
+	if mode == model.MTLSStrict {
 		return mesh
-	case model.MTLSDisable:
+	}
+	if mode == model.MTLSDisable {
 		return toChain(n.appTLS)
 	}
 	return andThen(&xmatcher.Matcher{OnNoMatch: toChain(n.appTLS), MatcherType: tree(&xmatcher.Matcher_MatcherTree{

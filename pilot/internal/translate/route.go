@@ -69,17 +69,18 @@ func match(m model.Match) *route.RouteMatch {
 	return out
 }
 
-// pathMatch sets what the path must be. Istio ignores case by rewriting the
-// matcher; here Envoy does it.
+// pathMatch sets what the path must be; nil is any. Suffixes have no form of
+// their own in Envoy.
 func pathMatch(out *route.RouteMatch, p *model.StringMatch) {
-	out.PathSpecifier = &route.RouteMatch_Prefix{Prefix: "/"}
-	if p == nil || p.Kind == model.MatchPresent {
-		return
+	if p == nil {
+		p = &model.StringMatch{Kind: model.MatchPresent}
 	}
-	if p.IgnoreCase && p.Kind != model.MatchRegex {
+	if p.IgnoreCase && p.Kind != model.MatchRegex && p.Kind != model.MatchPresent {
 		out.CaseSensitive = wrapperspb.Bool(false)
 	}
 	switch p.Kind {
+	case model.MatchPresent:
+		out.PathSpecifier = &route.RouteMatch_Prefix{Prefix: "/"}
 	case model.MatchExact:
 		out.PathSpecifier = &route.RouteMatch_Path{Path: p.Value}
 	case model.MatchPrefix:

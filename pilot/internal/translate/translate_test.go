@@ -136,3 +136,26 @@ func TestZeroValues(t *testing.T) {
 	next.Clusters = v.Clusters.With("d", &model.Cluster{Name: "d", Service: s, Traffic: traffic})
 	tr.Snapshot(&next)
 }
+
+// TestIncrementalEqualsFromNothing: whatever is edited, the snapshot is that of
+// a run from nothing, and Envoy would refuse none of it.
+func TestIncrementalEqualsFromNothing(t *testing.T) {
+	for _, class := range everyClass {
+		rnd := rand.New(rand.NewPCG(3, 4))
+		m, viewer, tr := meshtest.Bookshop(), view.New(class), New()
+		for step := range 150 {
+			meshtest.Random(rnd, m)
+			got, want := tr.Snapshot(viewer.View(m.Model())), Snapshot(view.Of(m.Model(), class))
+			for _, typeURL := range want.Types() {
+				for ch := range memo.Diff(want.Of(typeURL), got.Of(typeURL)) {
+					if !snapshot.Same(ch.Old, ch.New) {
+						t.Fatalf("%s, step %d: %s %q differs", class.Role, step, typeURL, ch.Key)
+					}
+				}
+			}
+			if p := tr.Problems(); len(p) > 0 {
+				t.Fatalf("%s, step %d: %+v", class.Role, step, p)
+			}
+		}
+	}
+}

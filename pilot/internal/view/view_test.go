@@ -1,7 +1,6 @@
 package view
 
 import (
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"reflect"
@@ -19,55 +18,6 @@ var everyClass = []model.ProxyClass{
 	meshtest.Outbound, meshtest.Inbound, meshtest.Router,
 	{Role: model.RoleOutbound, Namespace: "other", Labels: "app=a0"},
 	{Role: model.RoleInbound, Namespace: "default", Labels: "app=a1"},
-}
-
-// random makes one random edit of a small mesh.
-func random(rnd *rand.Rand, m *meshtest.Mesh) {
-	ns := []string{"default", "other", "weft-system"}
-	name, in := fmt.Sprintf("a%d", rnd.IntN(5)), ns[rnd.IntN(3)]
-	host := meshtest.Host(fmt.Sprintf("a%d", rnd.IntN(5)), ns[rnd.IntN(2)])
-	if rnd.IntN(6) == 0 {
-		host = []string{"*", "*.default.svc.cluster.local", "*.example", "a.example", "a0", "a1.default"}[rnd.IntN(6)]
-	}
-	rank := fmt.Sprint(rnd.IntN(9), "/", in, "/", name)
-	switch rnd.IntN(9) {
-	case 0:
-		m.Remove(in, name)
-	case 1, 2:
-		s := meshtest.Service(name, in, []string{"", "10.0.0.1", "10.0.0." + fmt.Sprint(rnd.IntN(9)), "fd00::1"}[rnd.IntN(4)])
-		for _, p := range []uint32{80, 9000}[:1+rnd.IntN(2)] {
-			s.Ports = append(s.Ports, meshtest.Port(p, model.Protocol(rnd.IntN(7))))
-		}
-		s.ExportTo = model.Visibility{Restricted: rnd.IntN(4) == 0, Private: true}
-		m.Service(s)
-	case 3, 4:
-		var pods []*model.Endpoint
-		for i := range rnd.IntN(4) {
-			p := meshtest.Pod(fmt.Sprintf("10.1.%d.%d", i, rnd.IntN(4)), 80, fmt.Sprintf("v%d", 1+rnd.IntN(2)))
-			p.MTLS, p.Health = rnd.IntN(4) > 0, model.Health(rnd.IntN(3))
-			pods = append(pods, p)
-		}
-		m.Endpoints(meshtest.Behind(name, in, []uint32{80, 9000}[rnd.IntN(2)], pods...))
-	case 5:
-		p := meshtest.Rule(name, in, host, []string{"v1", "v2"}[:rnd.IntN(3)]...)
-		p.Rank = rank
-		p.Traffic.Traffic.LB = []*model.LoadBalancer{nil, {Algorithm: model.LBHash, Hash: &model.ConsistentHash{Header: "x"}}, {Algorithm: model.LBPassthrough}}[rnd.IntN(3)]
-		p.ExportTo = model.Visibility{Restricted: rnd.IntN(4) == 0, Private: true}
-		m.Policy(p)
-	case 6, 7:
-		vs := meshtest.Routing(name, in, host, meshtest.To(host, "v1", 1, "v2", 2), meshtest.To(meshtest.Host("a1", "default"), "", 1))
-		vs.Rank, vs.Hosts = rank, append(vs.Hosts, "b.example")
-		vs.HTTP[0].Scope = model.Scope{Port: []uint32{0, 80}[rnd.IntN(2)], SourceNamespace: []string{"", "other"}[rnd.IntN(2)]}
-		vs.Gateways = []string{"mesh", "default/web"}[rnd.IntN(2):]
-		m.VirtualService(vs)
-	default:
-		mode := model.MTLSMode(rnd.IntN(3))
-		m.PeerAuth(&model.PeerAuth{Namespace: in, Name: name, Rank: rank, Mode: &mode,
-			Selector: []map[string]string{nil, {"app": name}}[rnd.IntN(2)], Ports: map[uint32]model.MTLSMode{80: model.MTLSMode(rnd.IntN(3))}})
-	}
-	if rnd.IntN(20) == 0 {
-		m.Settings(func(s *model.Settings) { s.OutboundAllowAny = !s.OutboundAllowAny })
-	}
 }
 
 // contents is a View without the sharing of its tables.
@@ -96,7 +46,7 @@ func TestIncrementalEqualsFromNothing(t *testing.T) {
 			m, viewer := meshtest.Bookshop(), New(class)
 			for step := range 400 {
 				for range 1 + rnd.IntN(3) {
-					random(rnd, m)
+					meshtest.Random(rnd, m)
 				}
 				mesh := m.Model()
 				got, want := contents(viewer.View(mesh)), contents(Of(mesh, class))
