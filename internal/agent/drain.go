@@ -22,7 +22,7 @@ func (a *agent) drain(ctx, hurry context.Context) {
 	tick := time.NewTicker(drainPoll)
 	defer tick.Stop()
 	for {
-		if time.Now().After(soonest) && a.drained(ctx) {
+		if time.Now().After(soonest) && a.drained(ctx, begun) {
 			a.o.Log.Info("drained", "took", time.Since(begun))
 			return
 		}
@@ -51,13 +51,16 @@ func (a *agent) beginDrain(ctx context.Context) {
 	}
 }
 
-// drained reports whether no connection is left. An Envoy that cannot be asked
-// has none.
-func (a *agent) drained(ctx context.Context) bool {
+// drained reports whether no connection is left, or after a while, whether
+// none is left that does anything. An Envoy that cannot be asked has none.
+func (a *agent) drained(ctx context.Context, begun time.Time) bool {
 	if a.envoy.PID() == 0 {
 		return true
 	}
-	open, err := a.admin.ActiveConnections(ctx, a.inboundOnly())
+	open, busy, err := a.admin.Active(ctx, a.inboundOnly())
+	if time.Since(begun) > a.o.Drain.Idle {
+		open = busy
+	}
 	return err != nil || open == 0
 }
 

@@ -80,12 +80,16 @@ type DNSOptions struct {
 type DrainOptions struct {
 	Max time.Duration // connections still open after it are cut; 0: 20 s
 	Min time.Duration // drain at least so long, for clients to learn of it; 0: 2 s
+	// Idle is how long connections without a request are waited for, as HTTP
+	// clients cannot be told before they ask again; 0: 5 s, Istio's drain.
+	Idle time.Duration
 }
 
 const (
 	defaultConcurrency = 2
 	defaultDrainMax    = 20 * time.Second
 	defaultDrainMin    = 2 * time.Second
+	defaultDrainIdle   = 5 * time.Second
 )
 
 // withDefaults returns o with every zero field that has a meaning set to it.
@@ -108,6 +112,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Drain.Min == 0 {
 		o.Drain.Min = defaultDrainMin
+	}
+	if o.Drain.Idle == 0 {
+		o.Drain.Idle = defaultDrainIdle
 	}
 	o.Drain.Min = min(o.Drain.Min, o.Drain.Max)
 	return o

@@ -1,15 +1,15 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
 	"strconv"
 	"syscall"
-
-	"context"
-	"net/http"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -25,21 +25,22 @@ func (a *app) exec() *cobra.Command {
 		Long: "Run a command in a pod: its network, names and identity; its connections go through\n" +
 			"the pod's Envoy. POD is a pod, the beginning of one's name, or a Deployment.",
 		Example: "  weft exec frontend -- curl -s http://reviews/\n  weft exec legacy -- sh",
-		Args:    exactly(cobra.MinimumNArgs(2)),
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) < 2 || c.ArgsLenAtDash() != 1 {
+				return usageError{errors.New("write the pod, then -- and the command: weft exec POD -- COMMAND [ARG...]")}
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runExec(cmd.Context(), args, namespace, container)
 		},
 	}
-	c.Flags().SetInterspersed(false)
 	c.Flags().StringVarP(&namespace, "namespace", "n", "", "`NAMESPACE` of the pod; default: any")
 	c.Flags().StringVarP(&container, "container", "c", "", "`CONTAINER` whose user and environment the command gets; default: the first")
 	return c
 }
 
 func (a *app) runExec(ctx context.Context, args []string, namespace, container string) error {
-	if len(args) > 1 && args[1] == "--" {
-		args = append(args[:1:1], args[2:]...)
-	}
 	mesh, p, err := a.pod(ctx, args[0], namespace)
 	if err != nil {
 		return err

@@ -17,8 +17,8 @@ func statsConfig() *metricsv3.StatsConfig {
 	}
 }
 
-// inclusions are Istio's, and three suffixes more: downstream_cx_active tells
-// a drained stop when the last connection has ended, ejections_active and
+// inclusions are Istio's, and three suffixes more: downstream_{cx,rq}_active tell
+// a drained stop when the last connection and request have ended, ejections_active and
 // upstream_cx_active what outlier detection and the pools do.
 func inclusions() []*matcherv3.StringMatcher {
 	prefixes := []string{
@@ -30,7 +30,7 @@ func inclusions() []*matcherv3.StringMatcher {
 	}
 	suffixes := []string{
 		"rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied",
-		"downstream_cx_active", "outlier_detection.ejections_active", "upstream_cx_active",
+		"downstream_cx_active", "downstream_rq_active", "outlier_detection.ejections_active", "upstream_cx_active",
 	}
 	var out []*matcherv3.StringMatcher
 	for _, p := range prefixes {

@@ -29,7 +29,7 @@ type flags struct {
 	certTTL                           time.Duration
 	dnsListen, dnsUpstream, dnsSearch []string
 	domain                            string
-	drainMax, drainMin                time.Duration
+	drainMax, drainMin, drainIdle     time.Duration
 	socketMark                        uint32
 	ports                             bootstrap.Ports
 	logLevel                          slog.Level
@@ -58,6 +58,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.domain, "domain", "cluster.local", "DNS domain of the cluster")
 
 	set.DurationVar(&f.drainMax, "drain-duration", 20*time.Second, "longest wait for inbound connections to end at a stop")
+	set.DurationVar(&f.drainIdle, "drain-idle", 5*time.Second, "longest wait for inbound connections that carry no request")
 	set.DurationVar(&f.drainMin, "drain-minimum", 2*time.Second, "shortest drain, for clients to learn of it")
 	set.Uint32Var(&f.socketMark, "socket-mark", 0, "mark that excludes the proxy's sockets from capture; 0: none")
 	set.Uint16Var(&f.ports.Admin, "admin-port", 15000, "Envoy's admin port, on loopback")
@@ -91,7 +92,7 @@ func (f *flags) options(pod node.Node, getenv func(string) string) (agent.Option
 		Pilot:          agent.PilotOptions{Addresses: f.pilot, ID: pilot, Insecure: f.insecurePilot},
 		CA:             agent.CAOptions{Address: f.ca, ID: ca, RootsFile: f.rootCert, TokenFile: f.token, TTL: f.certTTL},
 		DNS:            agent.DNSOptions{Listen: f.dnsListen, Upstream: f.dnsUpstream, Search: f.dnsSearch},
-		Drain:          agent.DrainOptions{Max: f.drainMax, Min: f.drainMin},
+		Drain:          agent.DrainOptions{Max: f.drainMax, Min: f.drainMin, Idle: f.drainIdle},
 		AppAnnotations: getenv("ISTIO_PROMETHEUS_ANNOTATIONS"),
 	}, nil
 }

@@ -56,27 +56,35 @@ func (a *Admin) Drain(ctx context.Context, inboundOnly bool) error {
 	return a.do(ctx, http.MethodPost, path, nil)
 }
 
-// ActiveConnections is the number of open downstream connections: of the
-// inbound listeners alone, or of all that are not the proxy's own.
-func (a *Admin) ActiveConnections(ctx context.Context, inboundOnly bool) (int64, error) {
-	stats, err := a.stats(ctx, `^listener\..*\.downstream_cx_active$`)
+// Active counts the open downstream connections, of the inbound listeners
+// alone or of all that are not the proxy's own; and how many of them do
+// something: HTTP requests that run, and connections that are not HTTP.
+func (a *Admin) Active(ctx context.Context, inboundOnly bool) (open, busy int64, err error) {
+	stats, err := a.stats(ctx, `^(listener|http)\..*\.downstream_(cx|rq)_active$`)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	var sum int64
-	for name, n := range stats {
-		if countsAsTraffic(name, inboundOnly) {
-			sum += n
+	for stat, n := range stats {
+		kind, rest, _ := strings.Cut(stat, ".")
+		name, connections := strings.CutSuffix(rest, ".downstream_cx_active")
+		name = strings.TrimSuffix(name, ".downstream_rq_active")
+		switch {
+		case !countsAsTraffic(name, inboundOnly):
+		case kind == "listener":
+			open, busy = open+n, busy+n
+		case connections:
+			busy -= n
+		default:
+			busy += n
 		}
 	}
-	return sum, nil
+	return open, max(busy, 0), nil
 }
 
-// countsAsTraffic knows an inbound listener by Istio's port or by its name,
+// countsAsTraffic knows what is inbound by Istio's port or by its name,
 // and leaves out what is counted twice (per thread) or is not traffic: the
 // listeners of the bootstrap.
-func countsAsTraffic(stat string, inboundOnly bool) bool {
-	name := strings.TrimSuffix(strings.TrimPrefix(stat, "listener."), ".downstream_cx_active")
+func countsAsTraffic(name string, inboundOnly bool) bool {
 	if strings.Contains(name, ".worker_") || strings.HasSuffix(name, ".main_thread") {
 		return false
 	}

@@ -30,11 +30,10 @@ func TestCountsAsTraffic(t *testing.T) {
 		"health":                 {false, false},
 		"prometheus":             {false, false},
 	} {
-		stat := "listener." + name + ".downstream_cx_active"
-		if got := countsAsTraffic(stat, true); got != want.sidecar {
+		if got := countsAsTraffic(name, true); got != want.sidecar {
 			t.Errorf("%s in a sidecar: %t", name, got)
 		}
-		if got := countsAsTraffic(stat, false); got != want.router {
+		if got := countsAsTraffic(name, false); got != want.router {
 			t.Errorf("%s in a router: %t", name, got)
 		}
 	}

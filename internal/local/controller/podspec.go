@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -105,7 +106,7 @@ func proxy(p *corev1.Pod, r role, s surroundings) pod.Process {
 		fmt.Sprintf("--ca=%s", netip.AddrPortFrom(s.ca, 15012)),
 		"--root-cert=" + s.runDir + "/root-cert.pem",
 		"--token=" + s.runDir + "/token",
-		"--concurrency=1", "--drain-minimum=500ms", fmt.Sprintf("--drain-duration=%ds", max(1, grace(p)/2)),
+		"--concurrency=1", "--drain-minimum=500ms", "--drain-idle=700ms", fmt.Sprintf("--drain-duration=%ds", max(1, grace(p)/2)),
 	}
 	if r == roleApp {
 		argv = append(argv, "--dns-listen=127.0.0.1:15053")
@@ -115,7 +116,7 @@ func proxy(p *corev1.Pod, r role, s surroundings) pod.Process {
 	}
 	return pod.Process{
 		Name: proxyProcess, Argv: argv, Env: proxyEnv(p), Proxy: true, LogBytes: 512 << 10,
-		Restart: pod.Restart{Max: 5 * time.Second}, Stop: pod.Stop{Order: 1},
+		Restart: pod.Restart{Max: 5 * time.Second}, Stop: pod.Stop{Order: 1, Notice: syscall.SIGUSR1},
 	}
 }
 
