@@ -79,8 +79,10 @@ fuzz-short: ## run every fuzz test for FUZZ_TIME (10s)
 			echo "-- $$dir $$f"; (cd $$dir && $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ_TIME) .); done; done)
 
 .PHONY: bench
-bench: ## run the Go benchmarks with allocations
+bench: build ## run the Go benchmarks with allocations, and the convergence of the pilot binary
 	$(call step,bench,$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./...)
+	$(call step,convergence 500,$(GO) run ./test/load -pilot bin/pilot -services 500 -endpoints 4 -proxies 100)
+	$(call step,convergence 2000,$(GO) run ./test/load -pilot bin/pilot -services 2000 -endpoints 4 -proxies 50)
 
 .PHONY: clean
 clean: ## remove what the build made (Envoy and the linter stay in the user's cache)
