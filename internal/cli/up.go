@@ -74,7 +74,10 @@ func (a *app) runUp(ctx context.Context, dir string, f upFlags) error {
 	watching, done := context.WithCancel(ctx)
 	defer done()
 	go a.progress(watching, opts.Name, f.timeout)
-	err = local.Run(ctx, local.Options{Name: opts.Name, Config: config})
+	err = local.Run(ctx, local.Options{
+		Name: opts.Name, Config: config,
+		Keep: []string{opts.Dir, opts.Agent, opts.Pilot, opts.CA, opts.Envoy},
+	})
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		fmt.Fprintln(a.err, "stopped; nothing is left behind")
 		return nil

@@ -218,6 +218,9 @@ func (r *running) end() {
 	if err := r.cmd.Wait(); err != nil {
 		r.t.Fatalf("%v:\n%s", err, r.output())
 	}
+	if out := r.output(); strings.Contains(out, "DATA RACE") { // in meshd or pod-init
+		r.t.Fatal(out)
+	}
 	r.gone()
 }
 

@@ -103,7 +103,7 @@ func (c *Conn) Receive(v any) ([]int, error) {
 	}
 	if err != nil {
 		CloseAll(fds)
-		return nil, err
+		return nil, ended(err)
 	}
 	return fds, nil
 }
@@ -133,7 +133,7 @@ func (c *Conn) head() (size uint32, fds []int, err error) {
 
 // ended makes one error of the ways in which a peer can be gone.
 func ended(err error) error {
-	if errors.Is(err, unix.ECONNRESET) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, unix.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return io.EOF
 	}
 	return err
