@@ -18,9 +18,48 @@ type Derived[V, W comparable] struct {
 	claims map[string][]string
 }
 
+// entry is what one input entry read and gave.
 type entry[W comparable] struct {
-	forget []func()
-	out    map[string]W
+	read []readMark
+	outputs[W]
+}
+
+// outputs are results by key. Most entries have one, which then costs no map.
+type outputs[W comparable] struct {
+	some bool
+	key  string
+	one  W
+	more map[string]W // beside the one
+}
+
+func (o *outputs[W]) get(key string) (W, bool) {
+	if o.some && o.key == key {
+		return o.one, true
+	}
+	w, ok := o.more[key]
+	return w, ok
+}
+
+func (o *outputs[W]) put(key string, w W) {
+	switch {
+	case !o.some || o.key == key:
+		o.some, o.key, o.one = true, key, w
+	case o.more == nil:
+		o.more = map[string]W{key: w}
+	default:
+		o.more[key] = w
+	}
+}
+
+func (o *outputs[W]) keys(yield func(string) bool) {
+	if o.some && !yield(o.key) {
+		return
+	}
+	for k := range o.more {
+		if !yield(k) {
+			return
+		}
+	}
 }
 
 // Option changes how a derived table is kept.
@@ -72,7 +111,8 @@ func (d *Derived[V, W]) update() {
 	for key := range d.dirty {
 		d.again(key, outs)
 	}
-	clear(d.dirty)
+	// A map that was once large costs its size to clear, at every run.
+	d.dirty = map[string]struct{}{}
 	for key := range outs {
 		d.settleKey(key)
 	}
@@ -86,10 +126,10 @@ func (d *Derived[V, W]) update() {
 func (d *Derived[V, W]) again(key string, outs map[string]struct{}) {
 	old := d.kept[key]
 	if old != nil {
-		for _, forget := range old.forget {
-			forget()
+		for _, m := range old.read {
+			m.cell.unwatch(m, readerKey{of: d, key: key})
 		}
-		for k := range old.out {
+		for k := range old.keys {
 			outs[k] = struct{}{}
 			d.unclaim(k, key)
 		}
@@ -103,20 +143,17 @@ func (d *Derived[V, W]) again(key string, outs map[string]struct{}) {
 	r := &Reader{me: readerKey{of: d, key: key}}
 	d.f(r, key, value, func(k string, w W) {
 		if old != nil && d.same != nil {
-			if was, ok := old.out[k]; ok && d.same(was, w) {
+			if was, ok := old.get(k); ok && d.same(was, w) {
 				w = was
 			}
 		}
-		if next.out == nil {
-			next.out = map[string]W{}
-		}
-		if _, twice := next.out[k]; !twice {
+		if _, twice := next.get(k); !twice {
 			d.claim(k, key)
 		}
-		next.out[k] = w
+		next.put(k, w)
 		outs[k] = struct{}{}
 	})
-	next.forget = r.forget
+	next.read = r.marks
 	d.kept[key] = next
 }
 
@@ -136,7 +173,8 @@ func (d *Derived[V, W]) unclaim(out, by string) {
 
 func (d *Derived[V, W]) settleKey(out string) {
 	if by := d.claims[out]; len(by) > 0 {
-		d.now = d.now.With(out, d.kept[by[0]].out[out])
+		w, _ := d.kept[by[0]].get(out)
+		d.now = d.now.With(out, w)
 		return
 	}
 	d.now = d.now.Without(out)

@@ -10,6 +10,8 @@
 // be shared. Imports: the standard library only.
 package memo
 
+import "slices"
+
 // Graph is an ordered list of derived tables. Build it once with NewInput,
 // Map, Flat and Group; then Set inputs and Run, as often as wanted.
 type Graph struct {
@@ -38,8 +40,48 @@ type Cell[V comparable] struct {
 
 type reader interface{ touch(key string) }
 
-// readers are the entries of derived tables to run again.
-type readers map[readerKey]struct{}
+// readers are the entries of derived tables to run again. Most keys have one
+// reader, which then costs no map.
+type readers struct {
+	one  readerKey
+	more map[readerKey]struct{} // set: all of them, and one is unused
+}
+
+func (rs readers) with(r readerKey) readers {
+	switch {
+	case rs.more != nil:
+		rs.more[r] = struct{}{}
+	case rs.one.of == nil:
+		rs.one = r
+	case rs.one != r:
+		rs = readers{more: map[readerKey]struct{}{rs.one: {}, r: {}}}
+	}
+	return rs
+}
+
+func (rs readers) without(r readerKey) readers {
+	if rs.more != nil {
+		if delete(rs.more, r); len(rs.more) == 0 {
+			return readers{}
+		}
+		return rs
+	}
+	if rs.one == r {
+		return readers{}
+	}
+	return rs
+}
+
+func (rs readers) none() bool { return rs.one.of == nil && rs.more == nil }
+
+func (rs readers) touch() {
+	if rs.one.of != nil {
+		rs.one.of.touch(rs.one.key)
+	}
+	for r := range rs.more {
+		r.of.touch(r.key)
+	}
+}
 
 type readerKey struct {
 	of  reader
@@ -76,12 +118,8 @@ func (in *Input[V]) update() {
 // report records a change and marks all who read the key.
 func (c *Cell[V]) report(ch Change[V]) {
 	c.changes = append(c.changes, ch)
-	for r := range c.readers[ch.Key] {
-		r.of.touch(r.key)
-	}
-	for r := range c.all {
-		r.of.touch(r.key)
-	}
+	c.readers[ch.Key].touch()
+	c.all.touch()
 }
 
 func (c *Cell[V]) settle() { c.changes = nil }
@@ -90,38 +128,32 @@ func (c *Cell[V]) watch(key string, r readerKey) {
 	if c.readers == nil {
 		c.readers = map[string]readers{}
 	}
-	if c.readers[key] == nil {
-		c.readers[key] = readers{}
-	}
-	c.readers[key][r] = struct{}{}
+	c.readers[key] = c.readers[key].with(r)
 }
 
-func (c *Cell[V]) unwatch(key string, r readerKey) {
-	delete(c.readers[key], r)
-	if len(c.readers[key]) == 0 {
-		delete(c.readers, key)
+func (c *Cell[V]) unwatch(m readMark, r readerKey) {
+	if m.all {
+		c.all = c.all.without(r)
+		return
+	}
+	if left := c.readers[m.key].without(r); left.none() {
+		delete(c.readers, m.key)
+	} else {
+		c.readers[m.key] = left
 	}
 }
-
-func (c *Cell[V]) watchAll(r readerKey) {
-	if c.all == nil {
-		c.all = readers{}
-	}
-	c.all[r] = struct{}{}
-}
-
-func (c *Cell[V]) unwatchAll(r readerKey) { delete(c.all, r) }
 
 // Reader is given to a function of one entry; it reads other tables and
 // records that it did. It must not be kept after the function returns.
 type Reader struct {
-	me     readerKey
-	forget []func()
-	seen   map[readMark]struct{}
+	me    readerKey
+	marks []readMark
+	seen  map[readMark]struct{} // of marks, once they are many
 }
 
+// readMark is one thing that was read: a key of a cell, or all of it.
 type readMark struct {
-	cell any
+	cell interface{ unwatch(m readMark, r readerKey) }
 	key  string
 	all  bool
 }
@@ -130,9 +162,7 @@ type readMark struct {
 // have been added to the graph before the reading function.
 func Get[V comparable](r *Reader, c *Cell[V], key string) (V, bool) {
 	if r.first(readMark{cell: c, key: key}) {
-		me := r.me
-		c.watch(key, me)
-		r.forget = append(r.forget, func() { c.unwatch(key, me) })
+		c.watch(key, r.me)
 	}
 	return c.now.Get(key)
 }
@@ -141,20 +171,31 @@ func Get[V comparable](r *Reader, c *Cell[V], key string) (V, bool) {
 // it for small tables.
 func All[V comparable](r *Reader, c *Cell[V]) Table[V] {
 	if r.first(readMark{cell: c, all: true}) {
-		me := r.me
-		c.watchAll(me)
-		r.forget = append(r.forget, func() { c.unwatchAll(me) })
+		c.all = c.all.with(r.me)
 	}
 	return c.now
 }
 
+// fewMarks are looked through one by one.
+const fewMarks = 12
+
+// first notes m and reports whether it was not noted before.
 func (r *Reader) first(m readMark) bool {
-	if _, ok := r.seen[m]; ok {
+	if r.seen == nil {
+		if slices.Contains(r.marks, m) {
+			return false
+		}
+	} else if _, ok := r.seen[m]; ok {
 		return false
 	}
-	if r.seen == nil {
+	r.marks = append(r.marks, m)
+	if r.seen == nil && len(r.marks) > fewMarks {
 		r.seen = map[readMark]struct{}{}
+		for _, each := range r.marks {
+			r.seen[each] = struct{}{}
+		}
+	} else if r.seen != nil {
+		r.seen[m] = struct{}{}
 	}
-	r.seen[m] = struct{}{}
 	return true
 }
