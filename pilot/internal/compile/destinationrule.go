@@ -171,6 +171,11 @@ func (t traffic) tls(in *networking.ClientTLSSettings, at diag.Path) *model.Clie
 	case networking.ClientTLSSettings_ISTIO_MUTUAL:
 		out.Mode = model.TLSMesh
 	}
+	if out.Mode == model.TLSMesh && out.SNI != "" {
+		// A server knows mesh mTLS by its SNI (decision 003).
+		t.d.Add(diag.NoEffect, at.Field("sni"), "ISTIO_MUTUAL sends the mesh's own SNI, which names the destination")
+		out.SNI = ""
+	}
 	t.tlsFiles(in, out, at)
 	return out
 }
