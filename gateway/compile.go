@@ -1,6 +1,6 @@
 // Package gateway knows the mesh's edge: what Gateway objects mean.
 //
-// In: a Gateway object and the credentials it names. Out: model.Gateway and
+// In: a Gateway object; for its check, the credentials that there are. Out: model.Gateway and
 // findings. It is pure. Imports: istio.io/api, config, diag, hostname and
 // model; no Envoy types.
 package gateway
@@ -18,13 +18,13 @@ import (
 	"github.com/weftmesh/weft/internal/model"
 )
 
-// Compile reads one Gateway. secret gives the credential "namespace/name", nil
-// if there is none that can be used. A server that cannot be honoured is
-// reported to d and left out; the others are in force. The result is nil if o
-// is no Gateway.
+// Compile reads one Gateway. A server that cannot be honoured is reported to d
+// and left out; the others are in force. The result is nil if o is no Gateway.
+// Whether credentials are there is CheckCredentials' to say: that depends on
+// where the Gateway's proxies are.
 //
 // Source: istio.io/api networking/v1alpha3, message Gateway.
-func Compile(o *config.Object, secret func(key string) *model.Secret, d *diag.List) *model.Gateway {
+func Compile(o *config.Object, d *diag.List) *model.Gateway {
 	in, ok := o.Spec.(*networking.Gateway)
 	if !ok {
 		return nil
@@ -33,7 +33,7 @@ func Compile(o *config.Object, secret func(key string) *model.Secret, d *diag.Li
 		Namespace: o.Namespace, Name: o.Name, Rank: rank(o), Selector: in.GetSelector(),
 		Origin: model.Origin("/apis/networking.istio.io/v1/namespaces/" + o.Namespace + "/gateway/" + o.Name),
 	}
-	c := &compiler{gateway: out, secret: secret, d: d, named: map[string]bool{}}
+	c := &compiler{gateway: out, d: d, named: map[string]bool{}}
 	for i, s := range in.GetServers() {
 		if server, ok := c.server(s, diag.Path("spec.servers").Index(i)); ok {
 			server.Index = i
@@ -54,7 +54,6 @@ func rank(o *config.Object) string {
 // compiler is what the functions that read one Gateway share.
 type compiler struct {
 	gateway *model.Gateway
-	secret  func(key string) *model.Secret
 	d       *diag.List
 	named   map[string]bool // port names so far
 }

@@ -15,7 +15,8 @@ func compile(t *testing.T, secrets map[string]*model.Secret, servers ...*network
 	t.Helper()
 	o := &config.Object{Kind: config.Gateway, Namespace: "edge", Name: "gw", Spec: &networking.Gateway{Servers: servers}}
 	d := diag.For(o.Ref())
-	g := Compile(o, func(key string) *model.Secret { return secrets[key] }, d)
+	g := Compile(o, d)
+	CheckCredentials(g, "edge", func(key string) *model.Secret { return secrets[key] }, d)
 	var found []string
 	for _, f := range d.All() {
 		found = append(found, f.Code+" "+f.Path)

@@ -78,9 +78,9 @@ func (c *compiler) certificates(in *networking.ServerTLSSettings, out *model.Ser
 	return false
 }
 
-// credential checks the Secret in the Gateway's namespace. A missing one is
-// reported, but the server stays: Envoy waits for its certificate and refuses
-// connections until then, so that nothing is served in the clear.
+// credential reads credentialName: a Secret in the namespace of the proxy that
+// serves, wherever the Gateway is. The Gateway's namespace stands in the model
+// until a view puts the proxy's in its place.
 func (c *compiler) credential(name string, out *model.ServerTLS, at diag.Path) bool {
 	if strings.Contains(name, "/") || strings.Contains(name, "://") {
 		c.d.Add(diag.Invalid, at, "%q must be the name of a Secret in the proxy's namespace", name)
@@ -91,19 +91,35 @@ func (c *compiler) credential(name string, out *model.ServerTLS, at diag.Path) b
 		out.Cert, out.Key = "", ""
 	}
 	out.Credential = c.gateway.Namespace + "/" + name
-	s := c.secret(out.Credential)
-	switch {
-	case s == nil || len(s.Cert) == 0:
-		c.d.Add(diag.NotFound, at, "Secret %q with a usable certificate and key not found; connections fail until it is there", out.Credential)
-	case out.Mode == model.ServerMutual && len(s.CA) == 0 && !c.hasCA(out.Credential+"-cacert"):
-		c.d.Add(diag.BadCredential, at, "Secret %q has no ca.crt, and there is no Secret %q; MUTUAL connections fail until one is there", out.Credential, out.Credential+"-cacert")
-	}
 	return true
 }
 
-func (c *compiler) hasCA(key string) bool {
-	s := c.secret(key)
-	return s != nil && len(s.CA) > 0
+// CheckCredentials reports to d the credentials of g that are missing in
+// namespace, where its proxies are, or that lack what their server's mode
+// needs. secret gives the credential "namespace/name", nil if there is none
+// that can be used. A server without its credential stays: Envoy waits for the
+// certificate and refuses connections until then, so that nothing is served in
+// the clear.
+func CheckCredentials(g *model.Gateway, namespace string, secret func(key string) *model.Secret, d *diag.List) {
+	for i := range g.Servers {
+		s := &g.Servers[i]
+		if s.TLS == nil || s.TLS.Credential == "" {
+			continue
+		}
+		_, name, _ := strings.Cut(s.TLS.Credential, "/")
+		at := diag.Path("spec.servers").Index(s.Index).Field("tls.credentialName")
+		checkCredential(namespace+"/"+name, s.TLS.Mode == model.ServerMutual, secret, at, d)
+	}
+}
+
+func checkCredential(key string, mutual bool, secret func(key string) *model.Secret, at diag.Path, d *diag.List) {
+	s, ca := secret(key), secret(key+"-cacert")
+	switch {
+	case s == nil || len(s.Cert) == 0:
+		d.Add(diag.NotFound, at, "Secret %q with a usable certificate and key not found in the namespace of the gateway's pods; connections fail until it is there", key)
+	case mutual && len(s.CA) == 0 && (ca == nil || len(ca.CA) == 0):
+		d.Add(diag.BadCredential, at, "Secret %q has no ca.crt, and there is no Secret %q; MUTUAL connections fail until one is there", key, key+"-cacert")
+	}
 }
 
 func version(v networking.ServerTLSSettings_TLSProtocol) string {

@@ -46,7 +46,10 @@ type Compiler struct {
 	endpoints *memo.Derived[*model.Service, *model.Endpoints]
 	secrets   *kind[model.Secret]
 	gateways  *kind[model.Gateway]
-	openPorts *memo.Grouped[*model.Gateway] // by port
+	openPorts *memo.Grouped[*model.Gateway]        // by port
+	selectors *memo.Derived[*model.Gateway, bool]  // of Gateways, as FormatLabels gives them
+	edges     *memo.Derived[*model.Workload, bool] // "selector|namespace" in which it selects pods
+	edgesOf   *memo.Grouped[bool]                  // edges by selector
 	policies  *kind[model.Policy]
 	ruled     *memo.Grouped[*model.Policy]       // by host
 	subsets   *memo.Derived[*model.Policy, bool] // by "host|subset"

@@ -87,8 +87,10 @@ func gatewayPorts(_ string, g *model.Gateway) (out []string) {
 }
 
 // checkGateway reports servers that an older Gateway of the same proxies
-// contradicts: another kind of protocol on a port, or a TLS host taken twice.
+// contradicts: another kind of protocol on a port, or a TLS host taken twice;
+// and credentials that are missing where its proxies are.
 func checkGateway(g *model.Gateway, in scope, d *diag.List) {
+	checkCredentials(g, in, d)
 	for _, port := range gatewayPorts("", g) {
 		others, _ := memo.Get(in.r, &in.c.openPorts.Cell, port)
 		for _, other := range others.All() {

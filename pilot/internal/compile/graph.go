@@ -27,9 +27,12 @@ func New() *Compiler {
 	}, memo.Same(equal[*model.Endpoints]))
 
 	c.secrets = addKind(c, config.Secret, compileSecret, func(s *model.Secret) string { return s.Namespace + "/" + s.Name })
-	c.gateways = addKind(c, config.Gateway, func(o *config.Object, in scope, d *diag.List) *model.Gateway {
-		return gateway.Compile(o, in.secret, d)
+	c.gateways = addKind(c, config.Gateway, func(o *config.Object, _ scope, d *diag.List) *model.Gateway {
+		return gateway.Compile(o, d)
 	}, (*model.Gateway).Key)
+	c.selectors = memo.Flat(&c.graph, &c.gateways.values.Cell, gatewaySelector)
+	c.edges = memo.Flat(&c.graph, &c.pods.values.Cell, edgeNamespaces(c))
+	c.edgesOf = memo.Group(&c.graph, &c.edges.Cell, func(key string, _ bool) []string { return []string{cutEdge(key)} })
 	c.openPorts = memo.Group(&c.graph, &c.gateways.values.Cell, gatewayPorts)
 	c.gateways.check = checkGateway
 
