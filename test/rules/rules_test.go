@@ -19,7 +19,6 @@ func tracked(t *testing.T) (root string, paths []string) {
 	if paths, err = Tracked(t.Context(), root); err != nil {
 		t.Fatal(err)
 	}
-	paths = slices.DeleteFunc(paths, func(p string) bool { return strings.HasPrefix(p, "internal/warm/") })
 	return root, paths
 }
 
@@ -61,9 +60,7 @@ func TestImports(t *testing.T) {
 	for name, rule := range map[string]func(Package) []string{"gates": DirectImports, "closure": Closure, "direction": Direction} {
 		t.Run(name, func(t *testing.T) {
 			for _, p := range packages {
-				if p.Rel() != "internal/warm" {
-					report(t, rule(p))
-				}
+				report(t, rule(p))
 			}
 		})
 	}
