@@ -33,14 +33,14 @@ func newBigMesh(t testing.TB, services int) *bigMesh {
 	for i := range services {
 		name := fmt.Sprintf("svc-%05d", i)
 		add(service("shop", name))
-		add(endpoints("shop", name, fmt.Sprintf("10.%d.%d.1", 1+i/250, i%250)))
+		add(endpoints(name, fmt.Sprintf("10.%d.%d.1", 1+i/250, i%250)))
 		if i < services/10 {
 			add(weighted(name, 90))
 		}
 	}
 	m := &bigMesh{set: src.Set(), compiler: compile.New(), line: newLine(model.ProxyClass{Role: model.RoleOutbound, Namespace: "shop"}), edits: map[string][2]*config.Object{}}
 	m.edits["VirtualService"] = [2]*config.Object{decode(t, weighted("svc-00001", 50)), decode(t, weighted("svc-00001", 60))}
-	m.edits["EndpointSlice"] = [2]*config.Object{decode(t, endpoints("shop", "svc-00001", "10.9.9.1")), decode(t, endpoints("shop", "svc-00001", "10.9.9.2"))}
+	m.edits["EndpointSlice"] = [2]*config.Object{decode(t, endpoints("svc-00001", "10.9.9.1")), decode(t, endpoints("svc-00001", "10.9.9.2"))}
 	m.run()
 	return m
 }

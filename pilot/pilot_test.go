@@ -26,9 +26,9 @@ func service(ns, name string) string {
 	return fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: %s}\nspec: {clusterIP: 10.96.0.%d, ports: [{name: http, port: 80}]}\n", name, ns, 1+len(name))
 }
 
-func endpoints(ns, svc, address string) string {
-	return fmt.Sprintf("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: %[2]s, namespace: %[1]s, labels: {kubernetes.io/service-name: %[2]s}}\n"+
-		"addressType: IPv4\nports: [{name: http, port: 8080, protocol: TCP}]\nendpoints: [{addresses: [%[3]s], conditions: {ready: true}}]\n", ns, svc, address)
+func endpoints(svc, address string) string {
+	return fmt.Sprintf("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: %[1]s, namespace: shop, labels: {kubernetes.io/service-name: %[1]s}}\n"+
+		"addressType: IPv4\nports: [{name: http, port: 8080, protocol: TCP}]\nendpoints: [{addresses: [%[2]s], conditions: {ready: true}}]\n", svc, address)
 }
 
 func routes(ns, name, host, exportTo string) string {
@@ -88,7 +88,7 @@ func TestUnrelatedEditPushesNothing(t *testing.T) {
 	if n := changes(routes("shop", "svc03", "svc03.shop.svc.cluster.local", "*")); n != 1 {
 		t.Errorf("one VirtualService changed %d resources, want its virtual host alone", n)
 	}
-	if n := changes(endpoints("shop", "svc05", "10.1.1.1")); n != 1 {
+	if n := changes(endpoints("svc05", "10.1.1.1")); n != 1 {
 		t.Errorf("one EndpointSlice changed %d resources, want one assignment", n)
 	}
 }
@@ -100,7 +100,7 @@ func TestEndpointsDoNotWaitForConfig(t *testing.T) {
 	e.step(in)
 	e.pace = pacer{last: time.Now(), pause: time.Hour} // under load
 	slow := routes("shop", "a", "a.shop.svc.cluster.local", "*")
-	in.put(source.State{Set: setOf(t, append(base, slow, endpoints("shop", "a", "10.1.1.1"))...)})
+	in.put(source.State{Set: setOf(t, append(base, slow, endpoints("a", "10.1.1.1"))...)})
 	e.step(in)
 	mesh := e.outcome.Load().result.Mesh
 	if eps, _ := mesh.Endpoints.Get("a.shop.svc.cluster.local"); len(eps.Of(80)) != 1 {

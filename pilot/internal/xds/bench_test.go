@@ -85,7 +85,7 @@ func BenchmarkPush(b *testing.B) {
 				p := &pipe{ctx: ctx, reqs: make(chan *discovery.DeltaDiscoveryRequest, 8), got: got}
 				p.reqs <- &discovery.DeltaDiscoveryRequest{TypeUrl: snapshot.Route, ResourceNamesSubscribe: []string{"80"}, Node: node("sidecar~10.0.0.1~a.default~d", nil)}
 				p.reqs <- &discovery.DeltaDiscoveryRequest{TypeUrl: snapshot.VirtualHost}
-				go s.serve(p)
+				go func() { _ = s.serve(p) }()
 			}
 			var specs []string
 			for i := range 2000 {

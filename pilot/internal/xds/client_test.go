@@ -138,8 +138,8 @@ func (w *world) dial(opts ...grpc.DialOption) *grpc.ClientConn {
 	return conn
 }
 
-func (w *world) connect(class string) *client {
-	return w.connectAs(node("sidecar~10.0.0.1~a.default~default.svc.cluster.local", map[string]string{"class": class}))
+func (w *world) connect() *client {
+	return w.connectAs(node("sidecar~10.0.0.1~a.default~default.svc.cluster.local", nil))
 }
 
 func (w *world) connectAs(n *core.Node) *client {

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -92,7 +93,7 @@ func TestGarbageIsRefused(t *testing.T) {
 			t.Errorf("%s was accepted", name)
 		}
 	}
-	c := w.connect("") // the server is well
+	c := w.connect() // the server is well
 	c.request("cds", nil)
 	w.put("cds a=1")
 	c.wait("cds a=1")
@@ -121,7 +122,7 @@ func TestRawBytesOnTheSocket(t *testing.T) {
 	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	for buf := make([]byte, 1024); ; {
 		if _, err := conn.Read(buf); err != nil {
-			if e, ok := err.(net.Error); ok && e.Timeout() {
+			if e := net.Error(nil); errors.As(err, &e) && e.Timeout() {
 				t.Fatal("the connection was left open")
 			}
 			return
@@ -131,18 +132,18 @@ func TestRawBytesOnTheSocket(t *testing.T) {
 
 func TestTooManyNamesAndTypes(t *testing.T) {
 	w := newWorld(t, Options{})
-	c := w.connect("")
+	c := w.connect()
 	c.request("cds", nil)
 	c.subscribe("eds", make([]string, maxNames+1)...)
 	if err := c.ends(); !strings.Contains(err.Error(), "the limit is 100000") {
 		t.Errorf("names: %v", err)
 	}
-	c = w.connect("")
+	c = w.connect()
 	c.subscribe("eds", strings.Repeat("n", maxNameLen+1))
 	if err := c.ends(); !strings.Contains(err.Error(), "the limit is 2048") {
 		t.Errorf("long name: %v", err)
 	}
-	c = w.connect("")
+	c = w.connect()
 	for i := range maxStrange + 1 {
 		c.request(fmt.Sprint("unknown", i), nil)
 	}
@@ -154,7 +155,7 @@ func TestTooManyNamesAndTypes(t *testing.T) {
 func TestStreamLimits(t *testing.T) {
 	w := newWorld(t, Options{MaxStreams: 3, MaxStreamsPerPod: 2})
 	for i := range 3 {
-		c := w.connect("")
+		c := w.connect()
 		c.request("cds", nil)
 		if i == 2 {
 			if err := c.ends(); status.Code(err) != codes.ResourceExhausted {
@@ -201,7 +202,7 @@ func TestClientThatNeverReads(t *testing.T) {
 		specs = append(specs, fmt.Sprintf("cds c%02d=%s", i, strings.Repeat("x", 32<<10)))
 	}
 	w.put(specs...)
-	c := w.connect("")
+	c := w.connect()
 	c.request("cds", nil)
 	eventually(t, "the other client", func() bool { return len(c.versions("cds")) == 64 })
 	w.put("cds c00=new")

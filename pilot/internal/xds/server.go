@@ -108,7 +108,6 @@ func (s *Server) GRPC(extra ...grpc.ServerOption) *grpc.Server {
 		grpc.InitialConnWindowSize(window),
 		// Proxies send little, and seldom get much.
 		grpc.ReadBufferSize(4 << 10),
-		grpc.SharedWriteBuffer(true),
 		// Pings find clients that are gone, and close those that never read.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
@@ -125,13 +124,18 @@ func (s *Server) StreamAggregatedResources(discovery.AggregatedDiscoveryService_
 // DeltaAggregatedResources serves one stream until it ends.
 func (s *Server) DeltaAggregatedResources(g discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
 	err := s.serve(g)
-	if err == nil || errors.Is(err, io.EOF) || g.Context().Err() != nil || status.Code(err) == codes.Canceled {
+	if clientLeft(g.Context(), err) {
 		return nil
 	}
 	reason := refusalOf(err)
 	s.metrics.refusedStreams.WithLabelValues(reason.label).Inc()
 	slog.Warn("xDS stream refused", "reason", err.Error(), "peer", peerAddress(g.Context()))
 	return status.Error(reason.code, err.Error())
+}
+
+// clientLeft reports whether a stream ended by its client's will.
+func clientLeft(ctx context.Context, err error) bool {
+	return err == nil || errors.Is(err, io.EOF) || ctx.Err() != nil || status.Code(err) == codes.Canceled
 }
 
 func (s *Server) serve(w wire) error {

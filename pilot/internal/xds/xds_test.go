@@ -49,7 +49,7 @@ func TestWireFormat(t *testing.T) {
 
 func TestSubscribeAndUpdate(t *testing.T) {
 	w := newWorld(t, Options{})
-	c := w.connect("")
+	c := w.connect()
 	c.request("cds", nil)
 	w.put("cds a=1", "cds b=1", "eds a=10", "eds b=20", "lds l=1", "rds 80=1")
 	c.waitLog("+cds a=1", "+cds b=1")
@@ -70,7 +70,7 @@ func TestSubscribeAndUpdate(t *testing.T) {
 
 func TestSameContentIsNoPush(t *testing.T) {
 	w := newWorld(t, Options{})
-	c := w.connect("")
+	c := w.connect()
 	c.request("cds", nil)
 	w.put("cds a=1")
 	c.waitLog("+cds a=1")
@@ -83,14 +83,14 @@ func TestSameContentIsNoPush(t *testing.T) {
 
 func TestReconnectGetsOnlyWhatItLacks(t *testing.T) {
 	w := newWorld(t, Options{})
-	c := w.connect("")
+	c := w.connect()
 	c.request("cds", nil)
 	c.subscribe("rds", "80")
 	c.request("vhds", nil)
 	w.put("cds a=1", "cds b=1", "rds 80=1", "vhds 80/x=1", "vhds 80/y=1")
 	c.wait("cds a=1 b=1; rds 80=1; vhds 80/x=1 80/y=1")
 	back := func() *client {
-		d := w.connect("")
+		d := w.connect()
 		d.request("cds", func(r *discovery.DeltaDiscoveryRequest) { r.InitialResourceVersions = c.versions("cds") })
 		d.request("rds", func(r *discovery.DeltaDiscoveryRequest) {
 			r.InitialResourceVersions, r.ResourceNamesSubscribe = c.versions("rds"), []string{"80"}
@@ -107,7 +107,7 @@ func TestReconnectGetsOnlyWhatItLacks(t *testing.T) {
 
 func TestVirtualHostsFollowTheirTable(t *testing.T) {
 	w := newWorld(t, Options{})
-	c := w.connect("")
+	c := w.connect()
 	c.subscribe("rds", "80")
 	w.put("rds 80=1", "rds 90=1", "rds 99=1", "vhds 80/x=1", "vhds 90/x=1")
 	c.waitLog("+rds 80=1")
@@ -129,7 +129,7 @@ func TestVirtualHostsFollowTheirTable(t *testing.T) {
 
 func TestOrderOfNewAndRemoved(t *testing.T) {
 	w := newWorld(t, Options{})
-	c := w.connect("")
+	c := w.connect()
 	c.request("cds", nil)
 	c.subscribe("eds", "a")
 	c.subscribe("rds", "80")
@@ -165,7 +165,7 @@ func settled(s *Server) bool {
 
 func TestUpdatedClusterGetsItsEndpointsAgain(t *testing.T) {
 	w := newWorld(t, Options{})
-	c := w.connect("")
+	c := w.connect()
 	c.request("cds", nil)
 	c.subscribe("eds", "a")
 	w.put("cds a=1", "eds a=1")
@@ -177,7 +177,7 @@ func TestUpdatedClusterGetsItsEndpointsAgain(t *testing.T) {
 
 func TestEndpointsPassUnacknowledgedConfig(t *testing.T) {
 	w := newWorld(t, Options{})
-	c := w.connect("")
+	c := w.connect()
 	c.mute["cds"], c.mute["lds"] = true, true
 	c.request("cds", nil)
 	c.request("lds", nil)
@@ -192,7 +192,7 @@ func TestEndpointsPassUnacknowledgedConfig(t *testing.T) {
 
 func TestRefusedResourceIsRolledBack(t *testing.T) {
 	w := newWorld(t, Options{})
-	c := w.connect("")
+	c := w.connect()
 	c.nack = func(short string, r *discovery.Resource) string {
 		if strings.HasPrefix(string(r.GetResource().GetValue()), "bad") {
 			return "Error adding/updating cluster(s) " + r.Name + ": no good"
@@ -227,7 +227,7 @@ func TestRefusedResourceIsRolledBack(t *testing.T) {
 
 func TestUnnamedCulpritIsFound(t *testing.T) {
 	w := newWorld(t, Options{})
-	c := w.connect("")
+	c := w.connect()
 	c.nack = func(_ string, r *discovery.Resource) string {
 		if string(r.GetResource().GetValue()) == "bad" {
 			return "something is wrong"
@@ -258,7 +258,7 @@ func TestUnnamedCulpritIsFound(t *testing.T) {
 
 func TestEndlessNacksAreSlowedDown(t *testing.T) {
 	w := newWorld(t, Options{})
-	c := w.connect("")
+	c := w.connect()
 	c.nack = func(string, *discovery.Resource) string { return "never" }
 	c.request("cds", nil)
 	var specs []string
@@ -271,14 +271,14 @@ func TestEndlessNacksAreSlowedDown(t *testing.T) {
 		t.Fatal("the back-off does not grow to its limit")
 	}
 	// Others are served meanwhile.
-	d := w.connect("")
+	d := w.connect()
 	d.request("cds", nil)
 	eventually(t, "another client", func() bool { return len(d.versions("cds")) == 200 })
 }
 
 func TestClassMovesWithoutReconnect(t *testing.T) {
 	w := newWorld(t, Options{})
-	c := w.connect("")
+	c := w.connect()
 	c.request("cds", nil)
 	w.put("cds a=1", "cds b=1")
 	c.wait("cds a=1 b=1")
@@ -298,7 +298,7 @@ func (otherClass) Classes(p proxy) []proxyClass { return []proxyClass{classNamed
 
 func TestClassesAreForgotten(t *testing.T) {
 	w := newWorld(t, Options{})
-	c := w.connect("")
+	c := w.connect()
 	c.request("cds", nil)
 	<-w.srv.Wanted()
 	if all, missing := w.srv.Classes(time.Hour); len(all) != 1 || len(missing) != 1 {
