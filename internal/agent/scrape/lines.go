@@ -61,6 +61,10 @@ var (
 	noFlags     = []byte(`response_flags="-"`)
 	emptyLabel  = []byte(`=""`)
 	filledLabel = []byte(`="unknown"`)
+
+	// Of HTTP there is none, and in Istio's metrics no label for it.
+	unknownStatus = []byte(`grpc_response_status="unknown"`)
+	noStatus      = []byte(`grpc_response_status=""`)
 )
 
 // renaming gives Envoy's own form of the standard metrics their names, and
@@ -89,5 +93,6 @@ func fill(line []byte) []byte {
 		return line
 	}
 	line = bytes.ReplaceAll(line, emptyFlags, noFlags)
-	return bytes.ReplaceAll(line, emptyLabel, filledLabel)
+	line = bytes.ReplaceAll(line, emptyLabel, filledLabel)
+	return bytes.ReplaceAll(line, unknownStatus, noStatus)
 }

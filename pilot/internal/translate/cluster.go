@@ -31,8 +31,8 @@ func (b *builder) fixedClusters() []message {
 	if b.class.Role != model.RoleOutbound {
 		return nil
 	}
-	blackHole := &cluster.Cluster{Name: blackHoleCluster, ClusterDiscoveryType: discovery(cluster.Cluster_STATIC), ConnectTimeout: b.connectTimeout(nil)}
-	passthrough := &cluster.Cluster{Name: passthroughCluster, CircuitBreakers: breakers(nil)}
+	blackHole := &cluster.Cluster{Name: blackHoleCluster, Metadata: telemetryMetadata("unknown", blackHoleCluster, "unknown"), ClusterDiscoveryType: discovery(cluster.Cluster_STATIC), ConnectTimeout: b.connectTimeout(nil)}
+	passthrough := &cluster.Cluster{Name: passthroughCluster, CircuitBreakers: breakers(nil), Metadata: telemetryMetadata("unknown", passthroughCluster, "unknown")}
 	b.dialled(passthrough, nil)
 	passthrough.TypedExtensionProtocolOptions = b.protocolOptions(useClients, nil, nil)
 	return []message{{name: blackHoleCluster, body: blackHole}, {name: passthroughCluster, body: passthrough}}
@@ -201,7 +201,9 @@ func clusterMetadata(c *model.Cluster) *core.Metadata {
 	}
 	s.Fields["services"] = structpb.NewListValue(services)
 	s.Fields["default_original_port"] = structpb.NewNumberValue(float64(c.Port.Number))
-	return &core.Metadata{FilterMetadata: map[string]*structpb.Struct{"istio": s}}
+	out := telemetryMetadata(c.Service.Host, c.Service.Name, c.Service.Namespace)
+	out.FilterMetadata["istio"] = s
+	return out
 }
 
 // clientTLS sets how connections to the cluster are secured: as the

@@ -3,7 +3,6 @@ package translate
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -66,15 +65,14 @@ func (b *builder) endpoint(ep *model.Endpoint) *endpoint.LbEndpoint {
 }
 
 // endpointMetadata says whether the endpoint speaks mesh mTLS, which selects
-// the cluster's transport socket, and names its workload as Istio does:
-// "workload;namespace;app;version;cluster".
+// the cluster's transport socket, and names its workload for telemetry.
 func (b *builder) endpointMetadata(ep *model.Endpoint) *core.Metadata {
 	fields := map[string]*structpb.Struct{}
 	if ep.MTLS {
 		fields["envoy.transport_socket_match"] = stringStruct("tlsMode", "istio")
 	}
 	if ep.Workload != "" {
-		fields["istio"] = stringStruct("workload", strings.Join([]string{ep.Workload, ep.Namespace, ep.App, ep.Version, b.ClusterID}, ";"))
+		fields[telemetrySpace] = stringStruct("wl", ep.Workload, "ns", ep.Namespace, "app", ep.App, "ver", ep.Version, "cl", b.ClusterID)
 	}
 	if len(fields) == 0 {
 		return nil

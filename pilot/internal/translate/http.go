@@ -17,9 +17,9 @@ const managerFilter = "envoy.filters.network.http_connection_manager"
 
 // manager is what every HTTP connection manager has.
 // Source: envoy.extensions.filters.network.http_connection_manager.v3.
-func (b *builder) manager(prefix string) *hcm.HttpConnectionManager {
+func (b *builder) manager(prefix string, s side) *hcm.HttpConnectionManager {
 	return &hcm.HttpConnectionManager{
-		StatPrefix: prefix, CodecType: hcm.HttpConnectionManager_AUTO, HttpFilters: b.filters(), AccessLog: b.accessLogs(),
+		StatPrefix: prefix, CodecType: hcm.HttpConnectionManager_AUTO, HttpFilters: b.filters(), AccessLog: append(b.accessLogs(), b.httpMetrics(s)),
 		HttpProtocolOptions:          &core.Http1ProtocolOptions{AcceptHttp_10: b.HTTP10},
 		ServerName:                   "istio-envoy",
 		NormalizePath:                wrapperspb.Bool(true),
@@ -39,7 +39,7 @@ func rds(table string) *hcm.HttpConnectionManager_Rds {
 
 // sidecarManager serves the app's own requests.
 func (b *builder) sidecarManager(prefix, table string) *listener.Filter {
-	m := b.manager(prefix)
+	m := b.manager(prefix, clientSide())
 	m.RouteSpecifier = rds(table)
 	// The app's word on where it is from is not its proxy's to check.
 	m.UseRemoteAddress = wrapperspb.Bool(false)
@@ -50,7 +50,7 @@ func (b *builder) sidecarManager(prefix, table string) *listener.Filter {
 // routerManager serves requests from outside the mesh: it trusts no header
 // about who the client is (Istio's numTrustedProxies 0).
 func (b *builder) routerManager(prefix, table string) *listener.Filter {
-	m := b.manager(prefix)
+	m := b.manager(prefix, clientSide())
 	m.RouteSpecifier = rds(table)
 	m.UseRemoteAddress = wrapperspb.Bool(true)
 	m.ForwardClientCertDetails = hcm.HttpConnectionManager_SANITIZE_SET
@@ -62,8 +62,8 @@ func (b *builder) routerManager(prefix, table string) *listener.Filter {
 // cannot have seen, since its idle connection closed, is sent again. The app
 // sees who asks in
 // X-Forwarded-Client-Cert, which no client can forge.
-func (b *builder) appManager(p model.InboundPort) *listener.Filter {
-	m := b.manager("inbound_" + p.Cluster)
+func (b *builder) appManager(p model.InboundPort, s side) *listener.Filter {
+	m := b.manager("inbound_"+p.Cluster, s)
 	m.UseRemoteAddress = wrapperspb.Bool(false)
 	m.ForwardClientCertDetails = hcm.HttpConnectionManager_SANITIZE_SET
 	m.SetCurrentClientCertDetails = &hcm.HttpConnectionManager_SetCurrentClientCertDetails{Uri: true}

@@ -66,7 +66,7 @@ func (b *builder) inboundListeners(in *model.Inbound) []message {
 		ListenerFilters: []*listener.ListenerFilter{b.originalDst(), b.tlsInspector(withoutTLS(in)), b.httpInspector(withoutDetection(in))},
 	}
 	bindAll(l, inboundPort)
-	l.FilterChains = append(l.FilterChains, &listener.FilterChain{Name: refuseChain, Filters: []*listener.Filter{b.tcpProxy(blackHoleCluster, one(blackHoleCluster))}})
+	l.FilterChains = append(l.FilterChains, &listener.FilterChain{Name: refuseChain, Filters: []*listener.Filter{b.tcpProxy(blackHoleCluster, one(blackHoleCluster), serverSide(model.InboundPort{Cluster: blackHoleCluster}, false))}})
 	ports := map[string]onMatch{portText(inboundPort): toChain(refuseChain)}
 	for _, p := range in.Ports {
 		if p.Port == inboundPort {
@@ -101,11 +101,12 @@ func (b *builder) portChains(p model.InboundPort) ([]*listener.FilterChain, onMa
 		c := &listener.FilterChain{Name: chainPrefix(p) + name}
 		if mesh {
 			c.TransportSocket = b.meshServer()
+			c.Filters = append(c.Filters, b.readCaller())
 		}
 		if http {
-			c.Filters = []*listener.Filter{b.appManager(p)}
+			c.Filters = append(c.Filters, b.appManager(p, serverSide(p, mesh)))
 		} else {
-			c.Filters = []*listener.Filter{b.tcpProxy("inbound_"+p.Cluster, one(p.Cluster))}
+			c.Filters = append(c.Filters, b.tcpProxy("inbound_"+p.Cluster, one(p.Cluster), serverSide(p, mesh)))
 		}
 		out = append(out, c)
 		return c.Name

@@ -33,12 +33,12 @@ func (b *builder) fixedListeners() []message {
 	// would reach this listener again, for ever.
 	loop := &listener.FilterChain{
 		Name: "virtualOutbound-blackhole", FilterChainMatch: &listener.FilterChainMatch{DestinationPort: wrapperspb.UInt32(outboundPort)},
-		Filters: []*listener.Filter{b.tcpProxy(blackHoleCluster, one(blackHoleCluster))},
+		Filters: []*listener.Filter{b.tcpProxy(blackHoleCluster, one(blackHoleCluster), clientSide())},
 	}
 	l := &listener.Listener{
 		Name: "virtualOutbound", UseOriginalDst: wrapperspb.Bool(true), TrafficDirection: core.TrafficDirection_OUTBOUND,
 		FilterChains:       []*listener.FilterChain{loop},
-		DefaultFilterChain: &listener.FilterChain{Name: "virtualOutbound-catchall-tcp", Filters: []*listener.Filter{b.tcpProxy(to, one(to))}},
+		DefaultFilterChain: &listener.FilterChain{Name: "virtualOutbound-catchall-tcp", Filters: []*listener.Filter{b.tcpProxy(to, one(to), clientSide())}},
 	}
 	bindAll(l, outboundPort)
 	return []message{{name: l.Name, body: l}}
@@ -103,7 +103,7 @@ func (b *builder) chain(l *model.Listener, c model.Chain) *listener.FilterChain 
 	case c.HTTP != nil:
 		out.Filters = append(out.Filters, b.routerManager("outbound_"+l.Name, c.HTTP.Table))
 	case c.TCP != nil:
-		out.Filters = append(out.Filters, b.tcpProxy(l.Name, c.TCP))
+		out.Filters = append(out.Filters, b.tcpProxy(l.Name, c.TCP, clientSide()))
 	}
 	return out
 }
@@ -113,7 +113,7 @@ var plainHTTP = []string{"http/1.0", "http/1.1", "h2c"}
 
 // tcpProxy forwards bytes.
 // Source: envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.
-func (b *builder) tcpProxy(prefix string, chain *model.TCPChain) *listener.Filter {
+func (b *builder) tcpProxy(prefix string, chain *model.TCPChain, s side) *listener.Filter {
 	p := &tcp.TcpProxy{StatPrefix: prefix, AccessLog: b.accessLogs(), IdleTimeout: span(chain.IdleTimeout)}
 	to := chain.Clusters
 	switch len(to) {
@@ -130,6 +130,7 @@ func (b *builder) tcpProxy(prefix string, chain *model.TCPChain) *listener.Filte
 		}
 		p.ClusterSpecifier = &tcp.TcpProxy_WeightedClusters{WeightedClusters: weighted}
 	}
+	b.count(p, s)
 	return b.filter("envoy.filters.network.tcp_proxy", p)
 }
 

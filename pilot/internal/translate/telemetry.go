@@ -1,0 +1,229 @@
+package translate
+
+import (
+	xcore "github.com/cncf/xds/go/xds/core/v3"
+	xmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
+	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	logdata "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
+	stats "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stats/v3"
+	filterstate "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
+	setfilterstate "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
+	tcp "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	transform "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/actions/transform_stat/v3"
+	statinput "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/stats/v3"
+	xtype "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// Istio's standard metrics, made by stock Envoy's stats access logger: the
+// agent drops Envoy's prefix and writes "unknown" for an empty label. Labels
+// that differ by workload come from the proxy's environment, so that they
+// split no class. Source: Istio's "Standard Metrics" page.
+
+// telemetrySpace is the filter metadata of endpoints and clusters that the
+// labels of the other side are read from.
+const telemetrySpace = "weft"
+
+// side is who is told apart by the labels of one filter chain's metrics.
+type side struct {
+	reporter, security string
+	source, target     peer
+	service            []*stats.Config_Tag
+}
+
+// peer holds the formats of the labels of one end.
+type peer struct{ workload, namespace, app, version, principal, cluster string }
+
+// nobody is an end that proved nothing.
+var nobody = peer{workload: "unknown", namespace: "unknown", app: "unknown", version: "unknown", principal: "unknown", cluster: "unknown"}
+
+// self is the proxy's own workload, as the agent names it to Envoy.
+var self = peer{
+	workload: "%ENVIRONMENT(WEFT_WORKLOAD)%", namespace: "%ENVIRONMENT(WEFT_NAMESPACE)%", principal: "%ENVIRONMENT(WEFT_PRINCIPAL)%",
+	app: "%ENVIRONMENT(WEFT_CANONICAL_SERVICE)%", version: "%ENVIRONMENT(WEFT_CANONICAL_REVISION)%", cluster: "%ENVIRONMENT(WEFT_CLUSTER)%",
+}
+
+// upstream is the endpoint that was called, as endpointMetadata names it; its
+// principal is what its certificate proved.
+var upstream = peer{
+	workload: hostLabel("wl"), namespace: hostLabel("ns"), app: hostLabel("app"), version: hostLabel("ver"), cluster: hostLabel("cl"),
+	principal: "%UPSTREAM_PEER_URI_SAN%",
+}
+
+// caller is the client as its certificate names it. A CA signs for one
+// cluster, which is also this one.
+var caller = peer{
+	workload: callerLabel("wl"), namespace: callerLabel("ns"), app: callerLabel("app"), version: callerLabel("ver"),
+	principal: "%DOWNSTREAM_PEER_URI_SAN%", cluster: self.cluster,
+}
+
+func hostLabel(key string) string {
+	return "%METADATA(UPSTREAM_HOST:" + telemetrySpace + ":" + key + ")%"
+}
+func clusterLabel(key string) string { return "%METADATA(CLUSTER:" + telemetrySpace + ":" + key + ")%" }
+func callerLabel(key string) string  { return "%FILTER_STATE(" + callerState(key) + ":PLAIN)%" }
+func callerState(key string) string  { return telemetrySpace + ".caller." + key }
+
+// clientSide counts what this proxy's app, or a gateway, asks of others.
+func clientSide() side {
+	return side{reporter: "source", security: "unknown", source: self, target: upstream, service: serviceTags(clusterLabel("host"), clusterLabel("name"), clusterLabel("ns"))}
+}
+
+// serverSide counts what others ask of this proxy's app; mesh says whether
+// they come by mesh mTLS.
+func serverSide(p model.InboundPort, mesh bool) side {
+	s := side{reporter: "destination", security: "none", source: nobody, target: self}
+	switch {
+	case p.Service != nil:
+		s.service = serviceTags(p.Service.Host, p.Service.Name, p.Service.Namespace)
+	case p.Cluster == blackHoleCluster:
+		s.service = serviceTags("unknown", blackHoleCluster, self.namespace)
+	default:
+		s.service = serviceTags("unknown", inboundPassthroughCluster, self.namespace)
+	}
+	if mesh {
+		s.security, s.source = "mutual_tls", caller
+	}
+	return s
+}
+
+// telemetryMetadata names the service of a cluster.
+func telemetryMetadata(host, name, namespace string) *core.Metadata {
+	return &core.Metadata{FilterMetadata: map[string]*structpb.Struct{telemetrySpace: stringStruct("host", host, "name", name, "ns", namespace)}}
+}
+
+func serviceTags(host, name, namespace string) []*stats.Config_Tag {
+	return []*stats.Config_Tag{tag("destination_service", host), tag("destination_service_name", name), tag("destination_service_namespace", namespace)}
+}
+
+func tag(name, format string) *stats.Config_Tag {
+	return &stats.Config_Tag{Name: name, ValueFormat: format}
+}
+
+// tags are those of every metric.
+func (s side) tags() []*stats.Config_Tag {
+	out := append([]*stats.Config_Tag{tag("reporter", s.reporter)}, s.source.tags("source_")...)
+	out = append(append(out, s.target.tags("destination_")...), s.service...)
+	return append(out, tag("response_flags", "%RESPONSE_FLAGS%"), tag("connection_security_policy", s.security))
+}
+
+// tags are Istio's names. App and version stand for the canonical ones too:
+// only those are attested.
+func (p peer) tags(prefix string) []*stats.Config_Tag {
+	return []*stats.Config_Tag{
+		tag(prefix+"workload", p.workload), tag(prefix+"workload_namespace", p.namespace), tag(prefix+"principal", p.principal),
+		tag(prefix+"app", p.app), tag(prefix+"version", p.version),
+		tag(prefix+"canonical_service", p.app), tag(prefix+"canonical_revision", p.version), tag(prefix+"cluster", p.cluster),
+	}
+}
+
+// httpMetrics counts requests when they end.
+func (b *builder) httpMetrics(s side) *accesslog.AccessLog {
+	tags := append(s.tags(), requestProtocol(), tag("response_code", "%RESPONSE_CODE%"), tag("grpc_response_status", "%GRPC_STATUS_NUMBER%"))
+	histogram := func(name, format string, unit stats.Config_Histogram_Unit) *stats.Config_Histogram {
+		return &stats.Config_Histogram{Stat: &stats.Config_Stat{Name: name, Tags: tags}, Unit: unit, ValueFormat: format}
+	}
+	return b.metrics(nil, &stats.Config{
+		Counters: []*stats.Config_Counter{{Stat: &stats.Config_Stat{Name: "requests_total", Tags: tags}, ValueFixed: wrapperspb.UInt64(1)}},
+		Histograms: []*stats.Config_Histogram{
+			histogram("request_duration_milliseconds", "%DURATION%", stats.Config_Histogram_Milliseconds),
+			histogram("request_bytes", "%DOWNSTREAM_WIRE_BYTES_RECEIVED%", stats.Config_Histogram_Bytes),
+			histogram("response_bytes", "%DOWNSTREAM_WIRE_BYTES_SENT%", stats.Config_Histogram_Bytes),
+		},
+	})
+}
+
+// requestProtocol is "grpc" or "http": Kiali ignores every other value.
+func requestProtocol() *stats.Config_Tag {
+	set := func(value string) onMatch {
+		return &xmatcher.Matcher_OnMatch{OnMatch: &xmatcher.Matcher_OnMatch_Action{Action: &xcore.TypedExtensionConfig{
+			Name: value, TypedConfig: packed(&transform.TransformStat{UpdateTag: &transform.TransformStat_UpdateTag{NewTagValue: value}}),
+		}}}
+	}
+	out := tag("request_protocol", "%REQ(CONTENT-TYPE)%")
+	out.Rules = &xmatcher.Matcher{OnNoMatch: set("http"), MatcherType: tree(&xmatcher.Matcher_MatcherTree{
+		Input: input("value", &statinput.StatTagValueInput{}), TreeType: &xmatcher.Matcher_MatcherTree_PrefixMatchMap{
+			PrefixMatchMap: &xmatcher.Matcher_MatcherTree_MatchMap{Map: map[string]onMatch{"application/grpc": set("grpc")}},
+		},
+	})}
+	return out
+}
+
+// tcpMetrics counts connections: opened when the app or the other proxy is
+// reached, or cannot be; the rest at the end, for Envoy's byte counts are those
+// of the whole connection each time.
+func (b *builder) tcpMetrics(s side) []*accesslog.AccessLog {
+	tags := s.tags()
+	counter := func(name string) *stats.Config_Counter {
+		return &stats.Config_Counter{Stat: &stats.Config_Stat{Name: name, Tags: tags}, ValueFixed: wrapperspb.UInt64(1)}
+	}
+	sum := func(name, format string) *stats.Config_Counter {
+		return &stats.Config_Counter{Stat: &stats.Config_Stat{Name: name, Tags: tags}, ValueFormat: format}
+	}
+	ended := at(logdata.AccessLogType_TcpConnectionEnd)
+	failed := &accesslog.AccessLogFilter{FilterSpecifier: &accesslog.AccessLogFilter_ResponseFlagFilter{
+		ResponseFlagFilter: &accesslog.ResponseFlagFilter{Flags: []string{"UH", "UF", "UO", "NR", "NC"}},
+	}}
+	return []*accesslog.AccessLog{
+		b.metrics(either(at(logdata.AccessLogType_TcpUpstreamConnected), both(ended, failed)), &stats.Config{
+			Counters: []*stats.Config_Counter{counter("tcp_connections_opened_total")},
+		}),
+		b.metrics(ended, &stats.Config{Counters: []*stats.Config_Counter{
+			counter("tcp_connections_closed_total"), sum("tcp_sent_bytes_total", "%BYTES_SENT%"), sum("tcp_received_bytes_total", "%BYTES_RECEIVED%"),
+		}}),
+	}
+}
+
+// metrics logs into counters below Istio's prefix.
+// Source: envoy.extensions.access_loggers.stats.v3.Config.
+func (b *builder) metrics(when *accesslog.AccessLogFilter, config *stats.Config) *accesslog.AccessLog {
+	config.StatsScope = &xtype.Scope{Prefix: "istio"}
+	return &accesslog.AccessLog{Name: "envoy.access_loggers.stats", Filter: when, ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: b.pack(config)}}
+}
+
+func at(t logdata.AccessLogType) *accesslog.AccessLogFilter {
+	return &accesslog.AccessLogFilter{FilterSpecifier: &accesslog.AccessLogFilter_LogTypeFilter{LogTypeFilter: &accesslog.LogTypeFilter{Types: []logdata.AccessLogType{t}}}}
+}
+
+func both(filters ...*accesslog.AccessLogFilter) *accesslog.AccessLogFilter {
+	return &accesslog.AccessLogFilter{FilterSpecifier: &accesslog.AccessLogFilter_AndFilter{AndFilter: &accesslog.AndFilter{Filters: filters}}}
+}
+
+func either(filters ...*accesslog.AccessLogFilter) *accesslog.AccessLogFilter {
+	return &accesslog.AccessLogFilter{FilterSpecifier: &accesslog.AccessLogFilter_OrFilter{OrFilter: &accesslog.OrFilter{Filters: filters}}}
+}
+
+// count makes a TCP proxy report its connections. By mesh mTLS it waits for
+// the caller's certificate before it connects: the caller's labels are there
+// then, and a refused caller never reaches the app.
+func (b *builder) count(p *tcp.TcpProxy, s side) {
+	p.AccessLog = append(p.AccessLog, b.tcpMetrics(s)...)
+	p.AccessLogOptions = &tcp.TcpProxy_TcpAccessLogOptions{FlushAccessLogOnConnected: true}
+	if s.security == "mutual_tls" {
+		p.UpstreamConnectMode = tcp.UpstreamConnectMode_ON_DOWNSTREAM_TLS_HANDSHAKE
+		p.MaxEarlyDataBytes = wrapperspb.UInt32(0)
+	}
+}
+
+// readCaller keeps, once a connection, the labels that the CA wrote into the
+// caller's certificate as organizational units.
+func (b *builder) readCaller() *listener.Filter {
+	config := &setfilterstate.Config{}
+	for _, key := range []string{"wl", "ns", "app", "ver"} {
+		config.OnDownstreamTlsHandshake = append(config.OnDownstreamTlsHandshake, &filterstate.FilterStateValue{
+			Key: &filterstate.FilterStateValue_ObjectKey{ObjectKey: callerState(key)}, FactoryKey: "envoy.string", SkipIfEmpty: true,
+			Value: &filterstate.FilterStateValue_FormatString{FormatString: &core.SubstitutionFormatString{
+				OmitEmptyValues: true,
+				Format: &core.SubstitutionFormatString_TextFormatSource{TextFormatSource: &core.DataSource{Specifier: &core.DataSource_InlineString{
+					InlineString: `%CEL(re.extract(connection.subject_peer_certificate,'OU=` + key + `:([^,+]+)','\\1'))%`,
+				}}},
+			}},
+		})
+	}
+	return b.filter("envoy.filters.network.set_filter_state", config)
+}
