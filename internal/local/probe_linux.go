@@ -36,6 +36,7 @@ func Probe(ctx context.Context) Verdict {
 // probe runs probeMain in namespaces as a mesh has; nil means all went well.
 func probe(ctx context.Context, mode Mode) (*finding, error) {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", probeArg)
+	cmd.Env = append(os.Environ(), probeModeEnv+"="+string(mode))
 	cmd.SysProcAttr = mode.attributes()
 	var out strings.Builder
 	cmd.Stdout = &out
@@ -57,6 +58,9 @@ func findingOf(s step, err error) *finding {
 	errors.As(err, &f.Errno)
 	return f
 }
+
+// probeModeEnv tells the inner process which mode is probed.
+const probeModeEnv = "WEFT_LOCAL_PROBE_MODE"
 
 // probeMain is the probe's inner process: it prints the first finding, or null.
 func probeMain() {
@@ -102,8 +106,11 @@ func probeMark() error {
 	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(capture.ProxyMark))
 }
 
-// probeNested makes the user namespace that an app gets.
+// probeNested makes the user namespace that an app gets where there is no root.
 func probeNested() error {
+	if os.Getenv(probeModeEnv) == string(Root) {
+		return nil
+	}
 	cmd := exec.Command("/proc/self/exe", probeNestedArg)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER,

@@ -242,18 +242,18 @@ func (in *initProcess) exec(c command, fds []int) error {
 	if err != nil {
 		return err
 	}
-	attr, err := in.identity.attributes(as)
-	if err != nil {
-		return err
-	}
-	if c.Exec.TTY {
-		attr.Setctty, attr.Ctty = true, 0
-	}
 	dir := c.Exec.Dir
 	if dir == "" {
 		dir = as.Dir
 	}
-	l := launch{argv: c.Exec.Argv, env: mergeEnv(as.Env, c.Exec.Env), dir: dir, attr: attr, stdio: [3]int(fds)}
+	as.Argv, as.Env, as.Dir = c.Exec.Argv, mergeEnv(as.Env, c.Exec.Env), dir
+	l, err := in.identity.launch(as, [3]int(fds))
+	if err != nil {
+		return err
+	}
+	if c.Exec.TTY {
+		l.attr.Setctty, l.attr.Ctty = true, 0
+	}
 	pid, err := l.run()
 	if err == nil {
 		in.execs[c.ID] = &execution{id: c.ID, pid: pid}

@@ -39,9 +39,8 @@ func (in *initProcess) startProcess(p *process) {
 		return
 	}
 	p.cancel()
-	attr, err := in.identity.attributes(p.spec)
+	l, err := in.identity.launch(p.spec, p.stdio)
 	if err == nil {
-		l := launch{argv: p.spec.Argv, env: p.spec.Env, dir: p.spec.Dir, attr: attr, stdio: p.stdio}
 		p.pid, err = l.run()
 	}
 	p.begun = time.Now()

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/weftmesh/weft/internal/local/capture"
 )
@@ -17,6 +20,7 @@ type launch struct {
 	dir       string
 	attr      *syscall.SysProcAttr
 	stdio     [3]int
+	confine   bool // to appCaps
 }
 
 // run starts it and gives its pid.
@@ -35,10 +39,18 @@ func (l launch) run() (int, error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return 0, fmt.Errorf("working directory %s: not a directory this pod sees", dir)
 	}
-	pid, err := syscall.ForkExec(path, l.argv, &syscall.ProcAttr{
-		Dir: dir, Env: l.env, Sys: l.attr,
-		Files: []uintptr{uintptr(l.stdio[0]), uintptr(l.stdio[1]), uintptr(l.stdio[2])},
-	})
+	start := func() (int, error) {
+		return syscall.ForkExec(path, l.argv, &syscall.ProcAttr{
+			Dir: dir, Env: l.env, Sys: l.attr,
+			Files: []uintptr{uintptr(l.stdio[0]), uintptr(l.stdio[1]), uintptr(l.stdio[2])},
+		})
+	}
+	pid, err := 0, error(nil)
+	if l.confine {
+		pid, err = confined(start)
+	} else {
+		pid, err = start()
+	}
 	if err != nil {
 		return 0, fmt.Errorf("start %s: %w", path, err)
 	}
@@ -81,11 +93,60 @@ func executable(path string) error {
 	return nil
 }
 
+// appCaps are what user 0 of an app may have, as in a container, but for those
+// that reach the network: NET_RAW would let it mark packets like the proxy's.
+var appCaps = []uintptr{
+	unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER, unix.CAP_FSETID, unix.CAP_KILL,
+	unix.CAP_SETGID, unix.CAP_SETUID, unix.CAP_SETPCAP, unix.CAP_SETFCAP,
+	unix.CAP_NET_BIND_SERVICE, unix.CAP_SYS_CHROOT, unix.CAP_AUDIT_WRITE,
+}
+
+// confined starts a program that, with all its children and whoever they become,
+// cannot have more than appCaps.
+func confined(start func() (int, error)) (pid int, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// Capabilities belong to threads. This one is never unlocked, and ends
+		// with the goroutine.
+		runtime.LockOSThread()
+		if err = dropCaps(); err == nil {
+			pid, err = start()
+		}
+	}()
+	<-done
+	return pid, err
+}
+
+// dropCaps bounds what this thread's children can get by exec. What the thread
+// has itself stays, for it has to change the user.
+func dropCaps() error {
+	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
+		if slices.Contains(appCaps, c) {
+			continue
+		}
+		// EINVAL: a capability that this kernel does not know.
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && err != unix.EINVAL {
+			return fmt.Errorf("drop capability %d: %w", c, err)
+		}
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return fmt.Errorf("read capabilities: %w", err)
+	}
+	data[0].Inheritable, data[1].Inheritable = 0, 0
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		return fmt.Errorf("clear inheritable capabilities: %w", err)
+	}
+	return nil
+}
+
 // attributes decide with which rights a process runs. Each has a session, and
 // so a process group, of its own.
 //
-// An app never holds rights over the pod's network or mounts: it is an ordinary
-// user, or, being user 0, in a user namespace below the one that owns them.
+// An app never holds rights over the pod's network or mounts: without root it is
+// in a user namespace below the one that owns them, with root it is confined.
 func (i Identity) attributes(p Process) (*syscall.SysProcAttr, error) {
 	attr := &syscall.SysProcAttr{Setsid: true}
 	user := i.Default
@@ -102,41 +163,14 @@ func (i Identity) attributes(p Process) (*syscall.SysProcAttr, error) {
 		attr.Cloneflags = syscall.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: int(user.UID), HostID: 0, Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: int(user.GID), HostID: 0, Size: 1}}
-	case user.UID == 0:
-		return attr, nested(attr)
 	default:
 		attr.Credential = &syscall.Credential{Uid: user.UID, Gid: user.GID, Groups: user.Groups}
 	}
 	return attr, nil
 }
 
-// nested puts the process into a user namespace that maps each user to itself.
-func nested(attr *syscall.SysProcAttr) (err error) {
-	attr.Cloneflags = syscall.CLONE_NEWUSER
-	attr.GidMappingsEnableSetgroups = true
-	if attr.UidMappings, err = identityMap("/proc/self/uid_map"); err == nil {
-		attr.GidMappings, err = identityMap("/proc/self/gid_map")
-	}
-	return err
-}
-
-// identityMap maps all that is mapped here to itself.
-func identityMap(path string) (list []syscall.SysProcIDMap, err error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) != 3 {
-			return nil, fmt.Errorf("%s: line %q", path, line)
-		}
-		first, err1 := strconv.Atoi(f[0])
-		size, err2 := strconv.Atoi(f[2])
-		if err1 != nil || err2 != nil {
-			return nil, fmt.Errorf("%s: line %q", path, line)
-		}
-		list = append(list, syscall.SysProcIDMap{ContainerID: first, HostID: first, Size: size})
-	}
-	return list, nil
+// launch prepares a program to run with the rights of process p.
+func (i Identity) launch(p Process, stdio [3]int) (launch, error) {
+	attr, err := i.attributes(p)
+	return launch{argv: p.Argv, env: p.Env, dir: p.Dir, attr: attr, stdio: stdio, confine: !i.Rootless}, err
 }

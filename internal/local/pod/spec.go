@@ -81,8 +81,8 @@ type Process struct {
 	// Its orphans live on: Envoy survives its agent and is adopted again.
 	Proxy bool
 	// User the app runs as; nil means the user who started the mesh. Without
-	// root only that one is possible. A user 0 has no rights over the network
-	// and mounts of the pod.
+	// root only that one is possible. A user 0 has the rights of user 0 in a
+	// container, and none over the network and mounts of the pod.
 	User *User
 	// Hold keeps the process from starting with the pod: Pod.Release starts it.
 	Hold    bool
