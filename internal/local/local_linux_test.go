@@ -148,6 +148,7 @@ func start(t *testing.T, u user, scenario, input string) *running {
 	t.Helper()
 	r := &running{t: t, user: u, lines: make(chan string, 10000)}
 	r.name = regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(t.Name()), "-")
+	r.name = fmt.Sprintf("%s-%d", r.name, os.Getpid()) // these tests may run twice at a time
 	r.token = fmt.Sprintf("%s-%d", r.name, time.Now().UnixNano())
 	config, err := json.Marshal(plan{Scenario: scenario, Input: input, Token: r.token})
 	if err != nil {
