@@ -281,6 +281,9 @@ func podKey(p model.Proxy) string { return p.Namespace + "/" + p.Name }
 func (s *Server) place(st *stream, proxy model.Proxy) {
 	keys := s.dir.Classes(proxy)
 	if len(keys) == len(st.classes) && slices.EqualFunc(keys, st.classes, func(k model.ProxyClass, c *class) bool { return k == c.key }) {
+		st.mu.Lock()
+		st.proxy = proxy
+		st.mu.Unlock()
 		return
 	}
 	classes := make([]*class, len(keys))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -214,13 +215,13 @@ func TestRefusedResourceIsRolledBack(t *testing.T) {
 		ty := w.srv.Streams()[0].Types[0]
 		return len(ty.Refused) == 2 && ty.Refused[0].Name == "a" && ty.Refused[1].Name == "new" && !ty.Synced
 	})
-	live := map[string]int{}
-	for _, l := range w.srv.LiveObjects() {
-		live[l.Object] = l.Live
-	}
-	if live["VirtualService/default/a"] != 0 || live["VirtualService/default/b"] != 1 {
-		t.Fatalf("live: %v", live)
-	}
+	eventually(t, "b live and a not", func() bool {
+		live := map[string]int{}
+		for _, l := range w.srv.LiveObjects() {
+			live[l.Object] = l.Live
+		}
+		return live["VirtualService/default/a"] == 0 && live["VirtualService/default/b"] == 1
+	}, func() string { return fmt.Sprint(w.srv.LiveObjects()) })
 	w.put("cds a=3")
 	c.wait("cds a=3 ab=2 b=2")
 }
@@ -311,4 +312,42 @@ func TestClassesAreForgotten(t *testing.T) {
 	if all, _ := w.srv.Classes(0); len(all) != 0 {
 		t.Fatalf("still there: %v", all)
 	}
+}
+
+func TestMetrics(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	w := newWorld(t, Options{Metrics: reg})
+	c := w.connect()
+	c.request("cds", nil)
+	w.put("cds a=1")
+	c.wait("cds a=1")
+	w.put("cds a=2")
+	c.wait("cds a=2")
+	values := func() map[string]float64 {
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]float64{}
+		for _, f := range families {
+			for _, m := range f.Metric {
+				name := f.GetName()
+				for _, l := range m.Label {
+					name += " " + l.GetValue()
+				}
+				out[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+		return out
+	}
+	want := map[string]float64{"pilot_xds": 1, "pilot_xds_pushes cds": 2, "weft_pilot_xds_acks_total cds": 2, "pilot_proxy_convergence_time": 1, "pilot_total_xds_rejects": 0, "weft_pilot_classes": 1}
+	eventually(t, "the metrics", func() bool {
+		got := values()
+		for name, v := range want {
+			if got[name] != v {
+				return false
+			}
+		}
+		return true
+	}, func() string { return fmt.Sprint(values()) })
 }
