@@ -3,6 +3,7 @@ package simulate
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,7 +53,7 @@ func (w walk) forward(a *route.RouteAction) ([]Outcome, error) {
 }
 
 func (w walk) sendTo(a *route.RouteAction, name string) ([]Outcome, error) {
-	targets, found, err := w.config.targets(name, w.conn)
+	targets, found, err := w.targets(name)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %q: %w", name, err)
 	}
@@ -73,10 +74,42 @@ func (w walk) sendTo(a *route.RouteAction, name string) ([]Outcome, error) {
 		return w.local(503, "no healthy upstream"), nil
 	}
 	w.out.Upstreams = targets
+	if w.out.Way, err = w.way(w.config.clusters[name], a); err != nil {
+		return nil, fmt.Errorf("cluster %q: %w", name, err)
+	}
+	made := w.cookieMade(a, w.out.Response)
 	if err := w.rewrite(a); err != nil {
 		return nil, err
 	}
-	return w.exchange(a)
+	w.out.Response = made
+	if err := w.serverNames(w.config.clusters[name]); err != nil {
+		return nil, fmt.Errorf("cluster %q: %w", name, err)
+	}
+	return w.pick(a)
+}
+
+// pick forks where one endpoint answers unlike the others.
+func (w walk) pick(a *route.RouteAction) ([]Outcome, error) {
+	only := func(t Target) bool { return t.Address == w.call.Upstream.Only }
+	at := slices.IndexFunc(w.out.Upstreams, only)
+	if w.call.Upstream.Only == "" || at >= 0 && len(w.out.Upstreams) == 1 {
+		return w.exchange(a)
+	}
+	others := func(w walk) ([]Outcome, error) {
+		w.call.Upstream = Upstream{}
+		w.out.Upstreams = slices.DeleteFunc(slices.Clone(w.out.Upstreams), only)
+		return w.exchange(a)
+	}
+	if at < 0 {
+		return others(w)
+	}
+	return w.fork(1/float64(len(w.out.Upstreams)), func(w walk) ([]Outcome, error) {
+		w.out.Upstreams = w.out.Upstreams[at : at+1]
+		if len(a.GetRetryPolicy().GetRetryHostPredicate()) > 0 {
+			w.call.Upstream.Failures = 1 // another host is asked next
+		}
+		return w.exchange(a)
+	}, others)
 }
 
 // rewrite makes the request what the endpoint sees. Headers are changed
@@ -250,6 +283,9 @@ func (w walk) exchange(a *route.RouteAction) ([]Outcome, error) {
 		return nil, unknown("max_stream_duration %v", a.GetMaxStreamDuration())
 	}
 	answer, perTry := w.call.Upstream, policy.GetPerTryTimeout().AsDuration()
+	if answer.Refuse {
+		return w.refused(), nil
+	}
 	var passed time.Duration
 	for attempt := 1; ; attempt++ {
 		w.out.Attempts = attempt
@@ -273,6 +309,12 @@ func (w walk) exchange(a *route.RouteAction) ([]Outcome, error) {
 		}
 		return []Outcome{w.out}, err
 	}
+}
+
+// refused is a request for which no connection could be made.
+func (w walk) refused() []Outcome {
+	w.out.Status, w.out.Local, w.out.Attempts, w.out.Request = 503, true, 0, Request{}
+	return []Outcome{w.out}
 }
 
 // timeout is a request that ran out of time: an endpoint has seen it, the

@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"fmt"
+	"strings"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -51,7 +52,7 @@ func (w walk) runChain(chain *listener.FilterChain) ([]Outcome, error) {
 
 // handshake is the transport socket's part: whether it takes TLS off, and why
 // it refuses the connection, if it does.
-func (w walk) handshake(socket *core.TransportSocket) (terminated bool, refusal string, err error) {
+func (w *walk) handshake(socket *core.TransportSocket) (terminated bool, refusal string, err error) {
 	if socket == nil {
 		return false, "", nil
 	}
@@ -72,6 +73,9 @@ func (w walk) handshake(socket *core.TransportSocket) (terminated bool, refusal 
 	if w.call.TLS == nil {
 		return false, "plaintext, where TLS is required", nil
 	}
+	for _, own := range context.GetCommonTlsContext().GetTlsCertificateSdsSecretConfigs() {
+		w.out.Credential = own.GetName()
+	}
 	identity := w.call.TLS.Identity
 	if identity == "" {
 		if context.GetRequireClientCertificate().GetValue() {
@@ -83,8 +87,12 @@ func (w walk) handshake(socket *core.TransportSocket) (terminated bool, refusal 
 	if len(sans) == 0 {
 		return true, "", nil
 	}
+	kind := tls.SubjectAltNameMatcher_DNS
+	if strings.Contains(identity, "://") {
+		kind = tls.SubjectAltNameMatcher_URI
+	}
 	for _, san := range sans {
-		if san.GetSanType() != tls.SubjectAltNameMatcher_URI {
+		if san.GetSanType() != kind {
 			continue
 		}
 		if matched, err := matchString(san.GetMatcher(), identity); err != nil || matched {
@@ -123,7 +131,7 @@ func (w walk) tcp(config *tcpproxy.TcpProxy) ([]Outcome, error) {
 
 func (w walk) tcpTo(name string) ([]Outcome, error) {
 	w.out.Cluster = name
-	targets, found, err := w.config.targets(name, w.conn)
+	targets, found, err := w.targets(name)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %q: %w", name, err)
 	}

@@ -151,12 +151,8 @@ func matchParameter(m *route.QueryParameterMatcher, params map[string]string) (b
 	return false, unknown("query parameter matcher %T", m.GetQueryParameterMatchSpecifier())
 }
 
-// matchCookies evaluates cookie matchers; a cookie that is absent matches only
-// when inverted.
-func (w walk) matchCookies(ms []*route.CookieMatcher) (bool, error) {
-	if len(ms) == 0 {
-		return true, nil
-	}
+// cookies are those of the request, the first of each name.
+func (w walk) cookies() map[string]string {
 	cookies := map[string]string{}
 	for _, line := range w.out.Request.Headers["cookie"] {
 		for pair := range strings.SplitSeq(line, ";") {
@@ -166,6 +162,16 @@ func (w walk) matchCookies(ms []*route.CookieMatcher) (bool, error) {
 			}
 		}
 	}
+	return cookies
+}
+
+// matchCookies evaluates cookie matchers; a cookie that is absent matches only
+// when inverted.
+func (w walk) matchCookies(ms []*route.CookieMatcher) (bool, error) {
+	if len(ms) == 0 {
+		return true, nil
+	}
+	cookies := w.cookies()
 	for _, m := range ms {
 		if err := checkKnown(m); err != nil {
 			return false, err

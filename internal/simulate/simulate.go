@@ -52,6 +52,8 @@ type Call struct {
 	Headers Headers
 	// Upstream is how the server behind the proxy answers.
 	Upstream Upstream
+	// Ejected are the endpoints, "IP:PORT", that outlier detection has put out.
+	Ejected []string
 }
 
 // TLS is the client's side of a TLS connection.
@@ -70,6 +72,11 @@ type Upstream struct {
 	// Failures is how many attempts are answered with Status before the rest are
 	// answered with 200; 0 means all are answered with Status.
 	Failures int
+	// Only is the one endpoint, "IP:PORT", that answers so, the others answer 200
+	// at once; "" means that all do.
+	Only string
+	// Refuse ends connections before a TLS handshake, in place of any answer.
+	Refuse bool
 }
 
 // Outcome is one thing that may become of a Call.
@@ -111,6 +118,11 @@ type Outcome struct {
 	Timeout time.Duration
 	// Delay is how long the proxy holds the request back (a fault).
 	Delay time.Duration
+	// Credential is the name of the certificate's secret that a TLS client gets;
+	// "" without TLS, and for a certificate from a file.
+	Credential string
+	// Way is how the cluster chooses among Upstreams and keeps connections.
+	Way Way
 }
 
 // Request is a request as an endpoint sees it.
@@ -126,6 +138,8 @@ type Target struct {
 	Address string // "IP:PORT", or "HOST:PORT" in a DNS cluster
 	TLS     bool
 	SNI     string
+	// Certificate says that the proxy shows one of its own.
+	Certificate bool
 }
 
 // Mirror is a cluster that gets a copy of the request.

@@ -3,6 +3,7 @@ package simulate
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -51,6 +52,21 @@ func (c *Config) targets(name string, conn connection) (all []Target, found bool
 		all = append(all, t)
 	}
 	return all, true, nil
+}
+
+// targets are those of the named cluster that are not ejected. Where too few
+// are left, Envoy panics and takes all.
+func (w walk) targets(name string) (all []Target, found bool, err error) {
+	all, found, err = w.config.targets(name, w.conn)
+	left := slices.DeleteFunc(slices.Clone(all), func(t Target) bool { return slices.Contains(w.call.Ejected, t.Address) })
+	panics := 50.0
+	if threshold := w.config.clusters[name].GetCommonLbConfig().GetHealthyPanicThreshold(); threshold != nil {
+		panics = threshold.GetValue()
+	}
+	if len(left) == len(all) || 100*float64(len(left)) < panics*float64(len(all)) {
+		return all, found, err
+	}
+	return left, found, err
 }
 
 // serving are the endpoints of the first priority that has any that may serve.
@@ -105,6 +121,8 @@ func (c *Config) transport(cl *cluster.Cluster, metadata *core.Metadata, t *Targ
 		return nil
 	case *tls.UpstreamTlsContext:
 		t.TLS, t.SNI = true, config.GetSni()
+		common := config.GetCommonTlsContext()
+		t.Certificate = len(common.GetTlsCertificates())+len(common.GetTlsCertificateSdsSecretConfigs()) > 0
 		return checkKnown(config)
 	}
 	return unknown("transport socket %T", config)

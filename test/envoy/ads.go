@@ -1,12 +1,15 @@
 package envoy
 
 import (
+	"bytes"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"net"
 	"slices"
 	"sync"
 
+	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	secret "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
 	"google.golang.org/grpc"
@@ -168,6 +171,21 @@ func (s *adsServer) answer(url string, names []string, all bool) (*discovery.Del
 		}
 	}
 	return resp, nil
+}
+
+// holder is the name of the given secret that holds a certificate, DER.
+func (s *adsServer) holder(leaf []byte) string {
+	for name, r := range s.byType[typeSecret] {
+		given := &tls.Secret{}
+		if r.GetResource().UnmarshalTo(given) != nil {
+			continue
+		}
+		block, _ := pem.Decode(given.GetTlsCertificate().GetCertificateChain().GetInlineBytes())
+		if block != nil && bytes.Equal(block.Bytes, leaf) {
+			return name
+		}
+	}
+	return ""
 }
 
 // secret is a given secret, else one of the harness's own making.

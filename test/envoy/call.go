@@ -34,6 +34,9 @@ type Observed struct {
 	// Seen is what the endpoints saw, in the order in which it arrived.
 	Seen []Seen
 	Took time.Duration
+	// Credential is the name of the secret that holds the certificate that the
+	// proxy showed; "" when it showed none, or one of the harness's own.
+	Credential string
 }
 
 // Do makes one call through the proxy. An error means that the call could not
@@ -46,6 +49,9 @@ func (p *Proxy) Do(ctx context.Context, call simulate.Call) (Observed, error) {
 	if err != nil {
 		return Observed{}, err
 	}
+	if call.Upstream.Refuse {
+		defer p.echoes.refusing(call.Upstream.Only)()
+	}
 	start := time.Now()
 	var out Observed
 	if call.TCP {
@@ -55,6 +61,9 @@ func (p *Proxy) Do(ctx context.Context, call simulate.Call) (Observed, error) {
 	}
 	out.Took = time.Since(start)
 	out.Seen, _ = p.echoes.of(name)
+	p.mu.Lock()
+	out.Credential = p.ads.holder(p.shown)
+	p.mu.Unlock()
 	return out, nil
 }
 
@@ -77,6 +86,13 @@ func (p *Proxy) AwaitSeen(ctx context.Context, out Observed, n int) []Seen {
 			return seen
 		}
 	}
+}
+
+// Arrivals is a channel that is closed when anything more arrives at an
+// endpoint.
+func (p *Proxy) Arrivals() <-chan struct{} {
+	_, changed := p.echoes.of("")
+	return changed
 }
 
 type dialFunc func(ctx context.Context) (net.Conn, error)
@@ -111,6 +127,9 @@ func (p *Proxy) dialer(call simulate.Call) (dialFunc, error) {
 			_ = conn.Close()
 			return nil, err
 		}
+		p.mu.Lock()
+		p.shown = secured.ConnectionState().PeerCertificates[0].Raw
+		p.mu.Unlock()
 		return secured, nil
 	}, nil
 }

@@ -35,6 +35,11 @@ type Seen struct {
 	SNI      string
 	Peer     string // URI in the proxy's certificate; "" when it showed none
 	TCP      bool
+	Protocol string // "HTTP/1.1" or "HTTP/2.0"; "" with TCP
+	// Conn is the same for all requests of one connection.
+	Conn int64
+	// Gone is closed when the proxy has closed the connection.
+	Gone <-chan struct{}
 }
 
 // echoes are the endpoints: one loopback listener for each cluster and
@@ -48,10 +53,14 @@ type echoes struct {
 	sans    map[string]string // by cluster
 	seen    map[string][]Seen // by call
 	changed chan struct{}     // closed and replaced at each new Seen
+	places  map[int]place     // by port
+	refuse  map[string]int    // endpoints that take no connection, "" is all, and for how many calls
+	conns   map[*peeked]place // HTTP connections that are open
+	count   int64             // of connections so far
 }
 
 func newEchoes() *echoes {
-	return &echoes{seen: map[string][]Seen{}, sans: map[string]string{}, changed: make(chan struct{})}
+	return &echoes{seen: map[string][]Seen{}, sans: map[string]string{}, changed: make(chan struct{}), places: map[int]place{}, refuse: map[string]int{}, conns: map[*peeked]place{}}
 }
 
 // identities says what endpoints of each cluster must prove to be.
@@ -83,13 +92,66 @@ func (e *echoes) listen(cluster, endpoint string) (int, error) {
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { e.answer(at, w, r) }), Protocols: protocols, ErrorLog: quiet,
 		ReadHeaderTimeout: 10 * time.Second,
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ConnState:         func(c net.Conn, state http.ConnState) { e.follow(at, c, state) },
 	}
+	port := l.Addr().(*net.TCPAddr).Port
 	e.mu.Lock()
+	e.places[port] = at
 	e.open, e.servers = append(e.open, l), append(e.servers, server)
 	e.mu.Unlock()
 	go s.accept()
 	go func() { _ = server.Serve(s) }()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return port, nil
+}
+
+// follow notes which connections are open.
+func (e *echoes) follow(at place, c net.Conn, state http.ConnState) {
+	conn, ok := c.(*peeked)
+	if !ok {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		e.conns[conn] = at
+	case http.StateClosed, http.StateHijacked:
+		if _, open := e.conns[conn]; open {
+			delete(e.conns, conn)
+			close(conn.gone)
+		}
+	}
+}
+
+// refusing makes an endpoint, "" for all, close its connections and take no
+// more, until the function that it returns is called.
+func (e *echoes) refusing(endpoint string) (stop func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.refuse[endpoint]++
+	for conn, at := range e.conns {
+		if endpoint == "" || at.endpoint == endpoint {
+			_ = conn.Close()
+		}
+	}
+	return func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.refuse[endpoint]--
+	}
+}
+
+func (e *echoes) refuses(endpoint string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.refuse[""] > 0 || e.refuse[endpoint] > 0
+}
+
+// endpoint is the address in the configuration of the endpoint on a port.
+func (e *echoes) endpoint(port int) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.places[port].endpoint
 }
 
 func (e *echoes) close() {
@@ -105,12 +167,16 @@ func (e *echoes) close() {
 
 // answer plays the call's Upstream.
 func (e *echoes) answer(at place, w http.ResponseWriter, r *http.Request) {
-	seen := Seen{Cluster: at.cluster, Endpoint: at.endpoint, Request: requestOf(r)}
+	seen := Seen{Cluster: at.cluster, Endpoint: at.endpoint, Request: requestOf(r), Protocol: r.Proto}
 	if conn, ok := r.Context().Value(connKey{}).(*peeked); ok {
 		seen.secured(conn.tls)
+		seen.Conn, seen.Gone = conn.id, conn.gone
 	}
 	attempt := e.record(r.Header.Get(callHeader), seen)
 	upstream := parseAnswer(r.Header.Get(answerHeader))
+	if upstream.Only != "" && upstream.Only != at.endpoint {
+		upstream = simulate.Upstream{}
+	}
 	if upstream.Delay > 0 {
 		select {
 		case <-time.After(upstream.Delay):
@@ -167,13 +233,16 @@ func (e *echoes) of(call string) ([]Seen, <-chan struct{}) {
 
 // formatAnswer and parseAnswer carry an Upstream in a header.
 func formatAnswer(u simulate.Upstream) string {
-	return fmt.Sprintf("%d %d %d", u.Status, u.Delay.Nanoseconds(), u.Failures)
+	return fmt.Sprintf("%d %d %d %s", u.Status, u.Delay.Nanoseconds(), u.Failures, u.Only)
 }
 
 func parseAnswer(s string) (u simulate.Upstream) {
 	fields := strings.Fields(s)
-	if len(fields) != 3 {
+	if len(fields) < 3 {
 		return u
+	}
+	if len(fields) == 4 {
+		u.Only = fields[3]
 	}
 	u.Status, _ = strconv.Atoi(fields[0])
 	delay, _ := strconv.ParseInt(fields[1], 10, 64)
@@ -219,6 +288,10 @@ const tcpGreeting = "\x01weft-tcp "
 // sniff finds out what a connection speaks. TLS may hold TLS: a client's own,
 // carried through the proxies' mTLS. Only the outer one is then told of.
 func (s *sniffer) sniff(conn net.Conn) {
+	if s.echoes.refuses(s.at.endpoint) {
+		_ = conn.Close()
+		return
+	}
 	next, err := s.unwrap(conn)
 	if err != nil {
 		_ = conn.Close()
@@ -228,6 +301,10 @@ func (s *sniffer) sniff(conn net.Conn) {
 		s.tcp(next)
 		return
 	}
+	s.echoes.mu.Lock()
+	s.echoes.count++
+	next.id, next.gone = s.echoes.count, make(chan struct{})
+	s.echoes.mu.Unlock()
 	select {
 	case s.conns <- next:
 	case <-s.done:
@@ -309,6 +386,8 @@ type peeked struct {
 	net.Conn
 	head []byte                  // read, not yet given out
 	tls  *stdtls.ConnectionState // of the outermost TLS; nil in plaintext
+	id   int64
+	gone chan struct{} // closed with the connection, once it is a server's
 }
 
 func peek(conn net.Conn) (*peeked, error) {

@@ -26,6 +26,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,6 +61,9 @@ type Proxy struct {
 	log    *lockedBuffer
 	ports  map[string]int // of bound listeners, by name
 	calls  atomic.Int64
+
+	mu    sync.Mutex
+	shown []byte // the certificate, DER, that the proxy showed last
 }
 
 // Start runs an Envoy with opts and waits until it is ready: all clusters and
@@ -223,6 +227,43 @@ func (p *Proxy) listening(ctx context.Context) (map[string]int, error) {
 		ports[l.Name] = l.Local.Socket.Port
 	}
 	return ports, nil
+}
+
+// Ejected are the endpoints, "IP:PORT", of a cluster that outlier detection
+// has put out, sorted.
+func (p *Proxy) Ejected(ctx context.Context, cluster string) ([]string, error) {
+	body, err := p.admin(ctx, "/clusters?format=json")
+	if err != nil {
+		return nil, err
+	}
+	var all struct {
+		Clusters []struct {
+			Name  string `json:"name"`
+			Hosts []struct {
+				Address struct {
+					Socket struct {
+						Port int `json:"port_value"`
+					} `json:"socket_address"`
+				} `json:"address"`
+				Health struct {
+					Ejected bool `json:"failed_outlier_check"`
+				} `json:"health_status"`
+			} `json:"host_statuses"`
+		} `json:"cluster_statuses"`
+	}
+	if err := json.Unmarshal([]byte(body), &all); err != nil {
+		return nil, fmt.Errorf("the admin interface's clusters: %w", err)
+	}
+	out := []string{}
+	for _, c := range all.Clusters {
+		for _, h := range c.Hosts {
+			if c.Name == cluster && h.Health.Ejected {
+				out = append(out, p.echoes.endpoint(h.Address.Socket.Port))
+			}
+		}
+	}
+	slices.Sort(out)
+	return out, nil
 }
 
 // ConfigDump is Envoy's own account of its configuration, for a failure's

@@ -43,6 +43,9 @@ func rebase(resources []*discovery.Resource, e *echoes) (*plan, error) {
 		if err != nil {
 			return nil, fmt.Errorf("resource %q: %w", r.GetName(), err)
 		}
+		if err := e.pki.ownFiles(m); err != nil {
+			return nil, fmt.Errorf("resource %q: %w", r.GetName(), err)
+		}
 		switch m := m.(type) {
 		case *listener.Listener:
 			err = p.listener(m)

@@ -45,7 +45,17 @@ type Call struct {
 		Status   int    `json:"status"`
 		Delay    string `json:"delay"`
 		Failures int    `json:"failures"`
+		// Only is the one endpoint that answers so; the others answer 200.
+		Only string `json:"only"`
+		// Refuse takes no connection, in place of an answer.
+		Refuse bool `json:"refuse"`
 	} `json:"answer"`
+	// Times is how often the call is made, one after another, where the same
+	// must come of all; 0 is once. "{n}" in Headers, Path and From is the number
+	// of the call, from 0.
+	Times int `json:"times"`
+	// AtOnce is how many calls are made at once; see Want.Counts.
+	AtOnce int `json:"atOnce"`
 	// Samples is how often the call is made when chance decides its outcome;
 	// 0 is 300.
 	Samples int `json:"samples"`
@@ -94,6 +104,28 @@ type Want struct {
 	RequestHeaders map[string]*string `json:"requestHeaders"`
 	TLS            *bool              `json:"tls"` // towards the endpoint
 	SNI            *string            `json:"sni"`
+	ClientCert     *bool              `json:"clientCert"` // the proxy shows the endpoint one
+	Protocol       string             `json:"protocol"`   // to the endpoint: HTTP/1.1 or HTTP/2.0
+
+	// Spread of all Times over the endpoints: "one" gets all with one key,
+	// "rotation" gives each its turn, "chance" an even part.
+	Spread string `json:"spread"`
+	// Connections to the endpoint that all Times take.
+	Connections int `json:"connections"`
+	// Closes is after how much silence, or age, the proxy closes the connection
+	// to the endpoint.
+	Closes string `json:"closes"`
+	// Ejected are the endpoints of the cluster that outlier detection has put out
+	// after all Times; calls that follow do not reach them. Failures is how many
+	// answers of Answer.Only that took.
+	Ejected  *[]string `json:"ejected"`
+	Failures int       `json:"failures"`
+	// Returned: all ejected endpoints are taken back, within seconds.
+	Returned bool `json:"returned"`
+	// Counts is how many of AtOnce end with each status.
+	Counts map[int]int `json:"counts"`
+	// Credential is the name of the secret whose certificate the client gets.
+	Credential *string `json:"credential"`
 
 	Mirrors  *[]string `json:"mirrors"`
 	Attempts int       `json:"attempts"`
@@ -115,6 +147,8 @@ type Resolver struct {
 	// Listener is the name of the listener that gets a call by default; ""
 	// means the one bound to the port that is dialled.
 	Listener string
+	// ejected are the endpoints that calls before this have put out.
+	ejected []string
 }
 
 // Calls parses calls.yaml. Unknown fields are errors, and so is a call that
@@ -126,8 +160,8 @@ func Calls(content string) ([]Call, error) {
 	}
 	for i, c := range calls {
 		w := c.Want
-		if !w.Closed && w.Status == 0 && w.Cluster == "" && len(w.Clusters) == 0 && len(w.Statuses) == 0 {
-			return nil, fmt.Errorf("calls.yaml: %s: want needs closed, status, statuses, cluster or clusters", c.label(i))
+		if !w.Closed && w.Status == 0 && w.Cluster == "" && len(w.Clusters) == 0 && len(w.Statuses) == 0 && len(w.Counts) == 0 && w.Ejected == nil {
+			return nil, fmt.Errorf("calls.yaml: %s: want needs closed, status, statuses, cluster, clusters, counts or ejected", c.label(i))
 		}
 	}
 	return calls, nil
@@ -141,11 +175,27 @@ func (c Call) label(i int) string {
 	return fmt.Sprintf("call %d (%s %s%s)", i+1, c.Method, c.Host, c.Path)
 }
 
-// resolve makes the call that simulator and Envoy get.
-func (c Call) resolve(r Resolver) (simulate.Call, error) {
+// numbered is the nth call of Times.
+func (c Call) numbered(n int) Call {
+	number := func(s string) string { return strings.ReplaceAll(s, "{n}", strconv.Itoa(n)) }
+	c.Path, c.From = number(c.Path), number(c.From)
+	headers := map[string]Values{}
+	for name, values := range c.Headers {
+		for _, v := range values {
+			headers[name] = append(headers[name], number(v))
+		}
+	}
+	c.Headers = headers
+	return c
+}
+
+// resolve makes the call that simulator and Envoy get, the nth of Times.
+func (c Call) resolve(r Resolver, n int) (simulate.Call, error) {
+	c = c.numbered(n)
 	out := simulate.Call{
 		Listener: c.Listener, TCP: c.TCP, HTTP2: c.HTTP2, Method: c.Method, Host: c.Host, Path: c.Path,
-		Upstream: simulate.Upstream{Status: c.Answer.Status, Failures: c.Answer.Failures},
+		Upstream: simulate.Upstream{Status: c.Answer.Status, Failures: c.Answer.Failures, Only: c.Answer.Only, Refuse: c.Answer.Refuse},
+		Ejected:  r.ejected,
 	}
 	if out.Listener == "" {
 		out.Listener = r.Listener

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -16,19 +17,41 @@ import (
 // nil, in a real Envoy. It returns what does not hold: a want that one of them
 // does not meet, or a point on which they disagree.
 func Check(ctx context.Context, calls []Call, r Resolver, config *simulate.Config, proxy *envoy.Proxy) (problems []string) {
+	run := &run{ctx: ctx, resolver: r, config: config, proxy: proxy}
 	for i, c := range calls {
-		for _, p := range check(ctx, c, r, config, proxy) {
+		for _, p := range run.check(c) {
 			problems = append(problems, c.label(i)+": "+p)
 		}
 	}
 	return problems
 }
 
-func check(ctx context.Context, c Call, r Resolver, config *simulate.Config, proxy *envoy.Proxy) []string {
-	call, err := c.resolve(r)
-	if err != nil {
+// run is what the calls of one file share.
+type run struct {
+	ctx      context.Context
+	resolver Resolver // with the endpoints that are ejected by now
+	config   *simulate.Config
+	proxy    *envoy.Proxy // nil: the simulator alone is asked
+}
+
+func (r *run) check(c Call) []string {
+	call, err := c.resolve(r.resolver, 0)
+	switch {
+	case err != nil:
 		return []string{err.Error()}
+	case c.Want.Ejected != nil:
+		return r.eject(c, call)
+	case c.AtOnce > 0:
+		return r.atOnce(c, call)
+	case c.Times > 0:
+		return r.times(c)
 	}
+	return r.once(c, call)
+}
+
+// once makes a call, as often as its chances need it.
+func (r *run) once(c Call, call simulate.Call) []string {
+	ctx, config, proxy := r.ctx, r.config, r.proxy
 	outcomes, err := config.Run(call)
 	if err != nil {
 		return []string{"simulator: " + err.Error()}
@@ -42,7 +65,8 @@ func check(ctx context.Context, c Call, r Resolver, config *simulate.Config, pro
 	if err != nil {
 		return append(problems, "Envoy: "+err.Error())
 	}
-	return append(problems, c.Want.compare(outcomes, found)...)
+	problems = append(problems, c.Want.compare(outcomes, found)...)
+	return append(problems, r.closes(c.Want, outcomes, found)...)
 }
 
 // merge adds up outcomes that no client or endpoint could tell apart.
@@ -182,6 +206,9 @@ func disagree(o simulate.Outcome, found envoy.Observed) (d []string) {
 	if len(primary) > 0 && o.Attempts > 0 {
 		d = append(d, arrived(o, primary[0])...)
 	}
+	if o.Credential != "" && found.Credential != "" {
+		differ("credential", o.Credential, found.Credential)
+	}
 	if found.Took < o.Delay {
 		d = append(d, fmt.Sprintf("delay is %v in the simulator, the call took %v in Envoy", o.Delay, found.Took))
 	}
@@ -219,6 +246,10 @@ func arrived(o simulate.Outcome, s envoy.Seen) (d []string) {
 	} else if target.TLS || !s.TLS || o.RouteTable != "" { // else the client's own TLS passes through
 		differ("TLS to the endpoint", target.TLS, s.TLS)
 		differ("SNI to the endpoint", target.SNI, s.SNI)
+		differ("the proxy's certificate to the endpoint", target.Certificate, s.Peer != "")
+	}
+	if o.Way.Protocol != "" {
+		differ("protocol to the endpoint", o.Way.Protocol, s.Protocol)
 	}
 	if s.TCP || o.Request.Method == "" {
 		return d
@@ -238,6 +269,9 @@ func targetOf(o simulate.Outcome, s envoy.Seen) (simulate.Target, bool) {
 	return simulate.Target{}, false
 }
 
+// quoted is a cookie's value, which is Envoy's affair.
+var quoted = regexp.MustCompile(`"[^"]*"`)
+
 // headers compares what the simulator says of headers. What it says nothing
 // of, Envoy adds for its own sake; the bytes of x-forwarded-client-cert depend
 // on keys.
@@ -248,6 +282,9 @@ func headers(what string, sim, real simulate.Headers) (d []string) {
 		}
 		want, _ := sim.Get(name)
 		got, _ := real.Get(name)
+		if name == "set-cookie" {
+			got = quoted.ReplaceAllString(got, `"?"`)
+		}
 		if strings.ReplaceAll(want, ", ", ",") != strings.ReplaceAll(got, ", ", ",") {
 			d = append(d, fmt.Sprintf("%s %s is %q in the simulator, %q in Envoy", what, name, want, got))
 		}

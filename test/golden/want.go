@@ -95,6 +95,16 @@ func (w Want) way(f *findings, o simulate.Outcome) {
 		}
 	}
 	f.text("route", w.Route, o.Route)
+	f.text("credential", w.Credential, o.Credential)
+	if w.Protocol != "" {
+		f.differ("protocol", w.Protocol, o.Way.Protocol)
+	}
+	if w.Spread != "" {
+		f.differ("spread", w.Spread, o.Way.Spread)
+	}
+	if w.Closes != "" {
+		f.differ("closes", w.Closes, plain(o.Way.Closes))
+	}
 	if w.Timeout != "" {
 		f.differ("timeout", w.Timeout, plain(o.Timeout))
 	}
@@ -124,6 +134,9 @@ func (w Want) upstreams(f *findings, all []simulate.Target) {
 			f.differ("TLS to "+t.Address, *w.TLS, t.TLS)
 		}
 		f.text("SNI to "+t.Address, w.SNI, t.SNI)
+		if w.ClientCert != nil {
+			f.differ("certificate to "+t.Address, *w.ClientCert, t.Certificate)
+		}
 	}
 }
 
@@ -190,6 +203,7 @@ func (w Want) observed(o envoy.Observed) []string {
 	if w.Status != 0 {
 		f.differ("status", w.Status, o.Status)
 	}
+	f.text("credential", w.Credential, o.Credential)
 	f.text("body", w.Body, strings.TrimSuffix(o.Body, "\n"))
 	f.headers("answer header", w.Headers, o.Headers)
 	for _, s := range o.Seen {

@@ -1,0 +1,61 @@
+package envoy
+
+import (
+	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// sockets are the transport sockets of a listener or a cluster.
+func sockets(m any) (all []*core.TransportSocket) {
+	switch m := m.(type) {
+	case *listener.Listener:
+		for _, c := range m.GetFilterChains() {
+			all = append(all, c.GetTransportSocket())
+		}
+	case *cluster.Cluster:
+		all = append(all, m.GetTransportSocket())
+		for _, match := range m.GetTransportSocketMatches() {
+			all = append(all, match.GetTransportSocket())
+		}
+	}
+	return all
+}
+
+// ownFiles puts the harness's own certificates in place of those that a
+// configuration names by files of the pod.
+func (p *pki) ownFiles(m any) error {
+	for _, s := range sockets(m) {
+		if s.GetTypedConfig() == nil {
+			continue
+		}
+		config, err := s.GetTypedConfig().UnmarshalNew()
+		if err != nil {
+			return err
+		}
+		context, ok := config.(interface{ GetCommonTlsContext() *tls.CommonTlsContext })
+		if !ok {
+			continue
+		}
+		p.inPlaceOfFiles(context.GetCommonTlsContext())
+		packed, err := anypb.New(config)
+		if err != nil {
+			return err
+		}
+		s.ConfigType = &core.TransportSocket_TypedConfig{TypedConfig: packed}
+	}
+	return nil
+}
+
+func (p *pki) inPlaceOfFiles(c *tls.CommonTlsContext) {
+	for i, pair := range c.GetTlsCertificates() {
+		if pair.GetCertificateChain().GetFilename() != "" {
+			c.TlsCertificates[i] = p.secret("").GetTlsCertificate()
+		}
+	}
+	if checks := c.GetValidationContext(); checks.GetTrustedCa().GetFilename() != "" {
+		checks.TrustedCa = p.secret("ROOTCA").GetValidationContext().GetTrustedCa()
+	}
+}

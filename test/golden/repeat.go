@@ -1,0 +1,234 @@
+package golden
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/weftmesh/weft/internal/simulate"
+	"github.com/weftmesh/weft/test/envoy"
+)
+
+// times makes a call again and again and looks at all of them together: how
+// they spread over the endpoints and over connections.
+func (r *run) times(c Call) (problems []string) {
+	var seen []envoy.Seen
+	keys := map[string]bool{}
+	var last simulate.Outcome
+	for n := range c.Times {
+		call, err := c.resolve(r.resolver, n)
+		if err != nil {
+			return []string{err.Error()}
+		}
+		outcomes, err := r.config.Run(call)
+		if err != nil || len(outcomes) != 1 {
+			return []string{fmt.Sprintf("simulator: a call that is repeated must have one outcome, it has %d (%v)", len(outcomes), err)}
+		}
+		last = outcomes[0]
+		keys[last.Way.Key] = true
+		problems = append(problems, c.Want.simulated(outcomes)...)
+		if r.proxy == nil {
+			continue
+		}
+		found, err := r.proxy.Do(r.ctx, call)
+		if err != nil {
+			return append(problems, "Envoy: "+err.Error())
+		}
+		problems = append(problems, c.Want.compare(outcomes, []envoy.Observed{found})...)
+		if len(found.Seen) > 0 {
+			seen = append(seen, found.Seen[0])
+		}
+		if len(problems) > 3 {
+			return problems
+		}
+	}
+	if r.proxy == nil || len(seen) == 0 {
+		return problems
+	}
+	problems = append(problems, spread(last, len(keys), seen)...)
+	return append(problems, c.Want.connections(last, seen)...)
+}
+
+// spread holds what the endpoints saw against what the simulator says.
+func spread(o simulate.Outcome, keys int, seen []envoy.Seen) (problems []string) {
+	counts := map[string]int{}
+	for _, t := range o.Upstreams {
+		counts[t.Address] = 0
+	}
+	for _, s := range seen {
+		counts[s.Endpoint]++
+	}
+	used := slices.DeleteFunc(slices.Collect(maps.Values(counts)), func(n int) bool { return n == 0 })
+	least, most, all := slices.Min(slices.Collect(maps.Values(counts))), slices.Max(used), float64(len(seen))
+	ok := true
+	switch share := 1 / float64(len(counts)); o.Way.Spread {
+	case simulate.SpreadOne:
+		ok = len(used) == 1 || keys > 1 && least > 0
+	case simulate.SpreadRotation:
+		ok = most-least <= 1
+	case simulate.SpreadChance:
+		most, off := float64(most), 5*math.Sqrt(all*share*(1-share))+1
+		ok = most <= all*share+off && float64(least) >= all*share-off && (least > 0 || all < 20)
+	}
+	if !ok {
+		problems = append(problems, fmt.Sprintf("Envoy: %v is no spread by %s over %d keys", counts, o.Way.Spread, keys))
+	}
+	return problems
+}
+
+func (w Want) connections(o simulate.Outcome, seen []envoy.Seen) (problems []string) {
+	if w.Connections == 0 {
+		return nil
+	}
+	foretold := 1
+	if n := int(o.Way.Reuse); n > 0 {
+		foretold = (len(seen) + n - 1) / n
+	}
+	ids := map[int64]bool{}
+	for _, s := range seen {
+		ids[s.Conn] = true
+	}
+	if len(o.Upstreams) != 1 || foretold != w.Connections {
+		problems = append(problems, fmt.Sprintf("simulator: %d connections to %v, want %d to one endpoint", foretold, o.Upstreams, w.Connections))
+	}
+	if len(ids) != w.Connections {
+		problems = append(problems, fmt.Sprintf("Envoy: %d connections, want %d", len(ids), w.Connections))
+	}
+	return problems
+}
+
+// closes waits for the end of the connection that a call went over.
+func (r *run) closes(w Want, outcomes []simulate.Outcome, found []envoy.Observed) []string {
+	if w.Closes == "" || len(found[0].Seen) == 0 {
+		return nil
+	}
+	after := outcomes[0].Way.Closes
+	ctx, cancel := context.WithTimeout(r.ctx, after+5*time.Second)
+	defer cancel()
+	start := time.Now()
+	select {
+	case <-found[0].Seen[0].Gone:
+	case <-ctx.Done():
+		return []string{fmt.Sprintf("Envoy: the connection to the endpoint stays, it should be closed after %v", after)}
+	}
+	if took := time.Since(start) + found[0].Took; took < after-after/10 {
+		return []string{fmt.Sprintf("Envoy: the connection to the endpoint was closed after %v, not %v", took, after)}
+	}
+	return nil
+}
+
+// eject makes a call again and again, until outlier detection has had its
+// reasons. What has been put out by then is so for the calls that follow.
+func (r *run) eject(c Call, call simulate.Call) (problems []string) {
+	if c.Want.Returned {
+		r.resolver.ejected, call.Ejected = nil, nil
+	}
+	f := &findings{by: "simulator"}
+	out := slices.Clone(call.Ejected)
+	if c.Answer.Only != "" {
+		e, err := r.config.Eject(call)
+		if err != nil {
+			return []string{"simulator: " + err.Error()}
+		}
+		if f.differ("failures before it is ejected", c.Want.Failures, e.After); e.After > 0 {
+			out = append(out, e.Endpoint)
+		}
+	}
+	want := slices.Sorted(slices.Values(*c.Want.Ejected))
+	slices.Sort(out)
+	f.differ("ejected", want, out)
+	r.resolver.ejected = out
+	if r.proxy == nil || len(f.all) > 0 {
+		return f.all
+	}
+	outcomes, err := r.config.Run(call)
+	if err != nil {
+		return []string{"simulator: " + err.Error()}
+	}
+	failures := 0
+	for range max(c.Times, 1) {
+		found, err := r.proxy.Do(r.ctx, call)
+		if err != nil {
+			return append(problems, "Envoy: "+err.Error())
+		}
+		for _, s := range found.Seen {
+			if s.Endpoint == c.Answer.Only {
+				failures++
+			}
+		}
+	}
+	if c.Want.Failures > 0 && !c.Answer.Refuse && failures != c.Want.Failures {
+		problems = append(problems, fmt.Sprintf("Envoy: %d failures reached %s, want %d", failures, c.Answer.Only, c.Want.Failures))
+	}
+	return append(problems, r.awaitEjected(outcomes[0].Cluster, want)...)
+}
+
+// awaitEjected waits until just the endpoints in want are ejected.
+func (r *run) awaitEjected(cluster string, want []string) []string {
+	ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		out, err := r.proxy.Ejected(ctx, cluster)
+		if err == nil && slices.Equal(out, want) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return []string{fmt.Sprintf("Envoy: ejected are %v, want %v (%v)", out, want, err)}
+		}
+	}
+}
+
+// atOnce makes calls one by one, each while those before it are under way, and
+// counts how they end.
+func (r *run) atOnce(c Call, call simulate.Call) []string {
+	f := &findings{by: "simulator"}
+	foretold, err := r.config.AtOnce(call, c.AtOnce)
+	if err != nil {
+		return []string{"simulator: " + err.Error()}
+	}
+	f.differ("counts", c.Want.Counts, foretold)
+	if r.proxy == nil {
+		return f.all
+	}
+	f.by = "Envoy"
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	counts := map[int]int{}
+	for range c.AtOnce {
+		done := make(chan struct{})
+		arrived := r.proxy.Arrivals()
+		wg.Go(func() {
+			defer close(done)
+			found, err := r.proxy.Do(r.ctx, call)
+			mu.Lock()
+			defer mu.Unlock()
+			if counts[found.Status]++; err != nil {
+				f.all = append(f.all, "Envoy: "+err.Error())
+			}
+		})
+		r.settled(done, arrived)
+	}
+	wg.Wait()
+	f.differ("counts", c.Want.Counts, counts)
+	return f.all
+}
+
+// settled waits until a call has arrived at its endpoint or is answered, or
+// for so long that the proxy must have queued it.
+func (r *run) settled(done, arrived <-chan struct{}) {
+	queued := time.NewTimer(150 * time.Millisecond)
+	defer queued.Stop()
+	select {
+	case <-done:
+	case <-arrived:
+	case <-queued.C:
+	}
+}
