@@ -34,6 +34,7 @@ type live struct {
 	// adminPort is Envoy's.
 	adminPort int
 	addrs     pilot.Addresses
+	stopPilot func()
 }
 
 const liveMesh = `
@@ -185,6 +186,33 @@ func TestClusterEditedUnderTraffic(t *testing.T) {
 	}
 }
 
+func TestPilotRestartUnderTraffic(t *testing.T) {
+	l := startLive(t)
+	l.write("route.yaml", fmt.Sprintf(liveRoute, 100, 0))
+	l.startEnvoy()
+	eventually(t, "the first answer of v1", func() bool { body, err := l.get(); return err == nil && body == "v1" })
+	stop, failed := l.traffic()
+	l.stopPilot()
+	l.write("route.yaml", fmt.Sprintf(liveRoute, 0, 100)) // nobody sees it yet
+	for range 50 {
+		if body, err := l.get(); err != nil || body != "v1" {
+			t.Fatalf("without a pilot Envoy answered %q, %v", body, err)
+		}
+	}
+	l.startPilot(l.addrs.InsecureXDS)
+	start := time.Now()
+	eventually(t, "an answer of v2", func() bool { body, err := l.get(); return err == nil && body == "v2" })
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("in sync %v after the restart, want under 5s", took)
+	} else {
+		t.Logf("in sync %v after the restart", took)
+	}
+	stop()
+	for _, text := range failed() {
+		t.Errorf("a request failed: %s", text)
+	}
+}
+
 // admin reads a page of Envoy's admin interface.
 func (l *live) admin(path string) string {
 	resp, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d%s", l.adminPort, path))
@@ -206,6 +234,14 @@ func startLive(t *testing.T) *live {
 		text += fmt.Sprintf(liveBackend, version, port)
 	}
 	l.write("mesh.yaml", text)
+	l.startPilot("127.0.0.1:0")
+	return l
+}
+
+// startPilot runs a pilot on the folder until the test ends or stopPilot is
+// called.
+func (l *live) startPilot(address string) {
+	t := l.t
 	// No agent is beside this Envoy that would give it certificates.
 	settings, found := config.DecodeMeshConfig("mesh-config", []byte("enableAutoMtls: false"))
 	if len(found) > 0 {
@@ -216,22 +252,23 @@ func startLive(t *testing.T) *live {
 	log := slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	go func() {
 		ended <- pilot.Run(ctx, pilot.Options{
-			Source: file.New(log, []string{l.dir}, settings), InsecureXDS: "127.0.0.1:0", Monitoring: "127.0.0.1:0", Log: log,
+			Source: file.New(log, []string{l.dir}, settings), InsecureXDS: address, Monitoring: "127.0.0.1:0", Log: log,
 			Started: func(a pilot.Addresses) { started <- a },
 		})
 	}()
-	t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("the pilot ended with %v", err)
 		}
 	})
+	t.Cleanup(stop)
 	select {
 	case l.addrs = <-started:
 	case err := <-ended:
 		t.Fatal(err)
 	}
-	return l
+	l.stopPilot = stop
 }
 
 // testWriter sends log lines to the test.
