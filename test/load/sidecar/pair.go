@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weftmesh/weft/test/weftcli"
+)
+
+// manifest is one Deployment and its Service; NAME, SELF and NOTE are filled in.
+const manifest = `apiVersion: v1
+kind: Service
+metadata: {name: NAME}
+spec:
+  selector: {app: NAME}
+  ports: [{name: http, port: 80, targetPort: 8080}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: NAME}
+spec:
+  selector: {matchLabels: {app: NAME}}
+  template:
+    metadata: {labels: {app: NAME, version: v1}, annotations: {sidecar.istio.io/inject: "INJECT"}}
+    spec:
+      terminationGracePeriodSeconds: 2
+      serviceAccountName: NAME
+      containers:
+      - name: app
+        command: [SELF, -role, serve]
+        readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
+---
+`
+
+// The pods: callers and servers, with a sidecar and without.
+const (
+	client, server           = "client", "server"
+	plainClient, plainServer = "plain-client", "plain-server"
+)
+
+// writeFolder writes the mesh of the measurement.
+func writeFolder(dir, self string) error {
+	var text strings.Builder
+	for name, inject := range map[string]string{client: "true", server: "true", plainClient: "false", plainServer: "false"} {
+		text.WriteString(strings.NewReplacer("NAME", name, "SELF", self, "INJECT", inject).Replace(manifest))
+	}
+	return os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte(text.String()), 0o644)
+}
+
+// start brings up a mesh of dir; the caller calls stop.
+func start(ctx context.Context, o options, dir string) (m *weftcli.Mesh, stop func() error, err error) {
+	weft, err := filepath.Abs(o.weft)
+	if err != nil {
+		return nil, nil, err
+	}
+	port, err := weftcli.FreePort(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	m = &weftcli.Mesh{Binary: weft, Dir: dir, Name: fmt.Sprintf("load-%d", os.Getpid())}
+	stop = func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		return m.Down(ctx)
+	}
+	up, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	if err := m.Up(up, fmt.Sprintf("80=127.0.0.1:%d", port)); err != nil {
+		return nil, nil, errors.Join(err, stop())
+	}
+	return m, stop, nil
+}
+
+// pair are the figures of a pair of sidecars.
+type pair struct {
+	rate           float64
+	direct, meshed []quantiles // one of each turn
+	requests       int         // of each kind, that count
+	client, server cost
+}
+
+// cost of one sidecar.
+type cost struct {
+	perRequest   float64 // CPU of Envoy, microseconds
+	agent, envoy memory
+}
+
+func measurePair(ctx context.Context, o options) (p pair, err error) {
+	dir, err := os.MkdirTemp("", "weft-load-")
+	if err != nil {
+		return p, err
+	}
+	defer os.RemoveAll(dir)
+	self, err := os.Executable()
+	if err != nil {
+		return p, err
+	}
+	if err := writeFolder(dir, self); err != nil {
+		return p, err
+	}
+	m, stop, err := start(ctx, o, dir)
+	if err != nil {
+		return p, err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	r := &pairRun{options: o, mesh: m, self: self, pods: map[string]string{}}
+	for _, name := range []string{client, server, plainClient, plainServer} {
+		pods, err := m.PodsOf(ctx, name)
+		if err != nil {
+			return p, err
+		}
+		r.pods[name] = pods[0].Name
+	}
+	return r.measure(ctx)
+}
+
+// pairRun is a measurement under way.
+type pairRun struct {
+	options
+	mesh *weftcli.Mesh
+	self string
+	pods map[string]string // by Deployment
+}
+
+func (r *pairRun) measure(ctx context.Context) (p pair, err error) {
+	p.rate = r.rate
+	meters := []*meter{{cost: &p.client}, {cost: &p.server}}
+	for i, name := range []string{client, server} {
+		if meters[i].envoy, err = find("envoy", "WEFT_POD="+r.pods[name]); err != nil {
+			return p, err
+		}
+	}
+	for turn := range r.slices {
+		// Either kind goes first in every other turn, so that a drift of the
+		// machine meets both.
+		kinds := []func() error{
+			func() error { return r.fire(ctx, false, &p, meters) },
+			func() error { return r.fire(ctx, true, &p, meters) },
+		}
+		if turn%2 == 1 {
+			slices.Reverse(kinds)
+		}
+		for _, fire := range kinds {
+			if err := fire(); err != nil {
+				return p, err
+			}
+		}
+	}
+	for i, name := range []string{client, server} {
+		meters[i].settle()
+		if err := r.weigh(name, meters[i]); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// fire runs one turn in the client's pod and notes what came of it.
+func (r *pairRun) fire(ctx context.Context, meshed bool, p *pair, meters []*meter) error {
+	from, to := plainClient, plainServer
+	if meshed {
+		from, to = client, server
+	}
+	for _, m := range meters {
+		if err := m.start(); err != nil {
+			return err
+		}
+	}
+	var out outcome
+	err := r.mesh.ExecJSON(ctx, &out, r.pods[from], r.self, "-role=fire", "-url=http://"+to+"/",
+		fmt.Sprintf("-rate=%g", r.rate), "-slice="+r.slice.String())
+	if err != nil {
+		return err
+	}
+	for _, m := range meters {
+		if err := m.stop(meshed, out.Sent); err != nil {
+			return err
+		}
+	}
+	if q := quantilesOf(out.Micros); meshed {
+		p.meshed, p.requests = append(p.meshed, q), p.requests+len(out.Micros)
+	} else {
+		p.direct = append(p.direct, q)
+	}
+	return nil
+}
+
+// weigh reads the memory of a pod's proxy.
+func (r *pairRun) weigh(name string, m *meter) (err error) {
+	agent, err := find("agent", "POD_NAME="+r.pods[name])
+	if err != nil {
+		return err
+	}
+	if m.cost.agent, err = agent.memory(); err != nil {
+		return err
+	}
+	m.cost.envoy, err = m.envoy.memory()
+	return err
+}
+
+// meter measures the CPU time of an Envoy: what the turns with load through it
+// take, less what it takes for as long when idle.
+type meter struct {
+	cost                  *cost
+	envoy                 process
+	before                float64
+	began                 time.Time
+	busy, idle            float64 // CPU seconds
+	busySpan, idleSpan    time.Duration
+	requestsThroughItself int
+}
+
+func (m *meter) start() (err error) {
+	m.began = time.Now()
+	m.before, err = m.envoy.cpu()
+	return err
+}
+
+func (m *meter) stop(loaded bool, requests int) error {
+	now, err := m.envoy.cpu()
+	if err != nil {
+		return err
+	}
+	if loaded {
+		m.busy += now - m.before
+		m.busySpan += time.Since(m.began)
+		m.requestsThroughItself += requests
+	} else {
+		m.idle += now - m.before
+		m.idleSpan += time.Since(m.began)
+	}
+	return nil
+}
+
+func (m *meter) settle() {
+	if m.requestsThroughItself > 0 && m.idleSpan > 0 {
+		own := m.busy - m.idle*m.busySpan.Seconds()/m.idleSpan.Seconds()
+		m.cost.perRequest = own / float64(m.requestsThroughItself) * 1e6
+	}
+}
