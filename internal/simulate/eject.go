@@ -12,6 +12,7 @@ import (
 // Ejection is what outlier detection makes of an endpoint that goes on
 // failing.
 type Ejection struct {
+	Cluster  string
 	Endpoint string // "IP:PORT"
 	// After is how many failures put it out; 0: it is never put out.
 	After int
@@ -33,7 +34,8 @@ func (c *Config) Eject(call Call) (Ejection, error) {
 	if len(found) != 1 || found[0].Cluster == "" {
 		return out, fmt.Errorf("the call must go to one cluster, it has %d outcomes", len(found))
 	}
-	cl := c.clusters[found[0].Cluster]
+	out.Cluster = found[0].Cluster
+	cl := c.clusters[out.Cluster]
 	d := cl.GetOutlierDetection()
 	if d == nil {
 		return out, nil
@@ -44,7 +46,8 @@ func (c *Config) Eject(call Call) (Ejection, error) {
 	}
 	out.For = orDefault(d.GetBaseEjectionTime().AsDuration(), 30*time.Second) + orDefault(d.GetInterval().AsDuration(), 10*time.Second)
 	out.After = threshold(d, failure)
-	put, all := len(call.Ejected), len(call.Ejected)+len(found[0].Upstreams)
+	put := len(call.Ejected[out.Cluster])
+	all := put + len(found[0].Upstreams)
 	if most := uint32(100 * (put + 1) / all); most > value(d.GetMaxEjectionPercent(), 10) && !d.GetAlwaysEjectOneHost().GetValue() {
 		out.After = 0
 	}

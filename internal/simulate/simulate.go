@@ -52,8 +52,9 @@ type Call struct {
 	Headers Headers
 	// Upstream is how the server behind the proxy answers.
 	Upstream Upstream
-	// Ejected are the endpoints, "IP:PORT", that outlier detection has put out.
-	Ejected []string
+	// Ejected are the endpoints, "IP:PORT", that outlier detection has put out, by
+	// cluster.
+	Ejected map[string][]string
 }
 
 // TLS is the client's side of a TLS connection.

@@ -58,7 +58,7 @@ func (c *Config) targets(name string, conn connection) (all []Target, found bool
 // are left, Envoy panics and takes all.
 func (w walk) targets(name string) (all []Target, found bool, err error) {
 	all, found, err = w.config.targets(name, w.conn)
-	left := slices.DeleteFunc(slices.Clone(all), func(t Target) bool { return slices.Contains(w.call.Ejected, t.Address) })
+	left := slices.DeleteFunc(slices.Clone(all), func(t Target) bool { return slices.Contains(w.call.Ejected[name], t.Address) })
 	panics := 50.0
 	if threshold := w.config.clusters[name].GetCommonLbConfig().GetHealthyPanicThreshold(); threshold != nil {
 		panics = threshold.GetValue()

@@ -148,7 +148,7 @@ type Resolver struct {
 	// means the one bound to the port that is dialled.
 	Listener string
 	// ejected are the endpoints that calls before this have put out.
-	ejected []string
+	ejected map[string][]string // by cluster
 }
 
 // Calls parses calls.yaml. Unknown fields are errors, and so is a call that

@@ -127,27 +127,34 @@ func (r *run) eject(c Call, call simulate.Call) (problems []string) {
 	if c.Want.Returned {
 		r.resolver.ejected, call.Ejected = nil, nil
 	}
-	f := &findings{by: "simulator"}
-	out := slices.Clone(call.Ejected)
+	outcomes, err := r.config.Run(call)
+	if err != nil {
+		return []string{"simulator: " + err.Error()}
+	}
+	f, cluster := &findings{by: "simulator"}, outcomes[0].Cluster
+	out := slices.Clone(call.Ejected[cluster])
 	if c.Answer.Only != "" {
 		e, err := r.config.Eject(call)
 		if err != nil {
 			return []string{"simulator: " + err.Error()}
 		}
-		if f.differ("failures before it is ejected", c.Want.Failures, e.After); e.After > 0 {
+		if c.Want.Failures > 0 {
+			f.differ("failures before it is ejected", c.Want.Failures, e.After)
+		}
+		if e.After > 0 {
 			out = append(out, e.Endpoint)
 		}
 	}
 	want := slices.Sorted(slices.Values(*c.Want.Ejected))
 	slices.Sort(out)
 	f.differ("ejected", want, out)
-	r.resolver.ejected = out
+	r.resolver.ejected = maps.Clone(r.resolver.ejected)
+	if r.resolver.ejected == nil {
+		r.resolver.ejected = map[string][]string{}
+	}
+	r.resolver.ejected[cluster] = out
 	if r.proxy == nil || len(f.all) > 0 {
 		return f.all
-	}
-	outcomes, err := r.config.Run(call)
-	if err != nil {
-		return []string{"simulator: " + err.Error()}
 	}
 	failures := 0
 	for range max(c.Times, 1) {
@@ -164,7 +171,7 @@ func (r *run) eject(c Call, call simulate.Call) (problems []string) {
 	if c.Want.Failures > 0 && !c.Answer.Refuse && failures != c.Want.Failures {
 		problems = append(problems, fmt.Sprintf("Envoy: %d failures reached %s, want %d", failures, c.Answer.Only, c.Want.Failures))
 	}
-	return append(problems, r.awaitEjected(outcomes[0].Cluster, want)...)
+	return append(problems, r.awaitEjected(cluster, want)...)
 }
 
 // awaitEjected waits until just the endpoints in want are ejected.

@@ -29,21 +29,24 @@ var kinds = map[string]string{
 }
 
 // Select renders the resources that a want/ part is about. Its first lines,
-// "# KIND GLOB", say which: kinds are listener, route, vhost, cluster,
-// endpoint and name, and "*" in a glob stands for any text. The lines are kept
-// at the top of what is returned, so that an update keeps them.
+// "# KIND GLOB [FIELD...]", say which: kinds are listener, route, vhost,
+// cluster, endpoint and name, and "*" in a glob stands for any text; with
+// fields, only those are written. The lines are kept at the top of what is
+// returned, so that an update keeps them.
 func Select(part string, resources []*discovery.Resource) (string, error) {
 	var out bytes.Buffer
 	var chosen []*discovery.Resource
+	fields := map[*discovery.Resource][]string{}
 	for line := range strings.SplitSeq(part, "\n") {
 		words := strings.Fields(line)
-		if len(words) != 3 || words[0] != "#" {
+		if len(words) < 3 || words[0] != "#" {
 			break
 		}
 		fmt.Fprintln(&out, line)
 		for _, r := range resources {
 			if kinds[r.GetResource().GetTypeUrl()] == words[1] && glob(words[2], r.GetName()) && !slices.Contains(chosen, r) {
 				chosen = append(chosen, r)
+				fields[r] = words[3:]
 			}
 		}
 	}
@@ -54,7 +57,7 @@ func Select(part string, resources []*discovery.Resource) (string, error) {
 		if kinds[r.GetResource().GetTypeUrl()] == "secret" {
 			return "", fmt.Errorf("secrets are not written into files")
 		}
-		text, err := render(r)
+		text, err := render(r, fields[r])
 		if err != nil {
 			return "", err
 		}
@@ -72,8 +75,8 @@ func glob(pattern, name string) bool {
 }
 
 // render is a resource as YAML with sorted keys, without the parts that are
-// the same everywhere (access logs).
-func render(r *discovery.Resource) (string, error) {
+// the same everywhere (access logs); of fields only, if any are named.
+func render(r *discovery.Resource, fields []string) (string, error) {
 	m, err := r.GetResource().UnmarshalNew()
 	if err != nil {
 		return "", err
@@ -82,11 +85,16 @@ func render(r *discovery.Resource) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var tree any
+	var tree map[string]any
 	if err := json.Unmarshal(raw, &tree); err != nil {
 		return "", err
 	}
 	drop(tree, "access_log")
+	for name := range tree {
+		if len(fields) > 0 && name != "name" && !slices.Contains(fields, name) {
+			delete(tree, name)
+		}
+	}
 	out, err := yaml.Marshal(tree)
 	return string(out), err
 }
