@@ -4,5 +4,5 @@
 // root or user namespaces; none of them skips.
 //
 // Input: bin/ and the manifests of testdata. It imports the sample's load
-// client and weftcli alone: what it sees is what a user sees.
+// client, weftcli and Prometheus's parser alone: what it sees is what a user sees.
 package local
