@@ -64,14 +64,14 @@ func classesOf(mesh *model.Mesh) map[model.ProxyClass]struct{} {
 	}
 	for _, w := range mesh.Workloads.All() {
 		for _, sidecar := range []bool{true, false} {
-			add(model.Proxy{Sidecar: sidecar, Name: w.Name, Namespace: w.Namespace, Labels: w.Labels})
+			add(model.Proxy{Proven: true, Sidecar: sidecar, Name: w.Name, Namespace: w.Namespace, Labels: w.Labels})
 		}
 	}
 	for _, s := range mesh.Services.All() {
-		add(model.Proxy{Sidecar: true, Namespace: s.Namespace})
+		add(model.Proxy{Proven: true, Sidecar: true, Namespace: s.Namespace})
 	}
 	for _, gw := range mesh.Gateways.All() {
-		add(model.Proxy{Namespace: gw.Namespace, Labels: gw.Selector})
+		add(model.Proxy{Proven: true, Namespace: gw.Namespace, Labels: gw.Selector})
 	}
 	return out
 }

@@ -149,7 +149,7 @@ func TestCheckAndTranslate(t *testing.T) {
 		t.Errorf("findings: %v", found)
 	}
 	var names []string
-	for _, r := range Translate(set, model.Proxy{Sidecar: true, Name: "p", Namespace: "shop"}) {
+	for _, r := range Translate(set, model.Proxy{Proven: true, Sidecar: true, Name: "p", Namespace: "shop"}) {
 		names = append(names, r.Name)
 		if !json.Valid(JSON(r)) {
 			t.Errorf("%s: no JSON: %s", r.Name, JSON(r))

@@ -30,6 +30,9 @@ type ProxyClass struct {
 	// Ports are the workload's named ports ("http=8080,..."), for inbound
 	// classes whose services use named target ports.
 	Ports string
+	// Bare proxies have proven no identity, so they hold no certificate and
+	// most likely no agent: what needs one is left out where nothing asks for it.
+	Bare bool
 	// Domain is the proxy's DNS domain suffix, if not "NAMESPACE.svc.CLUSTERDOMAIN".
 	Domain string
 }
@@ -108,6 +111,8 @@ type Cluster struct {
 	Traffic Traffic
 	// SNI of mesh mTLS: outbound_.PORT_.SUBSET_.HOST.
 	SNI string
+	// Plain: a bare proxy's cluster of endpoints that all speak plaintext.
+	Plain bool
 	// Identities are the SPIFFE URIs that may answer; empty: any of the
 	// trust domain.
 	Identities []string

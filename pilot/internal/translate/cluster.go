@@ -210,7 +210,7 @@ func clusterMetadata(c *model.Cluster) *core.Metadata {
 // DestinationRule says, else mesh mTLS to those endpoints that speak it.
 func (b *builder) clientTLS(out *cluster.Cluster, c *model.Cluster) {
 	switch t := c.Traffic.TLS; {
-	case t == nil && b.AutoMTLS && c.EDS():
+	case t == nil && b.AutoMTLS && c.EDS() && !c.Plain:
 		out.TransportSocketMatches = []*cluster.Cluster_TransportSocketMatch{
 			{Name: "tlsMode-istio", Match: stringStruct("tlsMode", "istio"), TransportSocket: b.meshClient(c, c.Identities)},
 			{Name: "tlsMode-disabled", Match: stringStruct(), TransportSocket: b.rawSocket()},

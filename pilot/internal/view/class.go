@@ -85,14 +85,14 @@ func (c *Classifier) Classes(proxy model.Proxy) []model.ProxyClass {
 		for k, v := range clientLabels {
 			routerLabels[k] = v
 		}
-		return []model.ProxyClass{{Role: model.RoleRouter, Namespace: ns, Labels: model.FormatLabels(routerLabels)}}
+		return []model.ProxyClass{{Role: model.RoleRouter, Namespace: ns, Labels: model.FormatLabels(routerLabels), Bare: !proxy.Proven}}
 	}
 	serverLabels := filter(labels, func(key string) bool {
 		key = ns + "/" + key
 		return has(&c.server.Cell, key) || has(&c.auth.Cell, key) || has(&c.rules.Cell, key)
 	})
 	return []model.ProxyClass{
-		{Role: model.RoleOutbound, Namespace: ns, Labels: model.FormatLabels(clientLabels)},
+		{Role: model.RoleOutbound, Namespace: ns, Labels: model.FormatLabels(clientLabels), Bare: !proxy.Proven},
 		{Role: model.RoleInbound, Namespace: ns, Labels: model.FormatLabels(serverLabels), Ports: c.namedPorts(ns, ports)},
 	}
 }

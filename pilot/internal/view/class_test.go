@@ -22,23 +22,23 @@ func TestClasses(t *testing.T) {
 		want  []model.ProxyClass
 	}{
 		"only labels that something selects on": {
-			model.Proxy{Sidecar: true, Namespace: "default", Name: "reviews-1"}, m.Model(),
+			model.Proxy{Proven: true, Sidecar: true, Namespace: "default", Name: "reviews-1"}, m.Model(),
 			[]model.ProxyClass{{Role: model.RoleOutbound, Namespace: "default"}, {Role: model.RoleInbound, Namespace: "default", Labels: "app=reviews", Ports: "http=8080"}},
 		},
 		"source labels": {
-			model.Proxy{Sidecar: true, Namespace: "default", Name: "reviews-1"}, meshCopy(m).VirtualService(vs).Model(),
+			model.Proxy{Proven: true, Sidecar: true, Namespace: "default", Name: "reviews-1"}, meshCopy(m).VirtualService(vs).Model(),
 			[]model.ProxyClass{{Role: model.RoleOutbound, Namespace: "default", Labels: "team=a"}, {Role: model.RoleInbound, Namespace: "default", Labels: "app=reviews", Ports: "http=8080"}},
 		},
 		"an unknown pod says its labels itself": {
-			model.Proxy{Sidecar: true, Namespace: "default", Name: "new", Labels: map[string]string{"app": "db", "x": "y"}}, m.Model(),
+			model.Proxy{Proven: true, Sidecar: true, Namespace: "default", Name: "new", Labels: map[string]string{"app": "db", "x": "y"}}, m.Model(),
 			[]model.ProxyClass{{Role: model.RoleOutbound, Namespace: "default"}, {Role: model.RoleInbound, Namespace: "default", Labels: "app=db"}},
 		},
 		"a selector of another namespace does not count": {
-			model.Proxy{Sidecar: true, Namespace: "elsewhere", Labels: labels}, m.Model(),
+			model.Proxy{Proven: true, Sidecar: true, Namespace: "elsewhere", Labels: labels}, m.Model(),
 			[]model.ProxyClass{{Role: model.RoleOutbound, Namespace: "elsewhere"}, {Role: model.RoleInbound, Namespace: "elsewhere"}},
 		},
 		"a router": {
-			model.Proxy{Namespace: "weft-system", Labels: map[string]string{"istio": "ingressgateway", "app": "gw"}}, m.Model(),
+			model.Proxy{Proven: true, Namespace: "weft-system", Labels: map[string]string{"istio": "ingressgateway", "app": "gw"}}, m.Model(),
 			[]model.ProxyClass{{Role: model.RoleRouter, Namespace: "weft-system", Labels: "istio=ingressgateway"}},
 		},
 	} {
@@ -78,4 +78,45 @@ func TestClassifierTellsWhenClassesMayDiffer(t *testing.T) {
 			t.Errorf("%s: %v", s.what, got)
 		}
 	}
+}
+
+// A proxy that proved no identity has no certificate: clusters whose endpoints
+// all speak plaintext ask it for none, others still do.
+func TestBareProxiesNeedNoCertificateForPlaintext(t *testing.T) {
+	mesh := meshtest.Bookshop().Model()
+	plain := *mesh
+	for host, e := range mesh.Endpoints.All() {
+		plain.Endpoints = plain.Endpoints.With(host, withoutMTLS(e))
+	}
+	for _, c := range []struct {
+		what string
+		mesh *model.Mesh
+		bare bool
+		want bool
+	}{
+		{"bare, sidecars", mesh, true, false}, {"bare, plaintext", &plain, true, true},
+		{"proven, plaintext", &plain, false, false}, {"proven, sidecars", mesh, false, false},
+	} {
+		class := meshtest.Outbound
+		class.Bare = c.bare
+		for name, cluster := range Of(c.mesh, class).Clusters.All() {
+			if _, has := c.mesh.Endpoints.Get(cluster.Service.Host); has && cluster.Plain != c.want {
+				t.Errorf("%s: cluster %s: plain is %v", c.what, name, cluster.Plain)
+			}
+		}
+	}
+}
+
+func withoutMTLS(e *model.Endpoints) *model.Endpoints {
+	out := &model.Endpoints{Host: e.Host, Identities: e.Identities}
+	for _, p := range e.Ports {
+		q := model.PortEndpoints{Port: p.Port}
+		for _, ep := range p.Endpoints {
+			c := *ep
+			c.MTLS = false
+			q.Endpoints = append(q.Endpoints, &c)
+		}
+		out.Ports = append(out.Ports, q)
+	}
+	return out
 }

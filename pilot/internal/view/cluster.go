@@ -19,6 +19,7 @@ func clusterName(port uint32, subset, host string) string {
 type facts struct {
 	identities string // sorted, one a line
 	meshed     bool   // there are some, and all terminate mesh mTLS
+	plain      bool   // none terminates mesh mTLS
 }
 
 func endpointFacts(g *memo.Graph, endpoints *memo.Cell[*model.Endpoints]) *memo.Derived[*model.Endpoints, facts] {
@@ -33,7 +34,7 @@ func endpointFacts(g *memo.Graph, endpoints *memo.Cell[*model.Endpoints]) *memo.
 				}
 			}
 		}
-		f.meshed = count > 0 && plain == 0
+		f.meshed, f.plain = count > 0 && plain == 0, plain == count
 		return f, true
 	})
 }
@@ -46,6 +47,7 @@ type clusterMaker struct {
 	endpoints *memo.Cell[*model.Endpoints]
 	facts     *memo.Derived[*model.Endpoints, facts]
 	router    bool
+	bare      bool
 	namespace string // of the proxy
 }
 
@@ -53,7 +55,7 @@ func newClusterMaker(in *inputs, class model.ProxyClass, services *memo.Cell[*mo
 	endpoints := &reachable(in).Cell
 	return &clusterMaker{
 		in: in, services: services, effective: rules, endpoints: endpoints, facts: endpointFacts(in.graph, endpoints),
-		router: class.Role == model.RoleRouter, namespace: class.Namespace,
+		router: class.Role == model.RoleRouter, bare: class.Bare, namespace: class.Namespace,
 	}
 }
 
@@ -64,9 +66,10 @@ func (m *clusterMaker) of(r *memo.Reader, s *model.Service, port model.Port, sub
 	if subset != "" && sub == nil {
 		return nil
 	}
-	f, _ := memo.Get(r, &m.facts.Cell, s.Host)
+	f, known := memo.Get(r, &m.facts.Cell, s.Host)
 	c := &model.Cluster{
-		Name: clusterName(port.Number, subset, s.Host), Service: s, Port: port, Subset: subset,
+		Plain: m.bare && (f.plain || !known),
+		Name:  clusterName(port.Number, subset, s.Host), Service: s, Port: port, Subset: subset,
 		Traffic: e.forPort(port.Number, sub),
 		SNI:     fmt.Sprintf("outbound_.%d_.%s_.%s", port.Number, subset, s.Host),
 	}
