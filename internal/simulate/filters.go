@@ -67,13 +67,23 @@ func (w walk) abort(config *fault.HTTPFault, next step) ([]Outcome, error) {
 		return nil, err
 	}
 	return w.fork(p, func(w walk) ([]Outcome, error) {
-		status := int(a.GetHttpStatus())
-		if _, grpc := a.GetErrorType().(*fault.FaultAbort_GrpcStatus); grpc {
-			status = 200 // a gRPC error is in the trailers of a 200
-			w.out.Response = w.out.Response.With("grpc-status", fmt.Sprint(a.GetGrpcStatus()))
+		if _, ok := a.GetErrorType().(*fault.FaultAbort_GrpcStatus); ok {
+			return w.abortGRPC(int(a.GetGrpcStatus()))
 		}
-		return w.local(status, "fault filter abort"), nil
+		return w.local(int(a.GetHttpStatus()), "fault filter abort"), nil
 	}, next)
+}
+
+// abortGRPC answers with a gRPC status: in the headers of a 200 to a client
+// that speaks gRPC. Another gets the 200 alone.
+func (w walk) abortGRPC(status int) ([]Outcome, error) {
+	kind, _ := w.lookup("content-type")
+	if !strings.HasPrefix(kind, "application/grpc") {
+		return w.local(200, "fault filter abort"), nil
+	}
+	w.out.Response = w.out.Response.With("grpc-status", fmt.Sprint(status))
+	w.out.Response = w.out.Response.With("grpc-message", "fault filter abort")
+	return w.local(200, ""), nil
 }
 
 // cors answers preflights and puts the headers on answers to allowed origins.

@@ -179,6 +179,10 @@ func way(o simulate.Outcome) string {
 	return "to " + o.Cluster
 }
 
+// timerSlack is by how much Envoy's timers may be early: they count whole
+// milliseconds.
+const timerSlack = 5 * time.Millisecond
+
 // disagree lists the points on which an outcome and an observation differ.
 func disagree(o simulate.Outcome, found envoy.Observed) (d []string) {
 	differ := func(what string, sim, real any) {
@@ -209,7 +213,7 @@ func disagree(o simulate.Outcome, found envoy.Observed) (d []string) {
 	if o.Credential != "" && found.Credential != "" {
 		differ("credential", o.Credential, found.Credential)
 	}
-	if found.Took < o.Delay {
+	if found.Took < o.Delay-timerSlack {
 		d = append(d, fmt.Sprintf("delay is %v in the simulator, the call took %v in Envoy", o.Delay, found.Took))
 	}
 	return d

@@ -142,9 +142,6 @@ func redirect(r *model.Redirect) *route.RedirectAction {
 		out.SchemeRewriteSpecifier = &route.RedirectAction_SchemeRedirect{SchemeRedirect: r.Scheme}
 	}
 	out.PortRedirect = r.Port
-	if r.Port == 80 && r.Scheme == "http" || r.Port == 443 && r.Scheme == "https" {
-		out.PortRedirect = 0 // Envoy leaves out a scheme's own port
-	}
 	return out
 }
 

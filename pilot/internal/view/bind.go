@@ -28,9 +28,6 @@ func (b *binder) routes(r *memo.Reader, routes []*model.Route, scope scope) []*m
 func (b *binder) route(r *memo.Reader, route *model.Route, port uint32) *model.Route {
 	next := *route
 	next.Scope = model.Scope{}
-	if redirect, ok := route.Action.(*model.Redirect); ok && redirect.RequestPort {
-		next.Action = onPort(redirect, port)
-	}
 	switch action := route.Action.(type) {
 	case *model.Forward:
 		next.Action = b.forward(r, action, port)
@@ -40,13 +37,26 @@ func (b *binder) route(r *memo.Reader, route *model.Route, port uint32) *model.R
 	return &next
 }
 
-// redirect resolves the port of the request to that of the table.
+// redirect resolves the port of a redirect that leads to that of the request
+// (the table's) or to the protocol's own. A port that the client's scheme
+// implies is not spelled out, as in Istio. Envoy keeps the port of the Host
+// header unless told otherwise, or the scheme changes and it was implied.
 func redirect(of *model.Redirect, port uint32) *model.Redirect {
-	if !of.RequestPort {
-		return of
+	own := map[string]uint32{"https": 443}[of.Scheme]
+	if own == 0 {
+		own = 80
 	}
+	implied := port == 80 || port == 443
 	next := *of
-	next.RequestPort, next.Port = false, port
+	next.RequestPort, next.DerivePort = false, false
+	switch {
+	case of.RequestPort && port != own && !(of.Scheme == "" && implied):
+		next.Port = port
+	case of.DerivePort && of.Authority == "" && !implied:
+		next.Port = own
+	case of.Port == own && of.Scheme != "" && (of.Authority != "" || implied):
+		next.Port = 0
+	}
 	return &next
 }
 
@@ -61,18 +71,6 @@ func (b *binder) forward(r *memo.Reader, of *model.Forward, port uint32) *model.
 		b.destination(r, &f.Mirrors[i].Destination, port)
 	}
 	return &f
-}
-
-// onPort returns a redirect to the port of the table. As in Istio a protocol's
-// default port is not spelled out.
-func onPort(redirect *model.Redirect, port uint32) *model.Redirect {
-	re := *redirect
-	re.RequestPort = false
-	if standard := map[string]uint32{"http": 80, "https": 443}[re.Scheme]; port == standard || re.Scheme == "" && (port == 80 || port == 443) {
-		return &re
-	}
-	re.Port = port
-	return &re
 }
 
 // destination fills in the port, the cluster and the hash of d. A service
