@@ -6,6 +6,7 @@
 package gateway
 
 import (
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,7 +61,10 @@ type compiler struct {
 
 func (c *compiler) server(in *networking.Server, at diag.Path) (out model.Server, ok bool) {
 	port := in.GetPort()
-	out = model.Server{Name: in.GetName(), Port: port.GetNumber(), Bind: in.GetBind()}
+	out = model.Server{Name: in.GetName(), Port: port.GetNumber()}
+	if out.Bind, ok = c.bind(in.GetBind(), at.Field("bind")); !ok {
+		return out, false
+	}
 	if out.Port == 0 || out.Port > 65535 {
 		c.d.Add(diag.Invalid, at.Field("port.number"), "%d is not a port (1..65535)", out.Port)
 		return out, false
@@ -84,6 +88,23 @@ func (c *compiler) server(in *networking.Server, at diag.Path) (out model.Server
 		c.d.Add(diag.NotSupported, at.Field("port.protocol"), "bytes of TCP and of TLS that is passed through are not routed yet; the port stays closed")
 	}
 	return out, c.fits(&out, at)
+}
+
+// bind reads the address that a server listens on; "" is all addresses, and so
+// is an unspecified one.
+func (c *compiler) bind(in string, at diag.Path) (string, bool) {
+	if in == "" {
+		return "", true
+	}
+	addr, err := netip.ParseAddr(in)
+	if err != nil || addr.Zone() != "" || addr.IsMulticast() {
+		c.d.Add(diag.Invalid, at, "%q is not an IP address to listen on; the server is left out", in)
+		return "", false
+	}
+	if addr.IsUnspecified() {
+		return "", true
+	}
+	return addr.String(), true
 }
 
 // routeTable names the table as Istio does; TCP and pass-through have none.

@@ -88,3 +88,19 @@ func TestServersOnOnePort(t *testing.T) {
 		t.Errorf("findings %v, want %v", found, want)
 	}
 }
+
+// A listener whose address Envoy cannot read would be refused.
+func TestBind(t *testing.T) {
+	for in, want := range map[string]string{"": "", "0.0.0.0": "", "::": "", "127.0.0.1": "127.0.0.1", "FD00::1": "fd00::1"} {
+		g, found := compile(t, nil, &networking.Server{Port: &networking.Port{Number: 80, Name: "http", Protocol: "HTTP"}, Hosts: []string{"*"}, Bind: in})
+		if len(g.Servers) != 1 || g.Servers[0].Bind != want || len(found) > 0 {
+			t.Errorf("%q: got %+v, %v", in, g.Servers, found)
+		}
+	}
+	for _, in := range []string{"not-an-ip", "unix:///tmp/x", "10.0.0.1:80", "fe80::1%eth0", "224.0.0.1"} {
+		g, found := compile(t, nil, &networking.Server{Port: &networking.Port{Number: 80, Name: "http", Protocol: "HTTP"}, Hosts: []string{"*"}, Bind: in})
+		if len(g.Servers) != 0 || !slices.Equal(found, []string{"IST0106 spec.servers[0].bind"}) {
+			t.Errorf("%q: got %+v, %v", in, g.Servers, found)
+		}
+	}
+}

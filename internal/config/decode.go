@@ -1,18 +1,15 @@
 package config
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
 
-	"github.com/golang/protobuf/jsonpb" //nolint:staticcheck // istio.io/api reads its messages with it: it takes durations such as "1h"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	strictjson "sigs.k8s.io/json"
-	"sigs.k8s.io/yaml"
 
 	"github.com/weftmesh/weft/internal/diag"
 )
@@ -52,28 +49,6 @@ type document struct {
 	at diag.Path
 }
 
-var separator = regexp.MustCompile(`(?m)^---([ \t].*)?$`)
-
-func split(file string, data []byte) (out []document) {
-	line := 1
-	add := func(text []byte) {
-		for bytes.HasPrefix(text, []byte("\n")) {
-			text, line = text[1:], line+1
-		}
-		if len(bytes.TrimSpace(text)) > 0 {
-			out = append(out, document{file: file, line: line, text: text})
-		}
-		line += bytes.Count(text, []byte("\n"))
-	}
-	last := 0
-	for _, m := range separator.FindAllIndex(data, -1) {
-		add(data[last:m[0]])
-		last = m[1]
-	}
-	add(data[last:])
-	return out
-}
-
 // head is what every object has.
 type head struct {
 	APIVersion string            `json:"apiVersion"`
@@ -87,7 +62,7 @@ func (d document) decode() ([]*Object, []diag.Diagnostic) {
 	if len(d.text) > MaxDocument {
 		return d.fail(diag.Object{}, findingSyntax, 0, "", "the document is larger than %d bytes", MaxDocument)
 	}
-	raw, err := yaml.YAMLToJSONStrict(d.text)
+	raw, err := toJSON(d.text)
 	if err != nil {
 		line, text := yamlError(err)
 		return d.fail(diag.Object{}, findingSyntax, line, "", "%s", text)
@@ -101,7 +76,8 @@ func (d document) decode() ([]*Object, []diag.Diagnostic) {
 func (d document) object(raw []byte) ([]*Object, []diag.Diagnostic) {
 	var h head
 	if err := strictjson.UnmarshalCaseSensitivePreserveInts(raw, &h); err != nil {
-		return d.fail(diag.Object{}, findingSyntax, 0, "", "not a Kubernetes object: %v", err)
+		at, text := wrongType(err)
+		return d.fail(diag.Object{}, findingSyntax, 0, at, "not a Kubernetes object: %s", text)
 	}
 	ref := diag.Object{Kind: h.Kind, Namespace: h.Metadata.Namespace, Name: h.Metadata.Name}
 	if h.Kind == "List" || strings.HasSuffix(h.Kind, "List") && h.Items != nil {
@@ -213,9 +189,8 @@ func (o *Object) decodeMessage(t typed, h head, raw []byte) []fieldProblem {
 			return problems
 		}
 	}
-	u := jsonpb.Unmarshaler{AllowUnknownFields: true}
-	if err := u.Unmarshal(bytes.NewReader(spec), protoV1(m)); err != nil {
-		return []fieldProblem{{at, err.Error()}}
+	if err := readMessage(spec, m); err != nil {
+		return []fieldProblem{misread(m.ProtoReflect().Descriptor(), tree, fieldProblem{at, plainError(err)})}
 	}
 	o.Spec = m
 	return nil
@@ -225,7 +200,8 @@ func (o *Object) decodeObject(t typed, raw []byte) []fieldProblem {
 	obj := t.object()
 	strict, err := strictjson.UnmarshalStrict(raw, obj)
 	if err != nil {
-		return []fieldProblem{{"", err.Error()}}
+		at, text := wrongType(err)
+		return []fieldProblem{{at, text}}
 	}
 	var problems []fieldProblem
 	for _, e := range strict {
@@ -278,7 +254,7 @@ func yamlError(err error) (line int, text string) {
 // DecodeMeshConfig reads a bare MeshConfig, as `--mesh-config` and the
 // ConfigMap istio hold it.
 func DecodeMeshConfig(file string, data []byte) (*Object, []diag.Diagnostic) {
-	raw, err := yaml.YAMLToJSONStrict(data)
+	raw, err := toJSON(data)
 	d := document{file: file, line: 1, text: data}
 	ref := diag.Object{Kind: string(MeshConfig), Name: "mesh"}
 	if err != nil {

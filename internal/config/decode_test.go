@@ -77,7 +77,7 @@ func TestDecodeProblemsHaveALine(t *testing.T) {
 		"not an object":      {"just text\n", "", "not a Kubernetes object", 1},
 		"unknown field":      {vs + "  hosts: [a]\n  http:\n  - route: []\n    timeoutt: 1s\n", "spec.http[0].timeoutt", `unknown field "timeoutt" in HTTPRoute`, 8},
 		"field beside spec":  {vs + "  hosts: [a]\nhosts: [b]\n", "hosts", `unknown field "hosts"`, 6},
-		"wrong type":         {vs + "  hosts: {a: b}\n", "spec", "", 4},
+		"wrong type":         {vs + "  hosts: {a: b}\n", "spec.hosts", "list is expected", 5},
 		"unknown core field": {"apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  prots: []\n", "spec.prots", `unknown field "spec.prots"`, 5},
 		"second document":    {"apiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\napiVersion: x/v1\nkind: Yy\n", "kind", "unknown kind Yy", 6},
 	} {

@@ -65,8 +65,11 @@ func checkLabel(label string) error {
 	if len(label) > maxLabel {
 		return fmt.Errorf("label %q has more than %d characters", label, maxLabel)
 	}
-	for i := range len(label) {
-		if c := label[i]; !alnum(c) && c != '_' && c != '-' {
+	for _, c := range label {
+		if c > 0x7f {
+			return fmt.Errorf("character %q is not allowed; write the name in its xn-- form", c)
+		}
+		if !alnum(byte(c)) && c != '_' && c != '-' {
 			return fmt.Errorf("character %q is not allowed", c)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	networking "istio.io/api/networking/v1alpha3"
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/model"
@@ -116,5 +118,30 @@ func TestHeaderFormats(t *testing.T) {
 		if got := checkFormat(s, "at", d); got != slices.Contains(good, s) {
 			t.Errorf("%q: got %v", s, got)
 		}
+	}
+}
+
+// Ports and addresses that Envoy would refuse, or that would take the place of
+// the sidecar's own listeners, are left out of a Service; the rest stays.
+func TestServiceThatCannotBe(t *testing.T) {
+	bad := newService(0, 0, 70000, captureOutbound, captureInbound, 80)
+	bad.Spec.(*core.Service).Spec.ClusterIPs = []string{"0.0.0.0", "127.0.0.1", "ff02::1", "ten", "10.9.9.9"}
+	bad.Spec.(*core.Service).Spec.Ports = append(bad.Spec.(*core.Service).Spec.Ports, core.ServicePort{Name: "http-81", Port: 81, TargetPort: intstr.FromInt32(-1)})
+	r := Mesh(newWorld(2).With(bad))
+	f, _ := r.Findings.Get("Service/ns0/svc0")
+	var paths []string
+	for _, d := range f.List {
+		paths = append(paths, d.Path)
+	}
+	want := []string{
+		"spec.clusterIPs[0]", "spec.clusterIPs[1]", "spec.clusterIPs[2]", "spec.clusterIPs[3]",
+		"spec.ports[0].port", "spec.ports[1].port", "spec.ports[2].port", "spec.ports[3].port", "spec.ports[5].targetPort",
+	}
+	if slices.Sort(paths); !slices.Equal(paths, want) {
+		t.Errorf("findings %v, want %v", paths, want)
+	}
+	s, _ := r.Mesh.Services.Get("svc0.ns0.svc.cluster.local")
+	if len(s.Ports) != 1 || s.Ports[0].Number != 80 || !slices.Equal(s.Addresses, []string{"10.9.9.9"}) {
+		t.Errorf("got %+v", s)
 	}
 }

@@ -19,9 +19,9 @@ func (c *routing) cors(in *networking.CorsPolicy, at diag.Path) *model.CORS {
 		return nil
 	}
 	out := &model.CORS{
-		Methods:          c.tokens(in.GetAllowMethods(), at.Field("allowMethods")),
-		Headers:          c.tokens(in.GetAllowHeaders(), at.Field("allowHeaders")),
-		Expose:           c.tokens(in.GetExposeHeaders(), at.Field("exposeHeaders")),
+		Methods:          c.tokens("an HTTP method", in.GetAllowMethods(), at.Field("allowMethods")),
+		Headers:          c.tokens("a header name", in.GetAllowHeaders(), at.Field("allowHeaders")),
+		Expose:           c.tokens("a header name", in.GetExposeHeaders(), at.Field("exposeHeaders")),
 		UnmatchedForward: in.GetUnmatchedPreflights() != networking.CorsPolicy_IGNORE,
 	}
 	out.UnmatchedPreflight = in.GetUnmatchedPreflights() != networking.CorsPolicy_UNSPECIFIED
@@ -61,11 +61,14 @@ func (c *routing) origins(in *networking.CorsPolicy, at diag.Path) (out []model.
 }
 
 // tokens keeps method and header names that can stand in a header's list.
-func (c *routing) tokens(in []string, at diag.Path) (out []string) {
+// tokens reads a list of tokens; what says what they are.
+func (c *routing) tokens(what string, in []string, at diag.Path) (out []string) {
 	for i, name := range in {
-		if checkHeaderName(strings.TrimSpace(name), at.Index(i), c.d) {
-			out = append(out, strings.TrimSpace(name))
+		if name = strings.TrimSpace(name); !token.MatchString(name) {
+			c.d.Add(diag.Invalid, at.Index(i), "%q is not %s", name, what)
+			continue
 		}
+		out = append(out, name)
 	}
 	return out
 }

@@ -16,6 +16,10 @@ import (
 
 const exportToAnnotation = "networking.istio.io/exportTo"
 
+// Ports of the sidecars' own two listeners. A service's listener on one of
+// them would have their address, and Envoy would refuse them.
+const captureOutbound, captureInbound = 15001, 15006
+
 // compileService reads one Service: its name in the mesh and its ports.
 //
 // Source: Kubernetes core/v1 Service; Istio "Protocol Selection".
@@ -67,6 +71,10 @@ func clusterIPs(svc *core.Service, d *diag.List) (out []string) {
 			d.Add(diag.Invalid, diag.Path("spec.clusterIPs").Index(i), "%q is not an IP address", ip)
 			continue
 		}
+		if addr.IsUnspecified() || addr.IsLoopback() || addr.IsMulticast() {
+			d.Add(diag.Invalid, diag.Path("spec.clusterIPs").Index(i), "%q cannot be a service's address", ip)
+			continue
+		}
 		if text := addr.String(); !slices.Contains(out, text) {
 			out = append(out, text)
 		}
@@ -79,6 +87,14 @@ func servicePorts(in []core.ServicePort, d *diag.List) (out []model.Port) {
 		at, p := diag.Path("spec.ports").Index(i), &in[i]
 		if p.Port < 1 || p.Port > 65535 {
 			d.Add(diag.Invalid, at.Field("port"), "%d is not a port", p.Port)
+			continue
+		}
+		if p.Port == captureOutbound || p.Port == captureInbound {
+			d.Add(diag.Invalid, at.Field("port"), "%d is where sidecars take captured connections; connections to it pass them unseen", p.Port)
+			continue
+		}
+		if t := p.TargetPort.IntVal; p.TargetPort.StrVal == "" && (t < 0 || t > 65535) {
+			d.Add(diag.Invalid, at.Field("targetPort"), "%d is not a port", t)
 			continue
 		}
 		port := model.Port{Name: p.Name, Number: uint32(p.Port), Protocol: portProtocol(p), Target: uint32(p.Port)}
