@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"strings"
+	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -18,11 +19,12 @@ const tlsSocket = "envoy.transport_sockets.tls"
 
 // fromAgent asks the agent in the pod for a secret ("default", "ROOTCA") by
 // the static cluster of its Unix socket. Without it nothing starts: never
-// without certificates.
-func fromAgent(name string) *tls.SdsSecretConfig {
+// without certificates. An Envoy that has proven no identity may have no agent:
+// it goes on without, and its TLS connections fail.
+func (b *builder) fromAgent(name string) *tls.SdsSecretConfig {
 	return &tls.SdsSecretConfig{Name: name, SdsConfig: &core.ConfigSource{
 		ResourceApiVersion:  core.ApiVersion_V3,
-		InitialFetchTimeout: durationpb.New(0),
+		InitialFetchTimeout: b.patience(),
 		ConfigSourceSpecifier: &core.ConfigSource_ApiConfigSource{ApiConfigSource: &core.ApiConfigSource{
 			ApiType: core.ApiConfigSource_GRPC, TransportApiVersion: core.ApiVersion_V3, SetNodeOnFirstMessageOnly: true,
 			GrpcServices: []*core.GrpcService{{TargetSpecifier: &core.GrpcService_EnvoyGrpc_{EnvoyGrpc: &core.GrpcService_EnvoyGrpc{ClusterName: "sds-grpc"}}}},
@@ -31,8 +33,18 @@ func fromAgent(name string) *tls.SdsSecretConfig {
 }
 
 // fromPilot asks the pilot for a gateway's credential.
-func fromPilot(name string) *tls.SdsSecretConfig {
-	return &tls.SdsSecretConfig{Name: name, SdsConfig: ads()}
+func (b *builder) fromPilot(name string) *tls.SdsSecretConfig {
+	source := ads()
+	source.InitialFetchTimeout = b.patience()
+	return &tls.SdsSecretConfig{Name: name, SdsConfig: source}
+}
+
+// patience is how long to wait for a secret: 0 is for ever.
+func (b *builder) patience() *durationpb.Duration {
+	if b.class.Bare {
+		return durationpb.New(time.Second)
+	}
+	return durationpb.New(0)
 }
 
 // ads is the stream that everything else comes by.
@@ -45,13 +57,13 @@ func ads() *core.ConfigSource {
 
 // meshContext is the mesh's own mTLS, of both sides: this proxy's certificate,
 // and a peer that the mesh's CA signed with one of the names in sans.
-func meshContext(sans []*tls.SubjectAltNameMatcher) *tls.CommonTlsContext {
+func (b *builder) meshContext(sans []*tls.SubjectAltNameMatcher) *tls.CommonTlsContext {
 	return &tls.CommonTlsContext{
 		TlsParams:                      &tls.TlsParameters{TlsMinimumProtocolVersion: tls.TlsParameters_TLSv1_2, TlsMaximumProtocolVersion: tls.TlsParameters_TLSv1_3},
-		TlsCertificateSdsSecretConfigs: []*tls.SdsSecretConfig{fromAgent("default")},
+		TlsCertificateSdsSecretConfigs: []*tls.SdsSecretConfig{b.fromAgent("default")},
 		ValidationContextType: &tls.CommonTlsContext_CombinedValidationContext{CombinedValidationContext: &tls.CommonTlsContext_CombinedCertificateValidationContext{
 			DefaultValidationContext:         &tls.CertificateValidationContext{MatchTypedSubjectAltNames: sans},
-			ValidationContextSdsSecretConfig: fromAgent("ROOTCA"),
+			ValidationContextSdsSecretConfig: b.fromAgent("ROOTCA"),
 		}},
 	}
 }
@@ -86,13 +98,13 @@ func (b *builder) socket(context validated) *core.TransportSocket {
 
 // meshServer terminates mesh mTLS and requires a certificate.
 func (b *builder) meshServer() *core.TransportSocket {
-	return b.socket(&tls.DownstreamTlsContext{CommonTlsContext: meshContext(b.anyPeer()), RequireClientCertificate: wrapperspb.Bool(true)})
+	return b.socket(&tls.DownstreamTlsContext{CommonTlsContext: b.meshContext(b.anyPeer()), RequireClientCertificate: wrapperspb.Bool(true)})
 }
 
 // meshClient opens mesh mTLS. It offers no ALPN of its own: Envoy then offers
 // that of the connection pool's protocol, which the server's codec follows.
 func (b *builder) meshClient(c *model.Cluster, identities []string) *core.TransportSocket {
-	return b.socket(&tls.UpstreamTlsContext{CommonTlsContext: meshContext(b.peers(identities)), Sni: c.SNI})
+	return b.socket(&tls.UpstreamTlsContext{CommonTlsContext: b.meshContext(b.peers(identities)), Sni: c.SNI})
 }
 
 // ownClient opens TLS as a DestinationRule says, with files of the pod or a
@@ -104,7 +116,7 @@ func (b *builder) ownClient(c *model.Cluster, t *model.ClientTLS) *core.Transpor
 	common := &tls.CommonTlsContext{}
 	if t.Mode == model.TLSMutual {
 		if t.Credential != "" {
-			common.TlsCertificateSdsSecretConfigs = []*tls.SdsSecretConfig{fromPilot(secretName(t.Credential))}
+			common.TlsCertificateSdsSecretConfigs = []*tls.SdsSecretConfig{b.fromPilot(secretName(t.Credential))}
 		} else {
 			common.TlsCertificates = []*tls.TlsCertificate{fileCertificate(t.Cert, t.Key)}
 		}
@@ -113,7 +125,7 @@ func (b *builder) ownClient(c *model.Cluster, t *model.ClientTLS) *core.Transpor
 	switch {
 	case t.InsecureSkipVerify:
 	case t.Credential != "" && t.CA == "":
-		common.ValidationContextType = combined(checks, fromPilot(secretName(t.Credential)+caSuffix))
+		common.ValidationContextType = combined(checks, b.fromPilot(secretName(t.Credential)+caSuffix))
 	default:
 		checks.TrustedCa = file(cmp.Or(t.CA, systemCAs))
 		common.ValidationContextType = &tls.CommonTlsContext_ValidationContext{ValidationContext: checks}
@@ -156,21 +168,21 @@ func (b *builder) gatewayServer(t *model.ServerTLS) *core.TransportSocket {
 		AlpnProtocols: []string{"h2", "http/1.1"},
 	}
 	if t.Credential != "" {
-		common.TlsCertificateSdsSecretConfigs = []*tls.SdsSecretConfig{fromPilot(secretName(t.Credential))}
+		common.TlsCertificateSdsSecretConfigs = []*tls.SdsSecretConfig{b.fromPilot(secretName(t.Credential))}
 	} else {
 		common.TlsCertificates = []*tls.TlsCertificate{fileCertificate(t.Cert, t.Key)}
 	}
 	if t.Mode == model.ServerMutual || t.Mode == model.ServerOptionalMutual {
-		checkClients(common, t)
+		b.checkClients(common, t)
 	}
 	return b.socket(&tls.DownstreamTlsContext{CommonTlsContext: common, RequireClientCertificate: wrapperspb.Bool(t.Mode == model.ServerMutual)})
 }
 
 // checkClients verifies the certificates of a gateway's clients.
-func checkClients(common *tls.CommonTlsContext, t *model.ServerTLS) {
+func (b *builder) checkClients(common *tls.CommonTlsContext, t *model.ServerTLS) {
 	checks := &tls.CertificateValidationContext{MatchTypedSubjectAltNames: alternativeNames(t.SANs)}
 	if t.Credential != "" {
-		common.ValidationContextType = combined(checks, fromPilot(secretName(t.Credential)+caSuffix))
+		common.ValidationContextType = combined(checks, b.fromPilot(secretName(t.Credential)+caSuffix))
 		return
 	}
 	checks.TrustedCa = file(t.CA)

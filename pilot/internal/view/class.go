@@ -93,7 +93,7 @@ func (c *Classifier) Classes(proxy model.Proxy) []model.ProxyClass {
 	})
 	return []model.ProxyClass{
 		{Role: model.RoleOutbound, Namespace: ns, Labels: model.FormatLabels(clientLabels), Bare: !proxy.Proven},
-		{Role: model.RoleInbound, Namespace: ns, Labels: model.FormatLabels(serverLabels), Ports: c.namedPorts(ns, ports)},
+		{Role: model.RoleInbound, Namespace: ns, Labels: model.FormatLabels(serverLabels), Ports: c.namedPorts(ns, ports), Bare: !proxy.Proven},
 	}
 }
 
