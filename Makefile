@@ -15,7 +15,7 @@ LINT := $(CACHE)/tools/golangci-lint-$(LINT_VERSION)
 # every proto would double the time of the whole run.
 RACE := ./internal/memo/... ./internal/source/... ./internal/agent/... ./internal/enroll/... ./internal/local/... ./pilot ./pilot/internal/xds/... ./ca/...
 # Packages with golden files.
-GOLDEN := ./pilot ./pilot/internal/compile
+GOLDEN := ./pilot ./pilot/internal/compile ./internal/cli
 # CI takes no result from a cache.
 TEST := $(GO) test -timeout 30m $(if $(CI),-count=1)
 FUZZ_TIME ?= 10s
@@ -79,10 +79,11 @@ fuzz-short: ## run every fuzz test for FUZZ_TIME (10s)
 			echo "-- $$dir $$f"; (cd $$dir && $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ_TIME) .); done; done)
 
 .PHONY: bench
-bench: build ## run the Go benchmarks with allocations, and the convergence of the pilot binary
+bench: build ## run the Go benchmarks, the convergence of the pilot binary and the cost of a sidecar
 	$(call step,bench,$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./...)
 	$(call step,convergence 500,$(GO) run ./test/load -pilot bin/pilot -services 500 -endpoints 4 -proxies 100)
 	$(call step,convergence 2000,$(GO) run ./test/load -pilot bin/pilot -services 2000 -endpoints 4 -proxies 50)
+	$(call step,sidecar,$(GO) run ./test/load/sidecar -weft bin/weft -bookshop samples/bookshop)
 
 .PHONY: clean
 clean: ## remove what the build made (Envoy and the linter stay in the user's cache)

@@ -9,7 +9,10 @@ import (
 	"github.com/weftmesh/weft/internal/local/controller"
 )
 
+// version is set by the build.
+var version = "unknown"
+
 func main() {
 	local.Reexec(controller.Run) // first: in the mesh's own processes it does not return
-	os.Exit(cli.Main(os.Args[1:]))
+	os.Exit(cli.Main(version, os.Args[1:]))
 }

@@ -13,6 +13,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 
@@ -23,11 +25,11 @@ import (
 
 // app is what all subcommands share.
 type app struct {
-	name   string // of the mesh, from --name
-	output string // "", "json" or "yaml"
-	in     *os.File
-	out    io.Writer
-	err    io.Writer
+	version string
+	name    string // of the mesh, from --name
+	output  string // "", "wide", "json" or "yaml"
+	out     io.Writer
+	err     io.Writer
 }
 
 // usageError is a wrong use of the command line: exit code 2.
@@ -38,11 +40,12 @@ type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// Main runs the command line and returns its exit code.
-func Main(args []string) int {
+// Main runs the command line and returns its exit code; version is that of the
+// build.
+func Main(version string, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	a := &app{version: version, out: os.Stdout, err: os.Stderr}
 	root := a.command()
 	root.SetArgs(args)
 	return a.code(root.ExecuteContext(ctx))
@@ -74,21 +77,37 @@ func (a *app) command() *cobra.Command {
 			"  weft ps                      its pods: ready, in sync, hosts ejected\n" +
 			"  weft exec frontend -- CMD    run a command in a pod\n" +
 			"  weft down                    stop it",
-		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
+		SilenceUsage: true, SilenceErrors: true, Version: a.version, Args: known,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.Flags().Bool("version", false, "show the version")
+	root.SuggestionsMinimumDistance = 2
+	root.SetVersionTemplate("weft {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.PersistentFlags().StringVar(&a.name, "name", os.Getenv("WEFT_MESH"), "`NAME` of the local mesh; default: $WEFT_MESH, else \"default\"")
+	root.PersistentFlags().StringVar(&a.name, "name", os.Getenv("WEFT_MESH"), "`NAME` of the local mesh, where there are several; default: $WEFT_MESH")
+	_ = root.RegisterFlagCompletionFunc("name", meshNames) // fails only where there is no such flag
 	root.AddGroup(&cobra.Group{ID: "local", Title: "The mesh on this machine:"}, &cobra.Group{ID: "look", Title: "Look into it:"})
-	root.AddCommand(a.up(), a.down(), a.ps(), a.exec(), a.logs(), a.proxyStatus(), a.proxyConfig(), a.translate(), a.analyze(), a.version())
+	root.AddCommand(a.up(), a.down(), a.ps(), a.exec(), a.logs(), a.proxyStatus(), a.proxyConfig(), a.translate(), a.analyze(), a.versionCommand())
 	return root
 }
 
-// exactly and its like make wrong arguments a usage error.
+// known refuses a subcommand that there is not, and says which is like it.
+func known(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := "weft --help lists them"
+	if like := c.SuggestionsFor(args[0]); len(like) > 0 {
+		hint = "did you mean " + strings.Join(like, ", ") + "?"
+	}
+	return usageError{fmt.Errorf("there is no command %q; %s", args[0], hint)}
+}
+
+// exactly makes wrong arguments a usage error.
 func exactly(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if err := check(c, args); err != nil {
-			return usageError{fmt.Errorf("%w\nusage: %s", err, c.UseLine())}
+		if check(c, args) != nil {
+			return usageError{fmt.Errorf("wrong number of arguments: %d\nusage: %s", len(args), c.UseLine())}
 		}
 		return nil
 	}
@@ -96,7 +115,8 @@ func exactly(check cobra.PositionalArgs) cobra.PositionalArgs {
 
 // outputFlag adds -o.
 func (a *app) outputFlag(c *cobra.Command, forms ...string) {
-	c.Flags().StringVarP(&a.output, "output", "o", "", "`FORM` of the output: "+fmt.Sprint(forms)+"; default: a table")
+	c.Flags().StringVarP(&a.output, "output", "o", "", "`FORM` of the output: "+strings.Join(forms, " or ")+"; default: for people")
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(forms, cobra.ShellCompDirectiveNoFileComp)) // fails only where there is no such flag
 	check := c.PreRunE
 	c.PreRunE = func(c *cobra.Command, args []string) error {
 		for _, f := range append(forms, "") {
@@ -107,7 +127,7 @@ func (a *app) outputFlag(c *cobra.Command, forms ...string) {
 				return nil
 			}
 		}
-		return usageError{fmt.Errorf("-o %s: it is one of %v", a.output, forms)}
+		return usageError{fmt.Errorf("-o %s: it may be %s", a.output, strings.Join(forms, " or "))}
 	}
 }
 
@@ -120,7 +140,7 @@ func (a *app) json(v any) error {
 
 // table prints rows under a heading.
 func (a *app) table(rows [][]string) error {
-	w := tabwriter.NewWriter(a.out, 0, 0, 3, ' ', 0)
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
 		for i, cell := range row {
 			if i > 0 {
@@ -136,10 +156,19 @@ func (a *app) table(rows [][]string) error {
 // connect reaches the mesh that --name names: without it "default", or else
 // the only one that runs.
 func (a *app) connect() (*local.Client, error) {
-	if a.name == "" {
-		if names, err := local.List(); err == nil && len(names) == 1 {
-			return local.Connect(names[0])
-		}
+	if a.name != "" {
+		return local.Connect(a.name)
 	}
-	return local.Connect(a.name)
+	names, err := local.List()
+	switch {
+	case err != nil:
+		return nil, err
+	case len(names) == 1:
+		return local.Connect(names[0])
+	case len(names) == 0:
+		return nil, errors.New("no mesh is running; weft up DIR starts one")
+	case !slices.Contains(names, local.DefaultName):
+		return nil, fmt.Errorf("several meshes are running: %s; say which with --name", strings.Join(names, ", "))
+	}
+	return local.Connect(local.DefaultName)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,7 +16,7 @@ import (
 func (a *app) down() *cobra.Command {
 	var timeout time.Duration
 	c := &cobra.Command{
-		Use: "down [DIR]", GroupID: "local", Short: "Stop a mesh on this machine, and leave nothing behind",
+		Use: "down [DIR]", ValidArgsFunction: folders, GroupID: "local", Short: "Stop a mesh on this machine, and leave nothing behind",
 		Long: "Stop the mesh of DIR, or that of --name, or the only one that runs: apps first, each\n" +
 			"within its termination grace period.",
 		Args: exactly(cobra.MaximumNArgs(1)),
@@ -52,6 +53,9 @@ func (a *app) meshOf(ctx context.Context, args []string) (*local.Client, error) 
 		if st, err := status(ctx, c); err == nil && st.Dir == dir && (a.name == "" || a.name == n) {
 			return c, nil
 		}
+	}
+	if len(names) > 0 {
+		return nil, fmt.Errorf("no mesh of %s is running; running are %s (--name)", dir, strings.Join(names, ", "))
 	}
 	return nil, fmt.Errorf("no mesh of %s is running", dir)
 }

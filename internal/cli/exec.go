@@ -21,7 +21,7 @@ import (
 func (a *app) exec() *cobra.Command {
 	var namespace, container string
 	c := &cobra.Command{
-		Use: "exec POD -- COMMAND [ARG...]", GroupID: "local", Short: "Run a command in a pod, with the mesh's folder as working directory",
+		Use: "exec POD -- COMMAND [ARG...]", DisableFlagsInUseLine: true, ValidArgsFunction: a.podNames, GroupID: "local", Short: "Run a command in a pod, with the mesh's folder as working directory",
 		Long: "Run a command in a pod: its network, names and identity; its connections go through\n" +
 			"the pod's Envoy. POD is a pod, the beginning of one's name, or a Deployment.",
 		Example: "  weft exec frontend -- curl -s http://reviews/\n  weft exec legacy -- sh",
@@ -73,7 +73,7 @@ func (a *app) logs() *cobra.Command {
 	var follow bool
 	var tail int
 	c := &cobra.Command{
-		Use: "logs POD", GroupID: "local", Short: "Show what a pod's container printed",
+		Use: "logs POD", ValidArgsFunction: a.podNames, GroupID: "local", Short: "Show what a pod's container printed",
 		Example: "  weft logs reviews-v1\n  weft logs reviews-v1 -c istio-proxy -f\n  weft logs weft-pilot",
 		Args:    exactly(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {

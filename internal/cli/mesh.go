@@ -69,9 +69,21 @@ func find(st controller.Status, name, namespace string) (controller.PodStatus, e
 	case len(begins) == 1:
 		return begins[0], nil
 	case len(begins) > 1:
-		return controller.PodStatus{}, fmt.Errorf("pod %q: %d pods begin so, among them %s and %s", name, len(begins), begins[0].Name, begins[1].Name)
+		return controller.PodStatus{}, fmt.Errorf("pod %q: %d pods begin so: %s; say which, or name its Deployment", name, len(begins), some(begins))
 	}
 	return controller.PodStatus{}, fmt.Errorf("pod %q: there is none (weft ps lists them)", name)
+}
+
+// some are the names of a few pods.
+func some(pods []controller.PodStatus) string {
+	var names []string
+	for _, p := range pods[:min(len(pods), 4)] {
+		names = append(names, p.Name)
+	}
+	if len(pods) > 4 {
+		names = append(names, "...")
+	}
+	return strings.Join(names, ", ")
 }
 
 // pod connects and finds one pod.

@@ -65,8 +65,8 @@ var configKinds = []string{"listeners", "routes", "clusters", "endpoints", "secr
 func (a *app) proxyConfig() *cobra.Command {
 	var namespace string
 	c := &cobra.Command{
-		Use: "proxy-config {" + strings.Join(configKinds, "|") + "} POD", GroupID: "look", Aliases: []string{"pc"},
-		Short: "Show the configuration that a pod's Envoy holds", ValidArgs: configKinds,
+		Use: "proxy-config {" + strings.Join(configKinds, "|") + "} POD", ValidArgsFunction: a.kindThenPod, GroupID: "look", Aliases: []string{"pc"},
+		Short:   "Show the configuration that a pod's Envoy holds",
 		Example: "  weft proxy-config routes frontend\n  weft proxy-config endpoints frontend -o json",
 		Args:    exactly(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -77,6 +77,9 @@ func (a *app) proxyConfig() *cobra.Command {
 			mesh, p, err := a.pod(cmd.Context(), args[1], namespace)
 			if err != nil {
 				return err
+			}
+			if p.Synced == "" {
+				return fmt.Errorf("pod %s/%s has no proxy", p.Namespace, p.Name)
 			}
 			text, err := fetch(cmd.Context(), mesh, envoyPath(p, show.path))
 			if err != nil {

@@ -1,10 +1,18 @@
 package cli
 
 import (
+	"cmp"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"maps"
+	"net"
+	"path"
 	"slices"
 	"strings"
+	"time"
 )
 
 // view is one kind of configuration: where Envoy gives it, and its table.
@@ -66,24 +74,33 @@ func configs(text []byte) ([]node, error) {
 	return node{v}.at("configs").list(), nil
 }
 
-// tabled makes sorted rows of a dump's entries.
+// entryName is what a dump's entry is called, whatever its kind.
+func entryName(e node) string {
+	for _, n := range []node{e.at("name"), e.at("route_config", "name"), e.at("cluster", "name")} {
+		if n.v != nil {
+			return n.text()
+		}
+	}
+	return ""
+}
+
+// tabled makes rows of a dump's entries, which it sorts by name.
 func tabled(text []byte, head []string, row func(node) [][]string) ([][]string, error) {
 	entries, err := configs(text)
 	if err != nil {
 		return nil, err
 	}
 	var rows [][]string
+	slices.SortStableFunc(entries, func(a, b node) int { return strings.Compare(entryName(a), entryName(b)) })
 	for _, e := range entries {
 		rows = append(rows, row(e)...)
 	}
-	slices.SortStableFunc(rows, slices.Compare)
 	return append([][]string{head}, rows...), nil
 }
 
 func listenerRows(text []byte) ([][]string, error) {
-	return tabled(text, []string{"NAME", "ADDRESS", "CHAINS", "TO"}, func(e node) [][]string {
+	return tabled(text, []string{"NAME", "ADDRESS", "CHAINS", "TO"}, func(e node) (rows [][]string) {
 		l := e.at("active_state", "listener")
-		addr := l.at("address", "socket_address")
 		chains := append(l.at("filter_chains").list(), l.at("default_filter_chain"))
 		to := map[string]bool{}
 		for _, c := range chains {
@@ -96,46 +113,63 @@ func listenerRows(text []byte) ([][]string, error) {
 				}
 			}
 		}
-		return [][]string{{l.at("name").text(), addr.at("address").text() + ":" + addr.at("port_value").text(), fmt.Sprint(len(l.at("filter_chains").list())), joined(to)}}
+		row := []string{l.at("name").text(), addressText(l.at("address")), fmt.Sprint(len(l.at("filter_chains").list()))}
+		return spread(row, slices.Sorted(maps.Keys(to)))
 	})
 }
 
-func joined(set map[string]bool) string {
-	out := make([]string, 0, len(set))
-	for k := range set {
-		out = append(out, k)
+// spread makes a row for each last cell; what the first says is not repeated.
+func spread(row, last []string) (rows [][]string) {
+	if len(last) == 0 {
+		last = []string{"-"}
 	}
-	slices.Sort(out)
-	if len(out) > 4 {
-		out = append(out[:4], fmt.Sprintf("and %d more", len(set)-4))
+	for i, cell := range last {
+		if i > 0 {
+			row = make([]string, len(row))
+		}
+		rows = append(rows, append(slices.Clone(row), cell))
 	}
-	return dash(strings.Join(out, ", "))
+	return rows
+}
+
+// addressText is HOST:PORT, or the last part of a Unix socket's path.
+func addressText(a node) string {
+	if p := a.at("pipe", "path").text(); p != "" {
+		return "unix:" + path.Base(p)
+	}
+	s := a.at("socket_address")
+	return net.JoinHostPort(s.at("address").text(), s.at("port_value").text())
 }
 
 func routeRows(text []byte) ([][]string, error) {
-	return tabled(text, []string{"TABLE", "VIRTUAL HOST", "DOMAINS", "MATCH", "TO"}, func(e node) (rows [][]string) {
+	return tabled(text, []string{"TABLE", "HOST", "MATCH", "TO"}, func(e node) (rows [][]string) {
 		table := e.at("route_config")
 		for _, vh := range table.at("virtual_hosts").list() {
-			var domains []string
-			for _, d := range vh.at("domains").list() {
-				domains = append(domains, d.text())
-			}
-			if len(domains) > 3 {
-				domains = append(domains[:3], "...")
-			}
 			for _, r := range vh.at("routes").list() {
-				rows = append(rows, []string{table.at("name").text(), vh.at("name").text(), strings.Join(domains, ","), matchText(r.at("match")), actionText(r)})
+				row := []string{table.at("name").text(), hostText(vh.at("domains").list()), matchText(r.at("match"))}
+				rows = append(rows, spread(row, actionTexts(r))...)
 			}
 		}
 		return rows
 	})
 }
 
+// hostText is a virtual host's first domain, without what all in a cluster end
+// with.
+func hostText(domains []node) string {
+	if len(domains) == 0 {
+		return "-"
+	}
+	return strings.TrimSuffix(domains[0].text(), ".svc.cluster.local")
+}
+
+// matchText is short: /a for exactly this path, /a* for what begins so, and the
+// names of whatever else must match.
 func matchText(m node) string {
 	var parts []string
-	for _, k := range []string{"prefix", "path", "path_separated_prefix"} {
-		if v := m.at(k).text(); v != "" {
-			parts = append(parts, k+" "+v)
+	for _, k := range []struct{ key, after string }{{"path", ""}, {"prefix", "*"}, {"path_separated_prefix", "/*"}} {
+		if v := m.at(k.key).text(); v != "" {
+			parts = append(parts, v+k.after)
 		}
 	}
 	if v := m.at("safe_regex", "regex").text(); v != "" {
@@ -144,34 +178,50 @@ func matchText(m node) string {
 	for _, h := range m.at("headers").list() {
 		parts = append(parts, "header "+h.at("name").text())
 	}
+	for _, q := range m.at("query_parameters").list() {
+		parts = append(parts, "query "+q.at("name").text())
+	}
 	return dash(strings.Join(parts, ", "))
 }
 
-func actionText(r node) string {
+// actionTexts are where a route sends requests, one for each weight.
+func actionTexts(r node) (out []string) {
 	route := r.at("route")
 	switch {
 	case route.at("cluster").v != nil:
-		return route.at("cluster").text()
+		return []string{route.at("cluster").text()}
 	case route.at("weighted_clusters").v != nil:
-		var parts []string
 		for _, c := range route.at("weighted_clusters", "clusters").list() {
-			parts = append(parts, fmt.Sprintf("%s (%s)", c.at("name").text(), c.at("weight").text()))
+			out = append(out, fmt.Sprintf("%s (%s)", c.at("name").text(), c.at("weight").text()))
 		}
-		return strings.Join(parts, ", ")
+		return out
 	case r.at("redirect").v != nil:
-		return "redirect"
+		return []string{"redirect"}
 	case r.at("direct_response").v != nil:
-		return "response " + r.at("direct_response", "status").text()
+		return []string{"response " + r.at("direct_response", "status").text()}
 	}
-	return "-"
+	return nil
 }
 
 func clusterRows(text []byte) ([][]string, error) {
-	return tabled(text, []string{"NAME", "TYPE", "BALANCER", "FROM"}, func(e node) [][]string {
+	return tabled(text, []string{"NAME", "TYPE", "BALANCER", "DESTINATIONRULE"}, func(e node) [][]string {
 		c := e.at("cluster")
 		from := c.at("metadata", "filter_metadata", "istio", "config").text()
-		return [][]string{{c.at("name").text(), dash(c.at("type").text()), dash(c.at("lb_policy").text()), dash(from)}}
+		return [][]string{{c.at("name").text(), dash(c.at("type").text()), dash(balancer(c.at("lb_policy").text())), dash(objectText(from))}}
 	})
+}
+
+// balancer leaves the original destination's out: it is no choice.
+func balancer(policy string) string { return strings.TrimPrefix(policy, "CLUSTER_PROVIDED") }
+
+// objectText is NAMESPACE/NAME of what Istio's metadata writes as
+// /apis/GROUP/VERSION/namespaces/NAMESPACE/KIND/NAME.
+func objectText(resource string) string {
+	parts := strings.Split(resource, "/")
+	if len(parts) != 8 {
+		return resource
+	}
+	return parts[5] + "/" + parts[7]
 }
 
 func endpointRows(text []byte) ([][]string, error) {
@@ -182,12 +232,13 @@ func endpointRows(text []byte) ([][]string, error) {
 	rows := [][]string{{"ENDPOINT", "HEALTH", "CLUSTER"}}
 	for _, c := range (node{v}).at("cluster_statuses").list() {
 		for _, h := range c.at("host_statuses").list() {
-			a := h.at("address", "socket_address")
-			rows = append(rows, []string{a.at("address").text() + ":" + a.at("port_value").text(), healthText(h.at("health_status")), c.at("name").text()})
+			rows = append(rows, []string{addressText(h.at("address")), healthText(h.at("health_status")), c.at("name").text()})
 		}
 	}
-	slices.SortStableFunc(rows[1:], func(a, b []string) int { return strings.Compare(a[2]+a[0], b[2]+b[0]) })
-	return rows, nil
+	slices.SortFunc(rows[1:], func(a, b []string) int {
+		return cmp.Or(strings.Compare(a[2], b[2]), strings.Compare(a[0], b[0]), strings.Compare(a[1], b[1]))
+	})
+	return slices.CompactFunc(rows, slices.Equal), nil // each of Envoy's threads may have one of its own
 }
 
 func healthText(h node) string {
@@ -198,9 +249,48 @@ func healthText(h node) string {
 }
 
 func secretRows(text []byte) ([][]string, error) {
-	return tabled(text, []string{"NAME", "VERSION", "UPDATED"}, func(e node) [][]string {
-		return [][]string{{e.at("name").text(), e.at("version_info").text(), e.at("last_updated").text()}}
+	return tabled(text, []string{"NAME", "HOLDS", "VALID UNTIL", "UPDATED"}, func(e node) [][]string {
+		holds, until := certificateText(e.at("secret"))
+		updated, _, _ := strings.Cut(e.at("last_updated").text(), ".")
+		return [][]string{{e.at("name").text(), holds, until, updated + "Z"}}
 	})
+}
+
+// certificateText says whose certificate a secret holds, and until when it is
+// valid: of a chain the first one, which is the holder's own.
+func certificateText(secret node) (holds, until string) {
+	chain := secret.at("tls_certificate", "certificate_chain")
+	if chain.v == nil {
+		chain = secret.at("validation_context", "trusted_ca")
+	}
+	text, err := base64.StdEncoding.DecodeString(chain.at("inline_bytes").text())
+	if err != nil || len(text) == 0 {
+		text = []byte(chain.at("inline_string").text())
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return "-", "-"
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return "unreadable: " + err.Error(), "-"
+	}
+	holds = cert.Subject.CommonName
+	switch {
+	case len(cert.URIs) > 0:
+		holds = cert.URIs[0].String()
+	case len(cert.DNSNames) > 0:
+		holds = cert.DNSNames[0]
+	}
+	return dash(holds), cert.NotAfter.UTC().Format(time.RFC3339)
+}
+
+// number is a number that JSON leaves out where it is 0.
+func number(n node) string {
+	if n.v == nil {
+		return "0"
+	}
+	return n.text()
 }
 
 func bootstrapRows(text []byte) ([][]string, error) {
@@ -210,11 +300,20 @@ func bootstrapRows(text []byte) ([][]string, error) {
 	}
 	rows := [][]string{{"FIELD", "VALUE"}}
 	for _, e := range entries {
-		n := e.at("bootstrap", "node")
+		b := e.at("bootstrap")
+		n := b.at("node")
 		if n.v == nil {
 			continue
 		}
-		rows = append(rows, []string{"node id", n.at("id").text()}, []string{"cluster", n.at("cluster").text()}, []string{"version", n.at("user_agent_build_version", "version").text()})
+		v := n.at("user_agent_build_version", "version")
+		rows = append(rows,
+			[]string{"node id", n.at("id").text()},
+			[]string{"cluster", n.at("cluster").text()},
+			[]string{"Envoy", fmt.Sprintf("%s.%s.%s", number(v.at("major_number")), number(v.at("minor_number")), number(v.at("patch")))},
+			[]string{"admin", addressText(b.at("admin", "address"))})
+		for _, c := range b.at("static_resources", "clusters").list() {
+			rows = append(rows, []string{"static cluster", c.at("name").text()})
+		}
 	}
 	return rows, nil
 }

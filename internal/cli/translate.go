@@ -47,7 +47,7 @@ func (a *app) translate() *cobra.Command {
 	var proxy string
 	var kinds []string
 	c := &cobra.Command{
-		Use: "translate DIR", GroupID: "look", Short: "Show what a proxy would get for a folder of YAML, without running anything",
+		Use: "translate DIR", ValidArgsFunction: folders, GroupID: "look", Short: "Show what a proxy would get for a folder of YAML, without running anything",
 		Long: "Compile DIR and print the Envoy resources of one proxy, which --proxy describes:\n\n" +
 			"  role: sidecar          # or router\n  namespace: default\n  labels: {app: web}\n\n" +
 			"Without --proxy: a sidecar of namespace default without labels.",
@@ -120,7 +120,7 @@ func containsFold(list []string, s string) bool {
 
 func (a *app) analyze() *cobra.Command {
 	c := &cobra.Command{
-		Use: "analyze DIR", GroupID: "look", Short: "Say what is wrong with the objects of a folder, without running anything",
+		Use: "analyze DIR", ValidArgsFunction: folders, GroupID: "look", Short: "Say what is wrong with the objects of a folder, without running anything",
 		Long: "Check every object of DIR as the pilot would: form, meaning, references. Exit code 1 if\nthere is an error.",
 		Args: exactly(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -147,7 +147,7 @@ func (a *app) printFindings(found []diag.Diagnostic) error {
 		}
 	} else {
 		for _, d := range found {
-			fmt.Fprintln(a.out, d)
+			fmt.Fprintln(a.out, findingLine(d))
 		}
 		if len(found) == 0 {
 			fmt.Fprintln(a.out, "nothing is wrong")

@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,7 +36,7 @@ type upFlags struct {
 func (a *app) up() *cobra.Command {
 	var f upFlags
 	c := &cobra.Command{
-		Use: "up [DIR]", GroupID: "local", Short: "Start the mesh of a folder of YAML on this machine",
+		Use: "up [DIR]", ValidArgsFunction: folders, GroupID: "local", Short: "Start the mesh of a folder of YAML on this machine",
 		Long: "Start every Deployment of DIR (default: this folder) as local processes, each pod in\n" +
 			"namespaces and a network of its own with an agent and a real Envoy beside it, and\n" +
 			"follow the folder: saving a file applies it. Ctrl-C stops and removes all of it.",
@@ -44,7 +47,7 @@ func (a *app) up() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVarP(&f.detach, "detach", "d", false, "return when every pod is ready and in sync, and leave the mesh running")
-	c.Flags().StringArrayVar(&f.publish, "publish", nil, "`PORT=HOST:PORT`: publish a gateway's port at this address of the machine")
+	c.Flags().StringArrayVar(&f.publish, "publish", nil, "publish a gateway's port at this address of the machine, as `80=127.0.0.1:9080`; may be repeated")
 	c.Flags().DurationVar(&f.timeout, "timeout", 90*time.Second, "how long starting may take")
 	c.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "log every step")
 	c.Flags().DurationVar(&f.ttl, "certificate-ttl", 0, "lifetime of workload certificates; default: the CA's, 24h")
@@ -74,6 +77,7 @@ func (a *app) runUp(ctx context.Context, dir string, f upFlags) error {
 	watching, done := context.WithCancel(ctx)
 	defer done()
 	go a.progress(watching, opts.Name, f.timeout)
+	context.AfterFunc(ctx, func() { fmt.Fprintln(a.err, "stopping: apps first, each within its grace period") })
 	err = local.Run(ctx, local.Options{
 		Name: opts.Name, Config: config,
 		Keep: []string{opts.Dir, opts.Agent, opts.Pilot, opts.CA, opts.Envoy},
@@ -142,12 +146,21 @@ func parsePublish(words []string) (map[uint32]string, error) {
 	for _, w := range words {
 		port, addr, ok := strings.Cut(w, "=")
 		n, err := strconv.ParseUint(port, 10, 16)
-		if !ok || err != nil || n == 0 || !strings.Contains(addr, ":") {
+		if !ok || err != nil || n == 0 || !hostPort(addr) {
 			return nil, fmt.Errorf("--publish %s: write GATEWAYPORT=HOST:PORT, such as 80=127.0.0.1:9080", w)
 		}
 		out[uint32(n)] = addr
 	}
 	return out, nil
+}
+
+func hostPort(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 // detach starts `weft up` again in a session of its own, and waits until the
@@ -179,14 +192,17 @@ func (a *app) detach(ctx context.Context, o controller.Options, f upFlags) error
 	waiting, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	ready := make(chan error, 1)
-	go func() { ready <- a.follow(waiting, o.Name) }()
+	go func() {
+		_, err := a.follow(waiting, o.Name)
+		ready <- err
+	}()
 	select {
 	case <-ended:
 		return fmt.Errorf("the mesh did not start:\n%s", tail(log))
 	case err := <-ready:
 		if ctx.Err() != nil {
 			_ = child.Process.Signal(os.Interrupt)
-			<-ended
+			_ = <-ended // it was told to end: how is of no interest
 			return errors.New("interrupted; the mesh is stopped")
 		}
 		return err
@@ -200,20 +216,26 @@ func tail(log io.ReadSeeker) string {
 	return strings.Join(lines[max(0, len(lines)-30):], "\n")
 }
 
-// progress says how far a mesh in the foreground is.
+// progress says how far a mesh in the foreground is, and then what a saved
+// file breaks.
 func (a *app) progress(ctx context.Context, name string, timeout time.Duration) {
 	waiting, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if err := a.follow(waiting, name); err != nil && ctx.Err() == nil {
+	st, err := a.follow(waiting, name)
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err != nil:
 		fmt.Fprintln(a.err, "warning:", err)
-	} else if err == nil {
+	default:
 		fmt.Fprintln(a.err, "Ctrl-C stops it.")
 	}
+	a.watchTroubles(ctx, name, troubleLines(st.Troubles))
 }
 
 // follow says each pod that becomes ready, until all are or ctx ends; then it
-// is an error that names those that are not, and why.
-func (a *app) follow(ctx context.Context, name string) error {
+// is an error that names those that are not, and why. The status is the last.
+func (a *app) follow(ctx context.Context, name string) (controller.Status, error) {
 	start := time.Now()
 	said := map[string]bool{}
 	var last controller.Status
@@ -222,7 +244,7 @@ func (a *app) follow(ctx context.Context, name string) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return notReady(last)
+			return last, notReady(last)
 		case <-tick.C:
 		}
 		c, err := local.Connect(name)
@@ -242,27 +264,27 @@ func (a *app) follow(ctx context.Context, name string) error {
 		}
 		if st.Ready {
 			a.summary(st, time.Since(start))
-			return nil
+			return st, nil
 		}
 	}
 }
 
 func (a *app) summary(st controller.Status, took time.Duration) {
 	fmt.Fprintf(a.err, "%d pods ready and in sync after %.1f s, in mode %s\n", len(st.Pods), took.Seconds(), st.Mode)
-	for port, host := range st.Published {
-		fmt.Fprintf(a.err, "gateway port %d is at %s\n", port, host)
+	for _, port := range slices.Sorted(maps.Keys(st.Published)) {
+		fmt.Fprintf(a.err, "gateway port %d is at %s\n", port, st.Published[port])
 	}
-	for _, d := range st.Findings {
-		fmt.Fprintln(a.err, d)
+	for _, l := range troubleLines(st.Troubles) {
+		fmt.Fprintln(a.err, l)
 	}
-	fmt.Fprintln(a.err, "next: weft ps, weft logs POD, weft exec POD -- COMMAND; edit the files in", st.Dir)
+	fmt.Fprintf(a.err, "next: weft ps, weft logs POD, weft exec POD -- COMMAND\nfiles saved in %s are applied\n", st.Dir)
 }
 
 func notReady(st controller.Status) error {
 	var b strings.Builder
 	b.WriteString("the mesh is not ready in time")
-	for key, why := range st.Problems {
-		fmt.Fprintf(&b, "\n  Deployment %s: %s", key, why)
+	for _, l := range troubleLines(st.Troubles) {
+		b.WriteString("\n  " + l)
 	}
 	for _, p := range st.Pods {
 		switch {

@@ -16,7 +16,7 @@ import (
 func listenError(address string, err error) error {
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return fmt.Errorf("port %s of this machine is taken%s: stop that program, or publish elsewhere (--publish)", address, holder(address))
+		return fmt.Errorf("port %s of this machine is taken%s: stop that program, or publish elsewhere", address, holder(address))
 	case errors.Is(err, unix.EACCES):
 		return fmt.Errorf("port %s of this machine: ports below 1024 need root: publish on a higher one (--publish): %w", address, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -27,9 +28,19 @@ type Status struct {
 	Pods  []PodStatus `json:"pods"`
 	// Published are gateway ports by their address on the host.
 	Published map[uint32]string `json:"published,omitempty"`
-	// Problems are Deployments that cannot run, and why.
+	Troubles
+}
+
+// Troubles are what is wrong with what the folder says: part of Status, and
+// alone GET /v1/troubles, which costs one question to the pilot and none to
+// the proxies, for a client that asks again and again.
+type Troubles struct {
+	// Problems are Deployments ("NAMESPACE/NAME") that cannot run, and why.
 	Problems map[string]string `json:"problems,omitempty"`
-	// Findings are what is wrong with the folder's objects.
+	// Unpublished are gateway ports that could not be opened on the host, and
+	// why.
+	Unpublished map[uint32]string `json:"unpublished,omitempty"`
+	// Findings are about the folder's objects.
 	Findings []diag.Diagnostic `json:"findings,omitempty"`
 }
 
@@ -45,11 +56,12 @@ type PodStatus struct {
 	Sidecar bool              `json:"sidecar"`
 	Ready   bool              `json:"ready"`
 	// Containers ready and in all, the proxy among them.
-	ReadyContainers, Containers int
-	Phase                       string        `json:"phase"` // Running, Starting, Failing, Terminating
-	Reason                      string        `json:"reason,omitempty"`
-	Restarts                    int           `json:"restarts"`
-	Age                         time.Duration `json:"ageNanoseconds"`
+	ReadyContainers int           `json:"readyContainers"`
+	Containers      int           `json:"containers"`
+	Phase           string        `json:"phase"` // Running, Starting, Failing, Terminating
+	Reason          string        `json:"reason,omitempty"`
+	Restarts        int           `json:"restarts"`
+	Age             time.Duration `json:"ageNanoseconds"`
 	// Synced: the proxy has acknowledged everything it was sent; empty for
 	// pods without a proxy, else "yes" or "no".
 	Synced string `json:"synced,omitempty"`
@@ -68,6 +80,7 @@ type Ejected struct {
 // serves the same user only.
 func (c *Controller) routes() {
 	c.mesh.Handle("GET /v1/status", http.HandlerFunc(c.serveStatus))
+	c.mesh.Handle("GET /v1/troubles", http.HandlerFunc(c.serveTroubles))
 	c.mesh.Handle("POST /v1/stop", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
 		c.mesh.Stop()
@@ -83,13 +96,33 @@ func (c *Controller) serveStatus(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(c.status(ctx)) // a client that is gone needs no answer
 }
 
-func (c *Controller) status(ctx context.Context) Status {
-	st := Status{Name: c.mesh.Name(), Dir: c.options.Dir, Mode: c.mesh.Mode(), Published: map[uint32]string{}, Problems: map[string]string{}}
-	c.mu.Lock()
-	st.Findings = slices.Clone(c.found)
-	for k, v := range c.problem {
-		st.Problems[k] = v
+// serveTroubles fails while the pilot does not answer: what it knows would
+// seem to be mended.
+func (c *Controller) serveTroubles(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+	defer cancel()
+	pilot := c.askPilot(ctx)
+	if !pilot.known {
+		http.Error(w, "the pilot does not answer", http.StatusServiceUnavailable)
+		return
 	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(c.troubles(pilot)) // a client that is gone needs no answer
+}
+
+func (c *Controller) troubles(pilot pilotState) Troubles {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := Troubles{Problems: maps.Clone(c.problem), Unpublished: maps.Clone(c.unpublished), Findings: slices.Clone(c.found)}
+	if pilot.known {
+		t.Findings = pilot.findings
+	}
+	return t
+}
+
+func (c *Controller) status(ctx context.Context) Status {
+	st := Status{Name: c.mesh.Name(), Dir: c.options.Dir, Mode: c.mesh.Mode(), Published: map[uint32]string{}}
+	c.mu.Lock()
 	wanted, known := 0, c.wanted != nil
 	for _, w := range c.wanted {
 		wanted += w.replicas
@@ -99,9 +132,7 @@ func (c *Controller) status(ctx context.Context) Status {
 	}
 	c.mu.Unlock()
 	pilot := c.askPilot(ctx)
-	if pilot.known {
-		st.Findings = pilot.findings
-	}
+	st.Troubles = c.troubles(pilot)
 	st.Pods = c.podStatuses(ctx, pilot)
 	ready := 0
 	for _, p := range st.Pods {

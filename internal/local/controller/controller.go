@@ -2,11 +2,14 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,8 +45,9 @@ type Controller struct {
 	found   []diag.Diagnostic
 	problem map[string]string // of workloads that cannot run, by key
 	wanted  map[string]*workload
-	// published are the open ports of the gateway.
-	published map[uint32]string
+	// published are the open ports of the gateway; unpublished those that could
+	// not be opened, and why.
+	published, unpublished map[uint32]string
 
 	// the loop's own
 	set     config.Set
@@ -85,8 +89,8 @@ func (c *Controller) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := c.publish.sync(ctx, first.Set, netip.Addr{}); err != nil {
-		return err // a port that is taken: before anything is started
+	if failed := c.publish.sync(ctx, first.Set, netip.Addr{}); len(failed) > 0 {
+		return errors.Join(slices.Collect(maps.Values(failed))...) // a port that is taken: before anything is started
 	}
 	if c.names, err = startNames(ctx, c.mesh); err != nil {
 		return err
@@ -143,11 +147,6 @@ func (c *Controller) setFindings(found []diag.Diagnostic) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.found = found
-	for _, d := range found {
-		if d.Severity != diag.Info {
-			c.log.Warn(d.String())
-		}
-	}
 }
 
 // reconcile is one step: forget what is gone, write what is, start and stop.
@@ -160,6 +159,7 @@ func (c *Controller) reconcile(ctx context.Context) {
 	for _, w := range wanted {
 		c.reconcileWorkload(ctx, w)
 	}
+	c.forgetProblems(wanted)
 	for key, r := range c.all() {
 		if _, ok := wanted[r.workload()]; !ok && r.role != roleControl {
 			c.log.Debug("not wanted any more", "pod", key)
@@ -181,11 +181,9 @@ func (c *Controller) report(ctx context.Context) {
 	if err := c.mesh.SetServices(clusterServices(svcs, facts)); err != nil {
 		c.log.Error("addresses of services", "error", err)
 	}
-	if err := c.publish.sync(ctx, c.set, c.gatewayAddress()); err != nil {
-		c.log.Error("publish gateway port", "error", err)
-	}
+	failed := c.publish.sync(ctx, c.set, c.gatewayAddress())
 	c.mu.Lock()
-	c.published = c.publish.hosts()
+	c.published, c.unpublished = c.publish.hosts(), texts(failed)
 	c.mu.Unlock()
 }
 
@@ -252,14 +250,18 @@ func (c *Controller) reconcileWorkload(ctx context.Context, w *workload) {
 	c.setProblem(w, problem, start > 0)
 }
 
+// forgetProblems drops those of workloads that are not wanted any more.
+func (c *Controller) forgetProblems(wanted map[string]*workload) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.problem, func(key, _ string) bool { return wanted[key] == nil })
+}
+
 // setProblem keeps why a workload does not run; tried says whether it was
 // tried just now.
 func (c *Controller) setProblem(w *workload, problem string, tried bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if problem != "" && c.problem[w.key()] != problem {
-		c.log.Error("workload cannot run", "deployment", w.key(), "error", problem)
-	}
 	if tried {
 		c.problem[w.key()] = problem
 	}
@@ -281,6 +283,7 @@ func (c *Controller) start(ctx context.Context, w *workload) error {
 	}
 	spec, err := podSpec(p, w.role, token, c.surroundings())
 	if err != nil {
+		c.mesh.FreeAddresses(addrs)
 		return err
 	}
 	return c.run(ctx, w.newRunner(c, p), spec)

@@ -151,11 +151,11 @@ func apps(p *corev1.Pod, s surroundings) ([]pod.Process, error) {
 	for i, c := range p.Spec.Containers {
 		env, err := environment(p, c, s)
 		if err != nil {
-			return nil, fmt.Errorf("pod %s: container %s: %w", p.Name, c.Name, err)
+			return nil, fmt.Errorf("container %s: %w", c.Name, err)
 		}
 		argv, err := command(p, c, i, env)
 		if err != nil {
-			return nil, fmt.Errorf("pod %s: container %s: %w", p.Name, c.Name, err)
+			return nil, fmt.Errorf("container %s: %w", c.Name, err)
 		}
 		dir := s.options.Dir
 		if c.WorkingDir != "" {

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -77,7 +79,7 @@ func (t target) tcp(ctx context.Context, port intstr.IntOrString) error {
 	}
 	conn, err := t.pod.DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return err
+		return fmt.Errorf("connect to %s: %w", addr, cause(err))
 	}
 	return conn.Close()
 }
@@ -107,14 +109,27 @@ func fetchOK(p *pod.Pod, req *http.Request) error {
 	transport := &http.Transport{DialContext: p.DialContext, DisableKeepAlives: true}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
-		return err
+		return fmt.Errorf("GET %s: %w", req.URL, cause(err))
 	}
 	defer func() { _ = resp.Body.Close() }()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // to the end, so that the server sees no reset
 	if resp.StatusCode >= 400 {
-		return fmt.Errorf("status %s", resp.Status)
+		return fmt.Errorf("GET %s: status %s", req.URL, resp.Status)
 	}
 	return nil
+}
+
+// cause leaves out of a failed connection what its reader knows already: the
+// pod, and the address a second time.
+func cause(err error) error {
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		return number
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.New("no answer in time")
+	}
+	return err
 }
 
 func (t target) grpc(ctx context.Context, g *corev1.GRPCAction) error {

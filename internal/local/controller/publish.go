@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 
@@ -38,13 +37,17 @@ func gatewayPorts(set config.Set) map[uint32]bool {
 }
 
 // sync opens and closes ports as the Gateways say, and sends what they take to
-// the gateway's address; the zero address makes connections wait for none.
-func (p *publisher) sync(ctx context.Context, set config.Set, gateway netip.Addr) error {
+// the gateway's address; the zero address makes connections wait for none. It returns
+// why ports are not open.
+func (p *publisher) sync(ctx context.Context, set config.Set, gateway netip.Addr) map[uint32]error {
 	wanted := gatewayPorts(set)
-	var failed []error
+	failed := map[uint32]error{}
 	for port := range wanted {
-		if p.open[port] == nil {
-			failed = append(failed, p.start(ctx, port))
+		if p.open[port] != nil {
+			continue
+		}
+		if err := p.start(ctx, port); err != nil {
+			failed[port] = err
 		}
 	}
 	for port, pub := range p.open {
@@ -55,14 +58,22 @@ func (p *publisher) sync(ctx context.Context, set config.Set, gateway netip.Addr
 		}
 		pub.SetTarget(netip.AddrPortFrom(gateway, uint16(port)))
 	}
-	return errors.Join(failed...)
+	return failed
+}
+
+func texts(failed map[uint32]error) map[uint32]string {
+	out := map[uint32]string{}
+	for port, err := range failed {
+		out[port] = err.Error()
+	}
+	return out
 }
 
 func (p *publisher) start(ctx context.Context, port uint32) error {
 	host := HostAddress(port, p.options.Publish)
 	pub, err := p.mesh.Publish(ctx, host, netip.AddrPort{})
 	if err != nil {
-		return fmt.Errorf("gateway port %d: %w; choose another address with --publish %d=HOST:PORT", port, err, port)
+		return fmt.Errorf("gateway port %d: %w, with --publish %d=HOST:PORT", port, err, port)
 	}
 	p.open[port] = pub
 	return nil

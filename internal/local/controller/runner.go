@@ -2,9 +2,11 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -135,7 +137,7 @@ func (r *runner) onEvent(e pod.Event) {
 		why := fmt.Errorf("exited with code %d", e.Code)
 		switch {
 		case e.Error != "":
-			why = fmt.Errorf("%s", e.Error)
+			why = errors.New(strings.TrimPrefix(e.Error, fmt.Sprintf("process %q: ", e.Process)))
 		case e.Signal != 0:
 			why = fmt.Errorf("killed by %v", e.Signal)
 		}
@@ -145,6 +147,7 @@ func (r *runner) onEvent(e pod.Event) {
 		if e.Process != proxyProcess || e.Kind == pod.Failed {
 			r.setReady(e.Process, false, why)
 		}
+	case pod.BackOff: // its end was told before
 	case pod.Started:
 		r.log.Debug("started", "pod", r.spec.Name, "process", e.Process, "pid", e.PID)
 		if c := r.container(e.Process); c != nil && c.ReadinessProbe == nil && e.Restarts > 0 {
