@@ -187,8 +187,11 @@ func (a *app) detach(ctx context.Context, o controller.Options, f upFlags) error
 	if err := child.Start(); err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- child.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = child.Wait() // what it printed says more than its exit code
+	}()
 	waiting, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	ready := make(chan error, 1)
@@ -202,7 +205,7 @@ func (a *app) detach(ctx context.Context, o controller.Options, f upFlags) error
 	case err := <-ready:
 		if ctx.Err() != nil {
 			_ = child.Process.Signal(os.Interrupt)
-			_ = <-ended // it was told to end: how is of no interest
+			<-ended
 			return errors.New("interrupted; the mesh is stopped")
 		}
 		return err

@@ -56,7 +56,7 @@ func TestWrongTypeNamesTheField(t *testing.T) {
 		{"[1, 2]", "", "object is expected", 1},
 	} {
 		_, found := Decode("a.yaml", []byte(c.text))
-		if len(found) != 1 || string(found[0].Path) != c.path || !strings.Contains(found[0].Message, c.say) || found[0].Object.Line != c.line {
+		if len(found) != 1 || found[0].Path != c.path || !strings.Contains(found[0].Message, c.say) || found[0].Object.Line != c.line {
 			t.Errorf("%s: got %+v", c.path, found)
 		}
 		if len(found) == 1 && strings.Contains(found[0].Message, "Go ") {

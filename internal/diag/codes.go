@@ -5,8 +5,8 @@ package diag
 // codes are ours (WEFT00xx: form, in config; WEFT01xx: meaning). A code is never
 // given a second meaning.
 var (
-	// Deprecated: the field still works, another is meant to be used.
-	Deprecated = Finding{"IST0002", Warning, "use the field that replaces it"}
+	// OldField still works, but another is meant to be used.
+	OldField = Finding{"IST0002", Warning, "use the field that replaces it"}
 	// NotFound: the object names something that does not exist.
 	NotFound = Finding{"IST0101", Error, "create it, or correct the name"}
 	// Invalid: a value that the field's documentation does not allow.

@@ -122,7 +122,7 @@ func upgrade(u *net.UnixConn, call execCall) error {
 	}
 	// After 101 the mesh says nothing before it has our files: nothing is lost
 	// in this buffer.
-	response, err := http.ReadResponse(bufio.NewReader(u), request)
+	response, err := http.ReadResponse(bufio.NewReader(u), request) //nolint:bodyclose // the body is the connection, which the caller closes
 	if err != nil {
 		return err
 	}

@@ -273,8 +273,8 @@ func waitUntil(t *testing.T, done func() bool, failure func() string) {
 }
 
 // runScenario runs one that ends by itself.
-func runScenario(t *testing.T, name, input string) {
-	forEachUser(t, func(t *testing.T, u user) { start(t, u, name, input).end() })
+func runScenario(t *testing.T, name string) {
+	forEachUser(t, func(t *testing.T, u user) { start(t, u, name, "").end() })
 }
 
 // idle has one pod and waits for the end.

@@ -24,15 +24,18 @@ func meshMain(c Controllers) error {
 		return fmt.Errorf("%w: it is started by the supervisor only", err)
 	}
 	var first order
-	if _, err := conn.Receive(&first); err != nil || first.Setup == nil {
-		return fmt.Errorf("no setup from the supervisor: %v", err)
+	if _, err := conn.Receive(&first); err != nil {
+		return fmt.Errorf("no setup from the supervisor: %w", err)
+	}
+	if first.Setup == nil {
+		return errors.New("the supervisor's first order is no setup")
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	m := newMesh(first.Setup, conn, stop)
 	go m.receive()
 	if err := m.setUp(); err != nil {
 		_ = conn.Send(request{Ended: true, InSetup: true, Error: err.Error()})
-		return nil // reported by the supervisor
+		return nil //nolint:nilerr // reported by the supervisor
 	}
 	terminated := make(chan os.Signal, 1)
 	signal.Notify(terminated, syscall.SIGTERM)

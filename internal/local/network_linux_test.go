@@ -60,7 +60,7 @@ func proxy(args []string) error {
 	select {}
 }
 
-func TestCapturedPod(t *testing.T) { runScenario(t, "captured", "") }
+func TestCapturedPod(t *testing.T) { runScenario(t, "captured") }
 
 // captured: the app's calls and the calls to it reach the proxy; the proxy's
 // own do not; what is off the mesh is refused at once.
@@ -120,7 +120,7 @@ func asProxy(ctx context.Context, m *local.Mesh, p *pod.Pod, address string) (st
 	return runAs(ctx, p, pod.ExecRequest{Argv: []string{"/proc/self/exe", "proxy", address, fmt.Sprint(m.ProxyMark())}, As: "proxy"})
 }
 
-func TestServicesWithoutProxy(t *testing.T) { runScenario(t, "services", "") }
+func TestServicesWithoutProxy(t *testing.T) { runScenario(t, "services") }
 
 // services: a pod without proxy reaches ClusterIPs, evenly, itself among them.
 func services(ctx context.Context, m *local.Mesh) error {

@@ -40,7 +40,7 @@ func serve(addresses []string) error {
 	return <-failed
 }
 
-func TestNamesAndAddresses(t *testing.T) { runScenario(t, "names", "") }
+func TestNamesAndAddresses(t *testing.T) { runScenario(t, "names") }
 
 // names: a pod is reached by IPv4, IPv6 and over its loopback, and has files of
 // its own.
@@ -120,7 +120,7 @@ func setMark() error {
 	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(capture.ProxyMark))
 }
 
-func TestRightsOfApps(t *testing.T) { runScenario(t, "rights", "") }
+func TestRightsOfApps(t *testing.T) { runScenario(t, "rights") }
 
 // rights: an app has none over its pod, whoever it runs as.
 func rights(ctx context.Context, m *local.Mesh) error {
@@ -204,7 +204,7 @@ func foreignUser(ctx context.Context, m *local.Mesh) error {
 	return made.Stop(ctx, 0)
 }
 
-func TestRestarts(t *testing.T) { runScenario(t, "restarts", "") }
+func TestRestarts(t *testing.T) { runScenario(t, "restarts") }
 
 // restarts: policies, back-off, a program that is not there, held processes.
 func restarts(ctx context.Context, m *local.Mesh) error {
@@ -272,7 +272,7 @@ func child(args []string) error {
 	return cmd.Wait()
 }
 
-func TestOrphans(t *testing.T) { runScenario(t, "orphan", "") }
+func TestOrphans(t *testing.T) { runScenario(t, "orphan") }
 
 // orphan: Envoy lives on when its agent dies; an app's child does not.
 func orphan(ctx context.Context, m *local.Mesh) error {
@@ -314,7 +314,7 @@ func orphan(ctx context.Context, m *local.Mesh) error {
 	return nil
 }
 
-func TestStopOrder(t *testing.T) { runScenario(t, "order", "") }
+func TestStopOrder(t *testing.T) { runScenario(t, "order") }
 
 // order: the proxy hears of the stop first and goes last; who does not go is killed.
 func order(ctx context.Context, m *local.Mesh) error {

@@ -49,7 +49,7 @@ func (p *Publication) accept() {
 			return
 		}
 		if err != nil { // such as too many open files: others may close some
-			time.Sleep(10 * time.Millisecond)
+			<-time.After(10 * time.Millisecond)
 			continue
 		}
 		go p.join(c.(*net.TCPConn))

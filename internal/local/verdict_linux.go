@@ -41,7 +41,7 @@ type surroundings struct {
 
 // blame names the cause of a failed probe and its cure.
 func blame(f finding, s surroundings) Verdict {
-	cause, cure := "", ""
+	var cause, cure string
 	switch {
 	case f.Step == stepClone || f.Step == stepNested:
 		cause, cure = blameClone(f, s)

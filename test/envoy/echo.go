@@ -115,6 +115,7 @@ func (e *echoes) follow(at place, c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		e.conns[conn] = at
+	case http.StateActive, http.StateIdle:
 	case http.StateClosed, http.StateHijacked:
 		if _, open := e.conns[conn]; open {
 			delete(e.conns, conn)

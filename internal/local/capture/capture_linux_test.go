@@ -2,6 +2,7 @@ package capture_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -442,7 +443,7 @@ func originalDestination(c *net.TCPConn) string {
 	if err != nil {
 		return err.Error()
 	}
-	if optErr == unix.ENOENT { // not tracked: outside of the pod
+	if errors.Is(optErr, unix.ENOENT) { // not tracked: outside of the pod
 		return netip.AddrPortFrom(local.Addr().Unmap(), local.Port()).String()
 	}
 	if optErr != nil {

@@ -191,7 +191,7 @@ func mountEtc(c *config) error {
 	if err := Tmpfs(layer, "0755"); err != nil {
 		return err
 	}
-	defer unix.Unmount(layer, unix.MNT_DETACH) // the mounts keep what they use of it
+	defer func() { _ = unix.Unmount(layer, unix.MNT_DETACH) }() // the mounts keep what they use of it
 	if err := overlayEtc(c, layer); err != nil {
 		return bindEtc(layer, files)
 	}

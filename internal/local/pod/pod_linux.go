@@ -68,20 +68,20 @@ func (p *Pod) Log(process string) *Log { return p.logs[process] }
 
 // Release starts a process that was held; a second time it does nothing.
 func (p *Pod) Release(process string) error {
-	_, err := p.ask(context.Background(), command{Op: opRelease, Process: process})
+	err := p.ask(context.Background(), command{Op: opRelease, Process: process})
 	return p.named(err)
 }
 
 // Restart ends a process, by SIGKILL after grace, and starts it again at once.
 // It returns when the first signal was sent.
 func (p *Pod) Restart(process string, grace time.Duration) error {
-	_, err := p.ask(context.Background(), command{Op: opRestart, Process: process, Grace: grace})
+	err := p.ask(context.Background(), command{Op: opRestart, Process: process, Grace: grace})
 	return p.named(err)
 }
 
 // Signal sends a signal to the process itself, not to its children.
 func (p *Pod) Signal(process string, sig syscall.Signal) error {
-	_, err := p.ask(context.Background(), command{Op: opSignal, Process: process, Signal: sig})
+	err := p.ask(context.Background(), command{Op: opSignal, Process: process, Signal: sig})
 	return p.named(err)
 }
 
@@ -89,7 +89,7 @@ func (p *Pod) Signal(process string, sig syscall.Signal) error {
 // than grace by SIGKILL, and returns when nothing of the pod is left. When ctx
 // is done first, the pod is killed, and ctx's error returned.
 func (p *Pod) Stop(ctx context.Context, grace time.Duration) error {
-	_, err := p.ask(ctx, command{Op: opStop, Grace: grace})
+	err := p.ask(ctx, command{Op: opStop, Grace: grace})
 	if err != nil {
 		p.Kill()
 	}
@@ -171,22 +171,22 @@ func (p *Pod) named(err error) error {
 	return fmt.Errorf("pod %s/%s: %w", p.spec.Namespace, p.spec.Name, err)
 }
 
-// ask sends a command and waits for its answer.
-func (p *Pod) ask(ctx context.Context, c command, fds ...int) (report, error) {
+// ask sends a command and waits until it was carried out.
+func (p *Pod) ask(ctx context.Context, c command, fds ...int) error {
 	_, answer, err := p.send(c, fds...)
 	if err != nil {
-		return report{}, err
+		return err
 	}
 	select {
 	case r := <-answer:
 		if r.Error != "" {
-			return r, errors.New(r.Error)
+			return errors.New(r.Error)
 		}
-		return r, nil
+		return nil
 	case <-p.gone:
-		return report{}, p.ended(answer)
+		return p.ended(answer)
 	case <-ctx.Done():
-		return report{}, ctx.Err()
+		return ctx.Err()
 	}
 }
 
@@ -261,6 +261,7 @@ func (p *Pod) note(e Event) {
 		s.Running, s.PID, s.Since = true, e.PID, e.Time
 	case Exited, Failed:
 		s.Running, s.PID, s.Since, s.Last = false, 0, e.Time, e
+	case BackOff: // its end was told before
 	}
 }
 

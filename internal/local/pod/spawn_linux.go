@@ -45,7 +45,7 @@ func (l launch) run() (int, error) {
 			Files: []uintptr{uintptr(l.stdio[0]), uintptr(l.stdio[1]), uintptr(l.stdio[2])},
 		})
 	}
-	pid, err := 0, error(nil)
+	var pid int
 	if l.confine {
 		pid, err = confined(start)
 	} else {

@@ -14,7 +14,7 @@ import (
 	"github.com/weftmesh/weft/internal/local/wire"
 )
 
-// InitArg, as the only argument, makes this binary pod-init (Main).
+// InitArg as the only argument makes this binary pod-init (Main).
 const InitArg = "weft-local-pod-init"
 
 // Host is where pods run: the mesh's side of them, shared by all.
@@ -116,7 +116,7 @@ func (p *Pod) start(ctx context.Context) error {
 	if err := p.host.Bridge.Attach(p.cmd.Process.Pid, p.spec.Addresses); err != nil {
 		return err
 	}
-	_, err = p.ask(ctx, command{Op: opStart, Config: &config{
+	err = p.ask(ctx, command{Op: opStart, Config: &config{
 		Spec: p.spec, Identity: p.host.Identity, MeshDir: p.host.MeshDir, RunDir: p.host.RunDir,
 	}}, outputs...)
 	return err

@@ -81,7 +81,7 @@ func TestMessages(t *testing.T) {
 func TestEnd(t *testing.T) {
 	a, b := pair(t)
 	a.Close()
-	if _, err := b.Receive(&message{}); err != io.EOF {
+	if _, err := b.Receive(&message{}); !errors.Is(err, io.EOF) {
 		t.Errorf("after the peer closed: %v, want io.EOF", err)
 	}
 	for what, raw := range map[string]string{
@@ -96,7 +96,7 @@ func TestEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		file.Close()
-		if _, err := mine.Receive(&message{}); err != io.EOF {
+		if _, err := mine.Receive(&message{}); !errors.Is(err, io.EOF) {
 			t.Errorf("%s: %v, want io.EOF", what, err)
 		}
 	}
@@ -115,7 +115,7 @@ func TestGarbage(t *testing.T) {
 		if _, err := file.Write([]byte(raw)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := mine.Receive(&message{}); err == nil || err == io.EOF {
+		if _, err := mine.Receive(&message{}); err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("%s: %v, want an error", what, err)
 		}
 		file.Close()

@@ -145,7 +145,7 @@ func (c *routing) mirrors(in *networking.HTTPRoute, at diag.Path) (out []model.M
 		path := at.Field("mirrorPercentage")
 		if old := in.GetMirrorPercent(); percent == nil && old != nil { //nolint:staticcheck // still in the API
 			path = at.Field("mirrorPercent")
-			c.d.Add(diag.Deprecated, path, "mirrorPercentage replaces it")
+			c.d.Add(diag.OldField, path, "mirrorPercentage replaces it")
 			percent = &networking.Percent{Value: float64(old.GetValue())}
 		}
 		out = c.mirror(out, in.GetMirror(), percent, [2]diag.Path{at.Field("mirror"), path})

@@ -52,7 +52,7 @@ func (c *routing) origins(in *networking.CorsPolicy, at diag.Path) (out []model.
 	}
 	for i, o := range in.GetAllowOrigin() { //nolint:staticcheck // still in the API
 		at := at.Field("allowOrigin").Index(i)
-		c.d.Add(diag.Deprecated, at, "allowOrigins replaces it")
+		c.d.Add(diag.OldField, at, "allowOrigins replaces it")
 		if checkText(o, at, c.d) {
 			out = append(out, model.StringMatch{Kind: model.MatchExact, Value: o})
 		}

@@ -32,7 +32,7 @@ func (c *routing) delay(in *networking.HTTPFaultInjection_Delay, f *model.Fault,
 	percent, path := in.GetPercentage(), at.Field("percentage")
 	if old := in.GetPercent(); percent == nil && old != 0 { //nolint:staticcheck // still in the API
 		path = at.Field("percent")
-		c.d.Add(diag.Deprecated, path, "percentage replaces it")
+		c.d.Add(diag.OldField, path, "percentage replaces it")
 		percent = &networking.Percent{Value: float64(old)}
 	}
 	if in.GetFixedDelay() == nil {

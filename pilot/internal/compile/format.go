@@ -86,7 +86,7 @@ func commandLength(s string) int {
 		return 0
 	}
 	name, hasArgument, hasLength := s[m[2]:m[3]], m[4] >= 0, m[6] >= 0
-	ok := false
+	var ok bool
 	switch {
 	case !hasArgument:
 		ok = !hasLength && slices.Contains(plainCommands, name)

@@ -26,7 +26,7 @@ func (t traffic) loadBalancer(in *networking.LoadBalancerSettings, at diag.Path)
 	case networking.LoadBalancerSettings_PASSTHROUGH:
 		out.Algorithm = model.LBPassthrough
 	case networking.LoadBalancerSettings_LEAST_CONN: //nolint:staticcheck // still in the API
-		t.d.Add(diag.Deprecated, at.Field("simple"), "LEAST_REQUEST replaces LEAST_CONN")
+		t.d.Add(diag.OldField, at.Field("simple"), "LEAST_REQUEST replaces LEAST_CONN")
 	}
 	if h := in.GetConsistentHash(); h != nil {
 		if out.Hash = t.hash(h, at.Field("consistentHash")); out.Hash != nil {
@@ -82,7 +82,7 @@ func (t traffic) hashTable(in *networking.LoadBalancerSettings_ConsistentHashLB,
 		}
 	default:
 		if n := in.GetMinimumRingSize(); n != 0 { //nolint:staticcheck // still in the API
-			t.d.Add(diag.Deprecated, at.Field("minimumRingSize"), "ringHash.minimumRingSize replaces it")
+			t.d.Add(diag.OldField, at.Field("minimumRingSize"), "ringHash.minimumRingSize replaces it")
 			out.MinRingSize = t.ringSize(n, at.Field("minimumRingSize"))
 		}
 	}
@@ -135,7 +135,7 @@ func (t traffic) warmup(in *networking.LoadBalancerSettings, at diag.Path) *mode
 	w := in.GetWarmup()
 	if old := in.GetWarmupDurationSecs(); w == nil && old != nil { //nolint:staticcheck // still in the API
 		at := at.Field("warmupDurationSecs")
-		t.d.Add(diag.Deprecated, at, "warmup.duration replaces it")
+		t.d.Add(diag.OldField, at, "warmup.duration replaces it")
 		if v, ok := positive(old, at, t.d); ok {
 			return &model.Warmup{Duration: v, MinPercent: 10, Aggression: 1}
 		}

@@ -134,7 +134,7 @@ func (c *routing) destinations(in []*networking.HTTPRouteDestination, at diag.Pa
 			ok = false
 		}
 		headers := at.Field("headers")
-		authority := ""
+		var authority string
 		if dest.Request, authority = c.headerOps(e.GetHeaders().GetRequest(), headers.Field("request"), true); authority != "" {
 			dest.Request.Set = append([]model.Header{{Name: authorityHeader, Value: authority}}, dest.Request.Set...)
 		}
