@@ -16,6 +16,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"runtime"
 	"time"
 )
 
@@ -37,8 +38,8 @@ func main() {
 	flag.StringVar(&o.weft, "weft", "bin/weft", "weft binary, with the others beside it")
 	flag.StringVar(&o.bookshop, "bookshop", "samples/bookshop", "folder of the mesh whose start is timed; empty: none")
 	flag.Float64Var(&o.rate, "rate", 300, "requests a second")
-	flag.DurationVar(&o.slice, "slice", 4*time.Second, "length of one turn")
-	flag.IntVar(&o.slices, "slices", 10, "turns of each kind; 0 sends no load")
+	flag.DurationVar(&o.slice, "slice", 3*time.Second, "length of one turn")
+	flag.IntVar(&o.slices, "slices", 15, "turns of each kind; 0 sends no load")
 	flag.StringVar(&o.role, "role", "", "serve or fire: what the pods run")
 	flag.StringVar(&o.fire.url, "url", "", "with -role fire: what to ask for")
 	flag.Parse()
@@ -57,6 +58,7 @@ func run(ctx context.Context, o options) error {
 	case "fire":
 		return o.fire.print(ctx)
 	}
+	fmt.Printf("%d CPUs, load average %s before\n\n", runtime.NumCPU(), loadAverage())
 	pair, err := measurePair(ctx, o)
 	if err != nil {
 		return err

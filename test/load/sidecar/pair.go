@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -80,9 +79,15 @@ func start(ctx context.Context, o options, dir string) (m *weftcli.Mesh, stop fu
 // pair are the figures of a pair of sidecars.
 type pair struct {
 	rate           float64
-	direct, meshed []quantiles // one of each turn
-	requests       int         // of each kind, that count
+	turns          []turn
+	requests       int // of each kind, that count
 	client, server cost
+}
+
+// turn is a time of direct load beside one of meshed load.
+type turn struct {
+	direct, meshed quantiles
+	busy           float64 // share of the machine's CPUs that were at work, by whomever
 }
 
 // cost of one sidecar.
@@ -129,28 +134,19 @@ type pairRun struct {
 }
 
 func (r *pairRun) measure(ctx context.Context) (p pair, err error) {
-	p.rate = r.rate
+	p.rate, p.requests = r.rate, r.slices*int(r.rate*r.slice.Seconds())
 	meters := []*meter{{cost: &p.client}, {cost: &p.server}}
 	for i, name := range []string{client, server} {
 		if meters[i].envoy, err = find("envoy", "WEFT_POD="+r.pods[name]); err != nil {
 			return p, err
 		}
 	}
-	for turn := range r.slices {
-		// Either kind goes first in every other turn, so that a drift of the
-		// machine meets both.
-		kinds := []func() error{
-			func() error { return r.fire(ctx, false, &p, meters) },
-			func() error { return r.fire(ctx, true, &p, meters) },
+	for n := range r.slices {
+		one, err := r.turn(ctx, n%2 == 1, meters)
+		if err != nil {
+			return p, err
 		}
-		if turn%2 == 1 {
-			slices.Reverse(kinds)
-		}
-		for _, fire := range kinds {
-			if err := fire(); err != nil {
-				return p, err
-			}
-		}
+		p.turns = append(p.turns, one)
 	}
 	for i, name := range []string{client, server} {
 		meters[i].settle()
@@ -161,34 +157,49 @@ func (r *pairRun) measure(ctx context.Context) (p pair, err error) {
 	return p, nil
 }
 
-// fire runs one turn in the client's pod and notes what came of it.
-func (r *pairRun) fire(ctx context.Context, meshed bool, p *pair, meters []*meter) error {
+// turn fires both kinds. Either goes first in every other turn, so that a
+// drift of the machine meets both.
+func (r *pairRun) turn(ctx context.Context, meshedFirst bool, meters []*meter) (t turn, err error) {
+	busy, all := machine()
+	for _, meshed := range []bool{meshedFirst, !meshedFirst} {
+		q, err := r.fire(ctx, meshed, meters)
+		if err != nil {
+			return t, err
+		}
+		if meshed {
+			t.meshed = q
+		} else {
+			t.direct = q
+		}
+	}
+	busyNow, allNow := machine()
+	t.busy = (busyNow - busy) / max(1, allNow-all)
+	return t, nil
+}
+
+// fire sends load from the client's pod and notes what came of it.
+func (r *pairRun) fire(ctx context.Context, meshed bool, meters []*meter) (q quantiles, err error) {
 	from, to := plainClient, plainServer
 	if meshed {
 		from, to = client, server
 	}
 	for _, m := range meters {
 		if err := m.start(); err != nil {
-			return err
+			return q, err
 		}
 	}
 	var out outcome
-	err := r.mesh.ExecJSON(ctx, &out, r.pods[from], r.self, "-role=fire", "-url=http://"+to+"/",
+	err = r.mesh.ExecJSON(ctx, &out, r.pods[from], r.self, "-role=fire", "-url=http://"+to+"/",
 		fmt.Sprintf("-rate=%g", r.rate), "-slice="+r.slice.String())
 	if err != nil {
-		return err
+		return q, err
 	}
 	for _, m := range meters {
 		if err := m.stop(meshed, out.Sent); err != nil {
-			return err
+			return q, err
 		}
 	}
-	if q := quantilesOf(out.Micros); meshed {
-		p.meshed, p.requests = append(p.meshed, q), p.requests+len(out.Micros)
-	} else {
-		p.direct = append(p.direct, q)
-	}
-	return nil
+	return quantilesOf(out.Micros), nil
 }
 
 // weigh reads the memory of a pod's proxy.

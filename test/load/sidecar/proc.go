@@ -9,6 +9,33 @@ import (
 	"strings"
 )
 
+// loadAverage is how many processes wanted a CPU in the last minute: with
+// others at work beside the measurement, its p99 is also theirs.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	return first
+}
+
+// machine is how many clock ticks of all CPUs were at work, and all of them.
+func machine() (busy, all float64) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	for i, field := range strings.Fields(first)[1:] {
+		ticks, _ := strconv.ParseFloat(field, 64)
+		if all += ticks; i != 3 && i != 4 { // idle, iowait
+			busy += ticks
+		}
+	}
+	return busy, all
+}
+
 // process is the agent or the Envoy of a pod, by its process id on the host.
 type process int
 

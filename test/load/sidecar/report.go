@@ -19,11 +19,11 @@ func quantilesOf(micros []int64) quantiles {
 }
 
 // median of the turns, each quantile for itself.
-func median(turns []quantiles) quantiles {
+func median(turns []turn, of func(turn) quantiles) quantiles {
 	return quantiles{
-		middle(turns, func(q quantiles) float64 { return q.p50 }),
-		middle(turns, func(q quantiles) float64 { return q.p90 }),
-		middle(turns, func(q quantiles) float64 { return q.p99 }),
+		middle(turns, func(t turn) float64 { return of(t).p50 }),
+		middle(turns, func(t turn) float64 { return of(t).p90 }),
+		middle(turns, func(t turn) float64 { return of(t).p99 }),
 	}
 }
 
@@ -39,27 +39,29 @@ func middle[T any](all []T, of func(T) float64) float64 {
 	return (values[(len(values)-1)/2] + values[len(values)/2]) / 2
 }
 
-// added is the median of what each turn added to its neighbour.
-func (p pair) added() quantiles {
-	differences := make([]quantiles, len(p.meshed))
-	for i, m := range p.meshed {
-		d := p.direct[i]
-		differences[i] = quantiles{m.p50 - d.p50, m.p90 - d.p90, m.p99 - d.p99}
-	}
-	return median(differences)
+func direct(t turn) quantiles { return t.direct }
+func meshed(t turn) quantiles { return t.meshed }
+
+// added is the difference within a turn.
+func added(t turn) quantiles {
+	return quantiles{t.meshed.p50 - t.direct.p50, t.meshed.p90 - t.direct.p90, t.meshed.p99 - t.direct.p99}
+}
+
+// quietest is the third of the turns in which the machine had least to do: a
+// choice that looks at no latency.
+func quietest(turns []turn) []turn {
+	turns = slices.Clone(turns)
+	slices.SortStableFunc(turns, func(a, b turn) int { return cmp.Compare(a.busy, b.busy) })
+	return turns[:(len(turns)+2)/3]
 }
 
 func (p pair) table() string {
 	var out strings.Builder
-	if len(p.meshed) > 0 {
-		direct, meshed, added := median(p.direct), median(p.meshed), p.added()
-		fmt.Fprintf(&out, "| %g requests/s, %d of each kind, median of %d turns | p50 | p90 | p99 |\n|---|---|---|---|\n", p.rate, p.requests, len(p.meshed))
-		for _, row := range []struct {
-			name string
-			quantiles
-		}{{"direct", direct}, {"two sidecars, mTLS, metrics", meshed}, {"added", added}} {
-			fmt.Fprintf(&out, "| %s | %.2f ms | %.2f ms | %.2f ms |\n", row.name, row.p50, row.p90, row.p99)
-		}
+	if len(p.turns) > 0 {
+		fmt.Fprintf(&out, "| %g requests/s, %d of each kind, medians of %d turns | p50 | p90 | p99 |\n|---|---|---|---|\n", p.rate, p.requests, len(p.turns))
+		p.latency(&out, "", p.turns)
+		quiet := quietest(p.turns)
+		p.latency(&out, fmt.Sprintf(", %d quietest turns", len(quiet)), quiet)
 	}
 	fmt.Fprintf(&out, "\n| | CPU a request | Envoy RSS (anonymous, proportional) | agent RSS (anonymous) |\n|---|---|---|---|\n")
 	for _, row := range []struct {
@@ -70,6 +72,18 @@ func (p pair) table() string {
 			row.envoy.RSS, row.envoy.Anonymous, row.envoy.Proportional, row.agent.RSS, row.agent.Anonymous)
 	}
 	return out.String()
+}
+
+// latency writes the rows of some turns.
+func (p pair) latency(out *strings.Builder, which string, turns []turn) {
+	busy := middle(turns, func(t turn) float64 { return t.busy })
+	for _, row := range []struct {
+		name string
+		of   func(turn) quantiles
+	}{{"direct", direct}, {"two sidecars, mTLS, metrics", meshed}, {"added", added}} {
+		q := median(turns, row.of)
+		fmt.Fprintf(out, "| %s%s (CPUs %.0f%% busy) | %.2f ms | %.2f ms | %.2f ms |\n", row.name, which, busy*100, q.p50, q.p90, q.p99)
+	}
 }
 
 func (s startUp) table() string {
