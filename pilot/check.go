@@ -99,6 +99,9 @@ func Translate(set config.Set, proxy model.Proxy) []*Resource {
 	for _, class := range view.Classes(mesh, proxy) {
 		snap := translate.Snapshot(view.Of(mesh, class))
 		for _, typeURL := range snap.Types() {
+			if xds.Withheld(typeURL, proxy) {
+				continue
+			}
 			if byType[typeURL] == nil {
 				byType[typeURL] = map[string]*Resource{}
 			}

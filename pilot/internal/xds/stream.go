@@ -125,7 +125,7 @@ func (s *stream) request(req *discovery.DeltaDiscoveryRequest) error {
 	w := s.watches[req.TypeUrl]
 	if w == nil {
 		w = newWatch(req.TypeUrl, len(s.classes))
-		w.denied = req.TypeUrl == snapshot.Secret && (!s.proxy.Proven || s.proxy.Sidecar)
+		w.denied = Withheld(req.TypeUrl, s.proxy)
 		s.watches[req.TypeUrl] = w
 		s.poke()
 		return w.open(req)
@@ -157,6 +157,12 @@ func (s *stream) intern(req *discovery.DeltaDiscoveryRequest) {
 			}
 		}
 	}
+}
+
+// Withheld reports whether a proxy is given nothing of a type: secrets go to
+// routers whose identity is proven, and to no one else.
+func Withheld(typeURL string, p model.Proxy) bool {
+	return typeURL == snapshot.Secret && (!p.Proven || p.Sidecar)
 }
 
 func served(typeURL string) bool {
