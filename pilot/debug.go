@@ -2,17 +2,20 @@ package pilot
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/weftmesh/weft/internal/diag"
+	"github.com/weftmesh/weft/internal/enroll"
 	"github.com/weftmesh/weft/internal/model"
 	"github.com/weftmesh/weft/pilot/internal/snapshot"
 	"github.com/weftmesh/weft/pilot/internal/xds"
@@ -24,11 +27,14 @@ const (
 	httpHeaderSize = 16 << 10
 )
 
+// maxHTTP bounds the connections of a monitoring port.
+const maxHTTP = 256
+
 func serveHTTP(ctx context.Context, h http.Handler, lis net.Listener) error {
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: httpTimeout, ReadTimeout: httpTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: httpHeaderSize}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
-	if err := srv.Serve(newLimited(lis, 256)); err != nil && ctx.Err() == nil {
+	if err := srv.Serve(lis); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("pilot: serve HTTP at %s: %w", lis.Addr(), err)
 	}
 	return nil
@@ -47,52 +53,92 @@ func (p *pilot) readiness() *http.ServeMux {
 	return mux
 }
 
-// monitoring answers everything of the monitoring port.
-func (p *pilot) monitoring() *http.ServeMux {
+// serveMonitoring serves the monitoring port: plaintext, and TLS to workloads
+// of the mesh, which may so see the debug pages of their own namespace.
+func (p *pilot) serveMonitoring(ctx context.Context, lis net.Listener) error {
+	var config *tls.Config
+	if p.Identity != nil {
+		config = p.Identity.ServerTLS(enroll.AllowTrustDomain(p.TrustDomain))
+		config.NextProtos = []string{"http/1.1"}
+	}
+	refused := refusals(p.Metrics)
+	return serveHTTP(ctx, p.monitoring(refused), newSniffing(newLimited(lis, maxHTTP), config, refused, p.Log))
+}
+
+// monitoring answers everything of the monitoring port. refused counts
+// requests for debug pages without a right to them.
+func (p *pilot) monitoring(refused func(string)) *http.ServeMux {
 	registerInfo(p.Metrics, p.Version)
 	mux := p.readiness()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.Metrics, promhttp.HandlerOpts{Registry: p.Metrics, MaxRequestsInFlight: 8}))
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, p.Version) })
-	pages := map[string]func(*http.Request) (any, error){
-		"/debug/syncz":       func(*http.Request) (any, error) { return syncz(p.xds.Streams()), nil },
-		"/debug/sync":        func(*http.Request) (any, error) { return p.sync(), nil },
-		"/debug/nacks":       func(*http.Request) (any, error) { return p.xds.Nacks(), nil },
-		"/debug/registryz":   func(*http.Request) (any, error) { return p.registryz(), nil },
+	pages := map[string]page{
+		"/debug/syncz":       func(_ *http.Request, c caller) (any, error) { return syncz(c.streams(p.xds.Streams())), nil },
+		"/debug/sync":        func(_ *http.Request, c caller) (any, error) { return p.sync(c), nil },
+		"/debug/nacks":       func(_ *http.Request, c caller) (any, error) { return c.nacks(p.xds.Nacks()), nil },
+		"/debug/registryz":   func(_ *http.Request, c caller) (any, error) { return p.registryz(c), nil },
 		"/debug/config_dump": p.configDump,
 	}
+	door := door{refused: refused, log: p.Log}
 	for path, page := range pages {
-		mux.Handle("GET "+path, loopbackOnly(jsonPage(page)))
+		mux.Handle("GET "+path, door.open(jsonPage(page)))
 	}
-	mux.Handle("GET /debug/pprof/", loopbackOnly(http.HandlerFunc(pprof.Index)))
-	mux.Handle("GET /debug/pprof/profile", loopbackOnly(http.HandlerFunc(pprof.Profile)))
+	mux.Handle("GET /debug/pprof/", door.open(wholeMesh(pprof.Index)))
+	mux.Handle("GET /debug/pprof/profile", door.open(wholeMesh(pprof.Profile)))
 	return mux
 }
 
-// loopbackOnly lets through callers from this machine, as a port-forward
-// arrives: the pages show the whole mesh.
-func loopbackOnly(next http.Handler) http.Handler {
+// page gives what a caller may see of a debug page.
+type page func(*http.Request, caller) (any, error)
+
+// door lets callers on to debug pages who have a right to them.
+type door struct {
+	refused func(reason string)
+	log     *slog.Logger
+}
+
+// open calls next with who asks. An errStranger from it is a refusal, too.
+func (d door) open(next func(http.ResponseWriter, *http.Request, caller) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		addr, err := netip.ParseAddrPort(r.RemoteAddr)
-		if err != nil || !addr.Addr().Unmap().IsLoopback() {
-			http.Error(w, "debug pages are served to loopback callers only: use a port-forward", http.StatusForbidden)
-			return
+		who, err := callerOf(r)
+		if err == nil {
+			err = next(w, r, who)
 		}
-		next.ServeHTTP(w, r)
+		switch {
+		case err == nil:
+		case errors.Is(err, errStranger):
+			d.refused("debug")
+			d.log.Warn("a debug page is refused", "page", r.URL.Path, "peer", r.RemoteAddr, "namespace", who.namespace)
+			http.Error(w, err.Error(), http.StatusForbidden)
+		default:
+			http.Error(w, err.Error(), http.StatusNotFound)
+		}
 	})
 }
 
-func jsonPage(page func(*http.Request) (any, error)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v, err := page(r)
+// wholeMesh is for pages that cannot be shown in part.
+func wholeMesh(next http.HandlerFunc) func(http.ResponseWriter, *http.Request, caller) error {
+	return func(w http.ResponseWriter, r *http.Request, who caller) error {
+		if !who.all {
+			return fmt.Errorf("%w; this page is for loopback alone", errStranger)
+		}
+		next(w, r)
+		return nil
+	}
+}
+
+func jsonPage(of page) func(http.ResponseWriter, *http.Request, caller) error {
+	return func(w http.ResponseWriter, r *http.Request, who caller) error {
+		v, err := of(r, who)
 		if err != nil {
-			http.Error(w, err.Error(), http.StatusNotFound)
-			return
+			return err
 		}
 		w.Header().Set("Content-Type", "application/json")
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
 		_ = enc.Encode(v)
-	})
+		return nil
+	}
 }
 
 // syncStatus is one proxy as Istio's /debug/syncz shows it and Kiali reads it:
@@ -155,12 +201,12 @@ type Sync struct {
 	Findings []diag.Diagnostic `json:"findings"`
 }
 
-func (p *pilot) sync() Sync {
+func (p *pilot) sync(c caller) Sync {
 	// Before the streams: they may be ahead of it, never behind.
 	generation, _ := p.engine.published.Load().(string)
-	s := Sync{Generation: generation, Streams: p.xds.Streams(), Nacks: p.xds.Nacks(), Objects: p.xds.LiveObjects()}
+	s := Sync{Generation: generation, Streams: c.streams(p.xds.Streams()), Nacks: c.nacks(p.xds.Nacks()), Objects: c.objects(p.xds.LiveObjects())}
 	if out := p.engine.outcome.Load(); out != nil {
-		s.Findings = findings(out.state.Findings, out.result)
+		s.Findings = c.findings(findings(out.state.Findings, out.result))
 	}
 	return s
 }
@@ -171,13 +217,16 @@ type registryService struct {
 	Endpoints []model.PortEndpoints
 }
 
-func (p *pilot) registryz() []registryService {
+func (p *pilot) registryz(c caller) []registryService {
 	list := []registryService{}
 	out := p.engine.outcome.Load()
 	if out == nil {
 		return list
 	}
 	for host, svc := range out.result.Mesh.Services.All() {
+		if !c.sees(svc.Namespace) {
+			continue
+		}
 		entry := registryService{Service: svc}
 		if eps, ok := out.result.Mesh.Endpoints.Get(host); ok {
 			entry.Endpoints = eps.Ports
@@ -197,10 +246,10 @@ type dumped struct {
 }
 
 // configDump shows what a proxy is to have; ?proxyID= takes POD.NAMESPACE or
-// a node id.
-func (p *pilot) configDump(r *http.Request) (any, error) {
+// a node id. A proxy of another namespace is as good as none.
+func (p *pilot) configDump(r *http.Request, c caller) (any, error) {
 	id := r.URL.Query().Get("proxyID")
-	for _, st := range p.xds.Streams() {
+	for _, st := range c.streams(p.xds.Streams()) {
 		if id != st.Proxy.ID && id != st.Proxy.Name+"."+st.Proxy.Namespace {
 			continue
 		}

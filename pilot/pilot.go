@@ -43,8 +43,8 @@ type Options struct {
 	// InsecureXDS is an address for delta-ADS clients without any proof of
 	// identity. Only loopback is allowed.
 	InsecureXDS string
-	// Monitoring serves /metrics, /ready, /version and, to loopback callers,
-	// /debug/.
+	// Monitoring serves /metrics, /ready, /version and /debug/: to loopback
+	// callers, and over TLS to workloads, which see their own namespace.
 	Monitoring string
 	// Ready serves /ready alone.
 	Ready string
@@ -189,10 +189,10 @@ func (p *pilot) run(ctx context.Context, on ports) error {
 		group.Go(func() error { return serveGRPC(ctx, p.xds.GRPC(grpc.Creds(secure)), on.xds) })
 	}
 	if on.monitoring != nil {
-		group.Go(func() error { return serveHTTP(ctx, p.monitoring(), on.monitoring) })
+		group.Go(func() error { return p.serveMonitoring(ctx, on.monitoring) })
 	}
 	if on.ready != nil {
-		group.Go(func() error { return serveHTTP(ctx, p.readiness(), on.ready) })
+		group.Go(func() error { return serveHTTP(ctx, p.readiness(), newLimited(on.ready, maxHTTP)) })
 	}
 	return group.Wait()
 }

@@ -228,12 +228,17 @@ func fetch(t *testing.T, url string) (int, string) {
 }
 
 func TestDebugIsForLoopback(t *testing.T) {
-	h := loopbackOnly(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	counts := map[string]int{}
+	d := door{refused: func(reason string) { counts[reason]++ }, log: slog.New(slog.DiscardHandler)}
+	h := d.open(func(http.ResponseWriter, *http.Request, caller) error { return nil })
 	for addr, want := range map[string]int{"127.0.0.1:9": 200, "[::1]:9": 200, "[::ffff:127.0.0.1]:9": 200, "10.0.0.1:9": 403, "": 403} {
 		r, w := httptest.NewRequest(http.MethodGet, "/debug/syncz", nil), httptest.NewRecorder()
 		r.RemoteAddr = addr
 		if h.ServeHTTP(w, r); w.Code != want {
 			t.Errorf("a caller at %q got %d, want %d", addr, w.Code, want)
 		}
+	}
+	if counts["debug"] != 2 {
+		t.Errorf("refusals are counted as %v", counts)
 	}
 }
