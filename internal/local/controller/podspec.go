@@ -109,7 +109,7 @@ func proxy(p *corev1.Pod, r role, s surroundings) pod.Process {
 		"--concurrency=1", "--drain-minimum=500ms", "--drain-idle=700ms", fmt.Sprintf("--drain-duration=%ds", max(1, grace(p)/2)),
 	}
 	if r == roleApp {
-		argv = append(argv, "--dns-listen=127.0.0.1:15053")
+		argv = append(argv, "--dns-listen="+dnsListen(p))
 	}
 	if s.mark != 0 {
 		argv = append(argv, fmt.Sprintf("--socket-mark=%d", s.mark))
@@ -118,6 +118,18 @@ func proxy(p *corev1.Pod, r role, s surroundings) pod.Process {
 		Name: proxyProcess, Argv: argv, Env: proxyEnv(p), Proxy: true, LogBytes: 512 << 10,
 		Restart: pod.Restart{Max: 5 * time.Second}, Stop: pod.Stop{Order: 1, Notice: syscall.SIGUSR1},
 	}
+}
+
+// dnsListen is where the agent answers the pod's DNS: capture redirects each
+// family's queries to the loopback address of that family.
+func dnsListen(p *corev1.Pod) string {
+	listen := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), capture.DNSPort).String()
+	for _, ip := range p.Status.PodIPs {
+		if addr, err := netip.ParseAddr(ip.IP); err == nil && addr.Is6() {
+			return listen + "," + netip.AddrPortFrom(netip.IPv6Loopback(), capture.DNSPort).String()
+		}
+	}
+	return listen
 }
 
 // grace is the pod's termination grace period, in seconds.

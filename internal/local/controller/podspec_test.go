@@ -187,3 +187,15 @@ func FuzzExpand(f *testing.F) {
 	f.Add("$(A)$$(A)$(B", "A", "x")
 	f.Fuzz(func(_ *testing.T, text, name, value string) { expand(text, []variable{{name, value}}) })
 }
+
+// TestDNSListensInThePodsFamilies: a redirected IPv6 query arrives at ::1.
+func TestDNSListensInThePodsFamilies(t *testing.T) {
+	dual := webPod(t, load(t, shop))
+	alone := dual.DeepCopy()
+	alone.Status.PodIPs = alone.Status.PodIPs[:1]
+	for want, p := range map[string]*corev1.Pod{"--dns-listen=127.0.0.1:15053,[::1]:15053": dual, "--dns-listen=127.0.0.1:15053": alone} {
+		if argv := proxy(p, roleApp, surroundings{}).Argv; !slices.Contains(argv, want) {
+			t.Errorf("the agent of a pod at %v has no %s: %q", p.Status.PodIPs, want, argv)
+		}
+	}
+}
