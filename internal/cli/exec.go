@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -106,8 +107,8 @@ func (a *app) copyLogs(ctx context.Context, mesh *local.Client, address string) 
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		_, _ = io.Copy(a.err, resp.Body)
-		return exitCode(1)
+		why, err := io.ReadAll(resp.Body)
+		return errors.Join(errors.New(strings.TrimSpace(string(why))), err)
 	}
 	_, err = io.Copy(a.out, resp.Body)
 	if ctx.Err() != nil {

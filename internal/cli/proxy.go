@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,14 +38,15 @@ func (a *app) printSync(text []byte) error {
 	if err := json.Unmarshal(text, &proxies); err != nil {
 		return fmt.Errorf("the pilot's answer: %w", err)
 	}
-	rows := [][]string{{"PROXY", "CLUSTER", "CDS", "LDS", "EDS", "RDS"}}
+	rows := [][]string{{"PROXY", "CDS", "LDS", "EDS", "RDS"}}
 	for _, p := range proxies {
-		row := []string{fmt.Sprint(p["proxy"]), fmt.Sprint(p["cluster_id"])}
+		row := []string{fmt.Sprint(p["proxy"])}
 		for _, kind := range []string{"cluster", "listener", "endpoint", "route"} {
 			row = append(row, verdict(p[kind+"_sent"], p[kind+"_acked"]))
 		}
 		rows = append(rows, row)
 	}
+	slices.SortFunc(rows[1:], slices.Compare)
 	return a.table(rows)
 }
 

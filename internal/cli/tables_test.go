@@ -136,3 +136,16 @@ func TestNotReadyNamesWhatAndWhy(t *testing.T) {
 		t.Errorf("it names a pod that is ready:\n%v", err)
 	}
 }
+
+func TestProxyStatus(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{out: &out}
+	err := a.printSync([]byte(`[{"proxy":"web-b.default","cluster_sent":"1","cluster_acked":"1","listener_sent":"2","listener_acked":"1"},{"proxy":"web-a.default"}]`))
+	want := "PROXY          CDS       LDS       EDS       RDS\nweb-a.default  NOT SENT  NOT SENT  NOT SENT  NOT SENT\nweb-b.default  SYNCED    STALE     NOT SENT  NOT SENT\n"
+	if err != nil || out.String() != want {
+		t.Errorf("got\n%s%v, want\n%s", out.String(), err, want)
+	}
+	if err := a.printSync([]byte("oops")); err == nil || !strings.Contains(err.Error(), "the pilot's answer") {
+		t.Errorf("what is no JSON: %v", err)
+	}
+}
