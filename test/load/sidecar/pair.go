@@ -92,8 +92,8 @@ type turn struct {
 
 // cost of one sidecar.
 type cost struct {
-	perRequest   float64 // CPU of Envoy, microseconds
-	agent, envoy memory
+	sidecar
+	perRequest float64 // CPU of Envoy, microseconds
 }
 
 func measurePair(ctx context.Context, o options) (p pair, err error) {
@@ -114,13 +114,13 @@ func measurePair(ctx context.Context, o options) (p pair, err error) {
 		return p, err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	r := &pairRun{options: o, mesh: m, self: self, pods: map[string]string{}}
+	r := &pairRun{options: o, mesh: m, self: self, pods: map[string]weftcli.Pod{}}
 	for _, name := range []string{client, server, plainClient, plainServer} {
 		pods, err := m.PodsOf(ctx, name)
 		if err != nil {
 			return p, err
 		}
-		r.pods[name] = pods[0].Name
+		r.pods[name] = pods[0]
 	}
 	return r.measure(ctx)
 }
@@ -130,14 +130,14 @@ type pairRun struct {
 	options
 	mesh *weftcli.Mesh
 	self string
-	pods map[string]string // by Deployment
+	pods map[string]weftcli.Pod // by Deployment
 }
 
 func (r *pairRun) measure(ctx context.Context) (p pair, err error) {
 	p.rate, p.requests = r.rate, r.slices*int(r.rate*r.slice.Seconds())
 	meters := []*meter{{cost: &p.client}, {cost: &p.server}}
 	for i, name := range []string{client, server} {
-		if meters[i].envoy, err = find("envoy", "WEFT_POD="+r.pods[name]); err != nil {
+		if meters[i].envoy, err = find("envoy", "WEFT_POD="+r.pods[name].Name); err != nil {
 			return p, err
 		}
 	}
@@ -150,7 +150,7 @@ func (r *pairRun) measure(ctx context.Context) (p pair, err error) {
 	}
 	for i, name := range []string{client, server} {
 		meters[i].settle()
-		if err := r.weigh(name, meters[i]); err != nil {
+		if meters[i].cost.sidecar, err = measureSidecar(ctx, r.mesh, r.pods[name]); err != nil {
 			return p, err
 		}
 	}
@@ -189,7 +189,7 @@ func (r *pairRun) fire(ctx context.Context, meshed bool, meters []*meter) (q qua
 		}
 	}
 	var out outcome
-	err = r.mesh.ExecJSON(ctx, &out, r.pods[from], r.self, "-role=fire", "-url=http://"+to+"/",
+	err = r.mesh.ExecJSON(ctx, &out, r.pods[from].Name, r.self, "-role=fire", "-url=http://"+to+"/",
 		fmt.Sprintf("-rate=%g", r.rate), "-slice="+r.slice.String())
 	if err != nil {
 		return q, err
@@ -200,19 +200,6 @@ func (r *pairRun) fire(ctx context.Context, meshed bool, meters []*meter) (q qua
 		}
 	}
 	return quantilesOf(out.Micros), nil
-}
-
-// weigh reads the memory of a pod's proxy.
-func (r *pairRun) weigh(name string, m *meter) (err error) {
-	agent, err := find("agent", "POD_NAME="+r.pods[name])
-	if err != nil {
-		return err
-	}
-	if m.cost.agent, err = agent.memory(); err != nil {
-		return err
-	}
-	m.cost.envoy, err = m.envoy.memory()
-	return err
 }
 
 // meter measures the CPU time of an Envoy: what the turns with load through it

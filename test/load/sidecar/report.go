@@ -63,12 +63,12 @@ func (p pair) table() string {
 		quiet := quietest(p.turns)
 		p.latency(&out, fmt.Sprintf(", %d quietest turns", len(quiet)), quiet)
 	}
-	fmt.Fprintf(&out, "\n| | CPU a request | Envoy RSS (anonymous, proportional) | agent RSS (anonymous) |\n|---|---|---|---|\n")
+	fmt.Fprintf(&out, "\n| | CPU a request | ready after | Envoy RSS (anonymous, proportional) | agent RSS (anonymous) |\n|---|---|---|---|---|\n")
 	for _, row := range []struct {
 		name string
 		cost
 	}{{"client's sidecar", p.client}, {"server's sidecar", p.server}} {
-		fmt.Fprintf(&out, "| %s | %.0f us | %.0f MB (%.0f, %.0f) | %.1f MB (%.1f) |\n", row.name, row.perRequest,
+		fmt.Fprintf(&out, "| %s | %.0f us | %.2f s | %.0f MB (%.0f, %.0f) | %.1f MB (%.1f) |\n", row.name, row.perRequest, row.ready,
 			row.envoy.RSS, row.envoy.Anonymous, row.envoy.Proportional, row.agent.RSS, row.agent.Anonymous)
 	}
 	return out.String()
