@@ -30,10 +30,12 @@ const (
 )
 
 // Row is the ledger's word on one field or kind. Why is empty for supported
-// ones.
+// ones, Cases for all others: names of files of pilot/testdata in which the
+// field's behaviour is called for.
 type Row struct {
 	Status Status
 	Why    string
+	Cases  []string
 }
 
 // Ledger is the parsed support.yaml.
@@ -71,6 +73,11 @@ func rows(of string, in map[string]string) (map[string]Row, error) {
 		row := Row{Status: Status(status), Why: why}
 		switch row.Status {
 		case Supported:
+			cases, found := strings.CutPrefix(why, "see ")
+			if why != "" && !found {
+				return nil, fmt.Errorf("apis/support.yaml: %s.%s: a supported row is \"supported\" or \"supported, see CASE...\"", of, name)
+			}
+			row.Why, row.Cases = "", strings.Fields(cases)
 		case Refused, Ignored:
 			if why == "" {
 				return nil, fmt.Errorf("apis/support.yaml: %s.%s: say why it is %s", of, name, status)

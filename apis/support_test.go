@@ -1,6 +1,7 @@
 package apis
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -74,13 +75,17 @@ func TestLedger(t *testing.T) {
 }
 
 func TestRowsSayWhy(t *testing.T) {
-	for _, text := range []string{"refused", "maybe, later", ""} {
+	for _, text := range []string{"refused", "maybe, later", "", "supported, mostly"} {
 		if _, err := rows("m", map[string]string{"f": text}); err == nil {
 			t.Errorf("row %q was accepted", text)
 		}
 	}
 	got, err := rows("m", map[string]string{"f": "refused, because, well"})
-	if err != nil || got["f"] != (Row{Refused, "because, well"}) {
+	if err != nil || !reflect.DeepEqual(got["f"], Row{Status: Refused, Why: "because, well"}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	got, err = rows("m", map[string]string{"f": "supported, see a b"})
+	if err != nil || !reflect.DeepEqual(got["f"], Row{Status: Supported, Cases: []string{"a", "b"}}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }

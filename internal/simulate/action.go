@@ -283,7 +283,7 @@ func (w walk) exchange(a *route.RouteAction) ([]Outcome, error) {
 		return nil, unknown("max_stream_duration %v", a.GetMaxStreamDuration())
 	}
 	answer, perTry := w.call.Upstream, policy.GetPerTryTimeout().AsDuration()
-	if answer.Refuse {
+	if answer.unreachable(w.out.Upstreams) {
 		return w.refused(), nil
 	}
 	var passed time.Duration
@@ -313,6 +313,9 @@ func (w walk) exchange(a *route.RouteAction) ([]Outcome, error) {
 
 // refused is a request for which no connection could be made.
 func (w walk) refused() []Outcome {
+	if w.call.Upstream.Hang {
+		w.out.Delay += w.config.clusters[w.out.Cluster].GetConnectTimeout().AsDuration()
+	}
 	w.out.Status, w.out.Local, w.out.Attempts, w.out.Request = 503, true, 0, Request{}
 	return []Outcome{w.out}
 }

@@ -88,6 +88,9 @@ func (w *walk) serverNames(cl *cluster.Cluster) error {
 	for i := range w.out.Upstreams {
 		if w.out.Upstreams[i].TLS {
 			w.out.Upstreams[i].SNI = host
+			if options.GetUpstreamHttpProtocolOptions().GetAutoSanValidation() {
+				w.out.Upstreams[i].Names = []string{host}
+			}
 		}
 	}
 	return nil

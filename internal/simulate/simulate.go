@@ -78,6 +78,11 @@ type Upstream struct {
 	Only string
 	// Refuse ends connections before a TLS handshake, in place of any answer.
 	Refuse bool
+	// Hang never answers a TLS handshake.
+	Hang bool
+	// Identity is the name in the endpoint's certificate; "" is what the cluster
+	// asks for.
+	Identity string
 }
 
 // Outcome is one thing that may become of a Call.
@@ -141,6 +146,9 @@ type Target struct {
 	SNI     string
 	// Certificate says that the proxy shows one of its own.
 	Certificate bool
+	// Names are those one of which the endpoint's certificate must have; "*" at
+	// the end stands for any text. None: any certificate of the CA will do.
+	Names []string
 }
 
 // Mirror is a cluster that gets a copy of the request.

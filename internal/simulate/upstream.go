@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -122,10 +123,38 @@ func (c *Config) transport(cl *cluster.Cluster, metadata *core.Metadata, t *Targ
 	case *tls.UpstreamTlsContext:
 		t.TLS, t.SNI = true, config.GetSni()
 		common := config.GetCommonTlsContext()
+		for _, san := range validation(common).GetMatchTypedSubjectAltNames() {
+			name := san.GetMatcher().GetExact()
+			if prefix := san.GetMatcher().GetPrefix(); prefix != "" {
+				name = prefix + "*"
+			}
+			if name == "" {
+				return unknown("subject alternative name %v", san)
+			}
+			t.Names = append(t.Names, name)
+		}
 		t.Certificate = len(common.GetTlsCertificates())+len(common.GetTlsCertificateSdsSecretConfigs()) > 0
 		return checkKnown(config)
 	}
 	return unknown("transport socket %T", config)
+}
+
+// unreachable says whether no connection can be made to any of the targets
+// that answer so.
+func (u Upstream) unreachable(all []Target) bool {
+	for _, t := range all {
+		if !u.Refuse && (!t.TLS || !u.Hang && u.named(t.Names)) {
+			return false
+		}
+	}
+	return true
+}
+
+func (u Upstream) named(names []string) bool {
+	return u.Identity == "" || len(names) == 0 || slices.ContainsFunc(names, func(name string) bool {
+		prefix, any := strings.CutSuffix(name, "*")
+		return name == u.Identity || any && strings.HasPrefix(u.Identity, prefix)
+	})
 }
 
 // meets says whether has holds every field of want with the same value.

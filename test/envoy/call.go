@@ -49,8 +49,8 @@ func (p *Proxy) Do(ctx context.Context, call simulate.Call) (Observed, error) {
 	if err != nil {
 		return Observed{}, err
 	}
-	if call.Upstream.Refuse {
-		defer p.echoes.refusing(call.Upstream.Only)()
+	if u := call.Upstream; u.Refuse || u.Hang || u.Identity != "" {
+		defer p.echoes.behave(u)()
 	}
 	start := time.Now()
 	var out Observed

@@ -6,6 +6,7 @@ import (
 	stdtls "crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -54,13 +55,13 @@ type echoes struct {
 	seen    map[string][]Seen // by call
 	changed chan struct{}     // closed and replaced at each new Seen
 	places  map[int]place     // by port
-	refuse  map[string]int    // endpoints that take no connection, "" is all, and for how many calls
+	manners map[*simulate.Upstream]bool
 	conns   map[*peeked]place // HTTP connections that are open
 	count   int64             // of connections so far
 }
 
 func newEchoes() *echoes {
-	return &echoes{seen: map[string][]Seen{}, sans: map[string]string{}, changed: make(chan struct{}), places: map[int]place{}, refuse: map[string]int{}, conns: map[*peeked]place{}}
+	return &echoes{seen: map[string][]Seen{}, sans: map[string]string{}, changed: make(chan struct{}), places: map[int]place{}, manners: map[*simulate.Upstream]bool{}, conns: map[*peeked]place{}}
 }
 
 // identities says what endpoints of each cluster must prove to be.
@@ -124,28 +125,34 @@ func (e *echoes) follow(at place, c net.Conn, state http.ConnState) {
 	}
 }
 
-// refusing makes an endpoint, "" for all, close its connections and take no
-// more, until the function that it returns is called.
-func (e *echoes) refusing(endpoint string) (stop func()) {
+// behave makes connections to the endpoints go as u says, until the function
+// that it returns is called. Those that are open are closed.
+func (e *echoes) behave(u simulate.Upstream) (stop func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.refuse[endpoint]++
+	e.manners[&u] = true
 	for conn, at := range e.conns {
-		if endpoint == "" || at.endpoint == endpoint {
+		if u.Only == "" || at.endpoint == u.Only {
 			_ = conn.Close()
 		}
 	}
 	return func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.refuse[endpoint]--
+		delete(e.manners, &u)
 	}
 }
 
-func (e *echoes) refuses(endpoint string) bool {
+// manner is how connections to an endpoint go now.
+func (e *echoes) manner(endpoint string) simulate.Upstream {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.refuse[""] > 0 || e.refuse[endpoint] > 0
+	for u := range e.manners {
+		if u.Only == "" || u.Only == endpoint {
+			return *u
+		}
+	}
+	return simulate.Upstream{}
 }
 
 // endpoint is the address in the configuration of the endpoint on a port.
@@ -289,7 +296,11 @@ const tcpGreeting = "\x01weft-tcp "
 // sniff finds out what a connection speaks. TLS may hold TLS: a client's own,
 // carried through the proxies' mTLS. Only the outer one is then told of.
 func (s *sniffer) sniff(conn net.Conn) {
-	if s.echoes.refuses(s.at.endpoint) {
+	if manner := s.echoes.manner(s.at.endpoint); manner.Refuse {
+		_ = conn.Close()
+		return
+	} else if manner.Hang {
+		_, _ = io.Copy(io.Discard, conn) // until the proxy gives up
 		_ = conn.Close()
 		return
 	}
@@ -370,6 +381,9 @@ func (s *sniffer) tlsConfig() *stdtls.Config {
 			s.echoes.mu.Lock()
 			san := s.echoes.sans[s.at.cluster]
 			s.echoes.mu.Unlock()
+			if own := s.echoes.manner(s.at.endpoint).Identity; own != "" {
+				san = own
+			}
 			if san == "" {
 				san = hello.ServerName
 			}

@@ -49,6 +49,10 @@ type Call struct {
 		Only string `json:"only"`
 		// Refuse takes no connection, in place of an answer.
 		Refuse bool `json:"refuse"`
+		// Hang never answers a TLS handshake.
+		Hang bool `json:"hang"`
+		// Identity is the name in its certificate; by default what is asked for.
+		Identity string `json:"identity"`
 	} `json:"answer"`
 	// Times is how often the call is made, one after another, where the same
 	// must come of all; 0 is once. "{n}" in Headers, Path and From is the number
@@ -194,7 +198,7 @@ func (c Call) resolve(r Resolver, n int) (simulate.Call, error) {
 	c = c.numbered(n)
 	out := simulate.Call{
 		Listener: c.Listener, TCP: c.TCP, HTTP2: c.HTTP2, Method: c.Method, Host: c.Host, Path: c.Path,
-		Upstream: simulate.Upstream{Status: c.Answer.Status, Failures: c.Answer.Failures, Only: c.Answer.Only, Refuse: c.Answer.Refuse},
+		Upstream: simulate.Upstream{Status: c.Answer.Status, Failures: c.Answer.Failures, Only: c.Answer.Only, Refuse: c.Answer.Refuse, Hang: c.Answer.Hang, Identity: c.Answer.Identity},
 		Ejected:  r.ejected,
 	}
 	if out.Listener == "" {
