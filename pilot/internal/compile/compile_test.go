@@ -4,6 +4,10 @@ import (
 	"strings"
 	"testing"
 
+	core "k8s.io/api/core/v1"
+	discovery "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
 	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/diag"
 	"github.com/weftmesh/weft/internal/model"
@@ -166,4 +170,29 @@ type diagnostic = diag.Diagnostic
 
 func newList() *diag.List {
 	return diag.For(diag.Object{Kind: "VirtualService", Namespace: "default", Name: "v"})
+}
+
+// A service's port is renamed before its slices are: its endpoints stay. A
+// slice's port that belongs to another port of the service is not taken.
+func TestRenamedPortKeepsItsEndpoints(t *testing.T) {
+	svc, es := newService(0, 80, 81), newSlice(0, 2, true)
+	ports := svc.Spec.(*core.Service).Spec.Ports
+	ports[0].Name, ports[0].TargetPort = "tcp", intstr.FromInt32(8080)
+	ports[1].TargetPort = intstr.FromInt32(8080)
+	count := func() (out [2]int) {
+		all, _ := Mesh(newWorld(1).With(svc).With(es)).Mesh.Endpoints.Get("svc0.ns0.svc.cluster.local")
+		return [2]int{len(all.Of(80)), len(all.Of(81))}
+	}
+	if got := count(); got != [2]int{2, 2} {
+		t.Errorf("old name: got %v endpoints", got)
+	}
+	es.Spec.(*discovery.EndpointSlice).Ports[0].Name = new("http-81")
+	if got := count(); got != [2]int{0, 2} {
+		t.Errorf("name of the other port: got %v endpoints", got)
+	}
+	ports[0].TargetPort = intstr.FromString("web")
+	es.Spec.(*discovery.EndpointSlice).Ports[0].Name = new("http-80")
+	if got := count(); got != [2]int{0, 2} {
+		t.Errorf("named target: got %v endpoints", got)
+	}
 }

@@ -27,6 +27,7 @@ type slice struct {
 // slicePort is one port of a slice; name says which service port it is for.
 type slicePort struct {
 	name      string
+	number    uint32
 	endpoints []*model.Endpoint
 }
 
@@ -51,7 +52,7 @@ func compileSlice(o *config.Object, in scope, d *diag.List) *slice {
 		if p.Port == nil || *p.Port < 1 || *p.Port > 65535 || p.Protocol != nil && *p.Protocol == core.ProtocolUDP {
 			continue
 		}
-		port := slicePort{}
+		port := slicePort{number: uint32(*p.Port)}
 		if p.Name != nil {
 			port.name = *p.Name
 		}
@@ -122,10 +123,8 @@ func joinSlices(s *model.Service, parts memo.Table[*slice]) (*model.Endpoints, b
 		}
 		var all []*model.Endpoint
 		for _, part := range parts.All() {
-			for _, sp := range part.ports {
-				if sp.name == p.Name {
-					all = append(all, sp.endpoints...)
-				}
+			for _, sp := range part.of(s, p) {
+				all = append(all, sp.endpoints...)
 			}
 		}
 		if all = sortEndpoints(all); len(all) > 0 {
@@ -134,6 +133,28 @@ func joinSlices(s *model.Service, parts memo.Table[*slice]) (*model.Endpoints, b
 	}
 	out.Identities = identities(out.Ports)
 	return out, true
+}
+
+// of gives the slice's ports for a port of its service: those with its name.
+// When a service's port is renamed its slices follow a moment later; until
+// then a slice's port whose name the service no longer has is known by the
+// number, so that there is no moment without endpoints.
+func (s *slice) of(service *model.Service, p model.Port) (out []slicePort) {
+	for _, sp := range s.ports {
+		if sp.name == p.Name {
+			out = append(out, sp)
+		}
+	}
+	if len(out) > 0 || p.Target == 0 {
+		return out
+	}
+	for _, sp := range s.ports {
+		old := !slices.ContainsFunc(service.Ports, func(q model.Port) bool { return q.Name == sp.name })
+		if old && sp.number == p.Target {
+			out = append(out, sp)
+		}
+	}
+	return out
 }
 
 // sortEndpoints orders by address and port and keeps one of each: while a pod

@@ -172,7 +172,7 @@ func inboundCalls(tlsMesh, plain bool) []calling {
 		}
 		return expect{status: status, cluster: cluster, header: xfcc}
 	}
-	peer := "x-forwarded-client-cert: URI=" + clientID
+	peer := `x-forwarded-client-cert: Subject="";URI=` + clientID
 	return []calling{
 		{"mesh HTTP", with(at("9080"), func(c *simulate.Call) { c.TLS = mesh("http/1.1") }), ok(tlsMesh, "inbound|9080||", 200, peer)},
 		{"mesh HTTP/2", with(at("9080"), func(c *simulate.Call) { c.TLS = mesh("h2"); c.HTTP2 = true }), ok(tlsMesh, "inbound|9080||", 200, peer)},

@@ -66,7 +66,7 @@ func (b *builder) appManager(p model.InboundPort, s side) *listener.Filter {
 	m := b.manager("inbound_"+p.Cluster, s)
 	m.UseRemoteAddress = wrapperspb.Bool(false)
 	m.ForwardClientCertDetails = hcm.HttpConnectionManager_SANITIZE_SET
-	m.SetCurrentClientCertDetails = &hcm.HttpConnectionManager_SetCurrentClientCertDetails{Uri: true}
+	m.SetCurrentClientCertDetails = &hcm.HttpConnectionManager_SetCurrentClientCertDetails{Subject: wrapperspb.Bool(true), Uri: true, Dns: true}
 	m.RouteSpecifier = &hcm.HttpConnectionManager_RouteConfig{RouteConfig: &route.RouteConfiguration{
 		Name: p.Cluster, ValidateClusters: wrapperspb.Bool(false),
 		VirtualHosts: []*route.VirtualHost{{Name: "inbound|http|" + portText(p.Port), Domains: []string{"*"}, Routes: []*route.Route{{
