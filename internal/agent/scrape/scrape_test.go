@@ -16,13 +16,14 @@ import (
 
 func TestRename(t *testing.T) {
 	for in, want := range map[string]string{
-		`envoy_istio_requests_total{reporter="source",response_flags=""} 3`: `istio_requests_total{reporter="source",response_flags="-"} 3`,
-		`envoy_istio_requests_total{source_app="",a="=\"\"",b="x="} 3`:      `istio_requests_total{source_app="unknown",a="=\"\"",b="x="} 3`,
-		`# TYPE envoy_istio_requests_total counter`:                         `# TYPE istio_requests_total counter`,
-		`# HELP envoy_istio_requests_total envoy_istio_ in the text`:        `# HELP istio_requests_total envoy_istio_ in the text`,
-		`envoy_cluster_upstream_cx_active{envoy_cluster_name=""} 0`:         `envoy_cluster_upstream_cx_active{envoy_cluster_name=""} 0`,
-		`# TYPE envoy_server_live gauge`:                                    `# TYPE envoy_server_live gauge`,
-		`envoy_istio_request_bytes_bucket{destination_app="",le="+Inf"} 1`:  `istio_request_bytes_bucket{destination_app="unknown",le="+Inf"} 1`,
+		`envoy_istio_requests_total{reporter="source",response_flags=""} 3`:   `istio_requests_total{reporter="source",response_flags="-"} 3`,
+		`envoy_istio_requests_total{source_app="",grpc_response_status=""} 3`: `istio_requests_total{source_app="unknown",grpc_response_status=""} 3`,
+		`envoy_istio_requests_total{source_app="",a="=\"\"",b="x="} 3`:        `istio_requests_total{source_app="unknown",a="=\"\"",b="x="} 3`,
+		`# TYPE envoy_istio_requests_total counter`:                           `# TYPE istio_requests_total counter`,
+		`# HELP envoy_istio_requests_total envoy_istio_ in the text`:          `# HELP istio_requests_total envoy_istio_ in the text`,
+		`envoy_cluster_upstream_cx_active{envoy_cluster_name=""} 0`:           `envoy_cluster_upstream_cx_active{envoy_cluster_name=""} 0`,
+		`# TYPE envoy_server_live gauge`:                                      `# TYPE envoy_server_live gauge`,
+		`envoy_istio_request_bytes_bucket{destination_app="",le="+Inf"} 1`:    `istio_request_bytes_bucket{destination_app="unknown",le="+Inf"} 1`,
 		``: ``,
 	} {
 		if got := string(rename([]byte(in))); got != want {
