@@ -76,6 +76,9 @@ func (w *walk) handshake(socket *core.TransportSocket) (terminated bool, refusal
 	for _, own := range context.GetCommonTlsContext().GetTlsCertificateSdsSecretConfigs() {
 		w.out.Credential = own.GetName()
 	}
+	if only := w.call.TLS.Version; only != "" && !speaks(context.GetCommonTlsContext().GetTlsParams(), only) {
+		return false, "no version of TLS that both sides speak", nil
+	}
 	identity := w.call.TLS.Identity
 	if identity == "" {
 		if context.GetRequireClientCertificate().GetValue() {
@@ -100,6 +103,17 @@ func (w *walk) handshake(socket *core.TransportSocket) (terminated bool, refusal
 		}
 	}
 	return false, "the client's identity is not one of those that are let in", nil
+}
+
+// speaks says whether a server takes a version of TLS. Envoy's own bounds are
+// 1.2 and 1.3.
+func speaks(p *tls.TlsParameters, version string) bool {
+	number := map[string]tls.TlsParameters_TlsProtocol{"1.2": tls.TlsParameters_TLSv1_2, "1.3": tls.TlsParameters_TLSv1_3}[version]
+	least, most := p.GetTlsMinimumProtocolVersion(), p.GetTlsMaximumProtocolVersion()
+	if least == tls.TlsParameters_TLS_AUTO {
+		least = tls.TlsParameters_TLSv1_2
+	}
+	return number >= least && (most == tls.TlsParameters_TLS_AUTO || number <= most)
 }
 
 // validation is the part of a TLS context that checks the peer's certificate,

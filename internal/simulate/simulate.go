@@ -61,8 +61,11 @@ type Call struct {
 type TLS struct {
 	SNI  string
 	ALPN []string // in the client's order
-	// Identity is the URI SAN of the client's certificate; empty: it shows none.
+	// Identity is the URI SAN, or DNS name, of the client's certificate; empty: it
+	// shows none.
 	Identity string
+	// Version is the only one that the client speaks: "1.2" or "1.3"; "" is both.
+	Version string
 }
 
 // Upstream is what an endpoint does with requests. The zero value answers 200

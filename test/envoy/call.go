@@ -179,6 +179,12 @@ func (p *Proxy) clientTLS(call simulate.Call) (*stdtls.Config, error) {
 		ServerName: call.TLS.SNI, NextProtos: call.TLS.ALPN, MinVersion: stdtls.VersionTLS12,
 		InsecureSkipVerify: true, // the certificate is the harness's own; what is tested is the proxy's view
 	}
+	switch call.TLS.Version {
+	case "1.2":
+		config.MaxVersion = stdtls.VersionTLS12
+	case "1.3":
+		config.MinVersion = stdtls.VersionTLS13
+	}
 	if call.HTTP2 && len(config.NextProtos) == 0 {
 		config.NextProtos = []string{"h2"}
 	}

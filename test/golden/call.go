@@ -33,7 +33,8 @@ type Call struct {
 	TLS *struct {
 		SNI      string   `json:"sni"`
 		ALPN     []string `json:"alpn"`
-		Identity string   `json:"identity"` // URI in the client's certificate
+		Identity string   `json:"identity"` // URI, or DNS name, in the client's certificate
+		Version  string   `json:"version"`  // the only one: "1.2" or "1.3"
 	} `json:"tls"`
 	TCP     bool              `json:"tcp"`
 	HTTP2   bool              `json:"http2"`
@@ -208,7 +209,7 @@ func (c Call) resolve(r Resolver, n int) (simulate.Call, error) {
 		out.Headers = out.Headers.With(name, values...)
 	}
 	if c.TLS != nil {
-		out.TLS = &simulate.TLS{SNI: c.TLS.SNI, ALPN: c.TLS.ALPN, Identity: c.TLS.Identity}
+		out.TLS = &simulate.TLS{SNI: c.TLS.SNI, ALPN: c.TLS.ALPN, Identity: c.TLS.Identity, Version: c.TLS.Version}
 	}
 	var err error
 	if c.Answer.Delay != "" {

@@ -1,4 +1,4 @@
-package pilot_test
+package golden_test
 
 import (
 	"os"
@@ -79,7 +79,7 @@ func messageOf(f protoreflect.FieldDescriptor) protoreflect.MessageDescriptor {
 // config.yaml sets.
 func fieldsOfCases(t *testing.T) map[string]map[protoreflect.FullName]bool {
 	t.Helper()
-	files, err := filepath.Glob("testdata/*.txtar")
+	files, err := filepath.Glob("../../pilot/testdata/*.txtar")
 	if err != nil {
 		t.Fatal(err)
 	}
