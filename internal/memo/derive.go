@@ -1,6 +1,10 @@
 package memo
 
-import "slices"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // Emit adds one entry to what a Flat function gives for its input entry.
 type Emit[W comparable] func(key string, value W)
@@ -113,9 +117,14 @@ func (d *Derived[V, W]) update() {
 	}
 	// A map that was once large costs its size to clear, at every run.
 	d.dirty = map[string]struct{}{}
-	for key := range outs {
-		d.settleKey(key)
+	if before.Len() == 0 {
+		d.now = d.settled()
+	} else {
+		for key := range outs {
+			d.settleKey(key)
+		}
 	}
+	d.changes = slices.Grow(d.changes, len(outs))
 	for ch := range Diff(before, d.now) {
 		d.report(ch)
 	}
@@ -180,6 +189,17 @@ func (d *Derived[V, W]) settleKey(out string) {
 	d.now = d.now.Without(out)
 }
 
+// settled is the whole table, made at once.
+func (d *Derived[V, W]) settled() Table[W] {
+	entries := make([]pair[W], 0, len(d.claims))
+	for out, by := range d.claims {
+		w, _ := d.kept[by[0]].get(out)
+		entries = append(entries, pair[W]{out, w})
+	}
+	slices.SortFunc(entries, func(a, b pair[W]) int { return strings.Compare(a.key, b.key) })
+	return sorted(entries)
+}
+
 // Grouped is a cell of groups: for each group key the table of its members.
 type Grouped[V comparable] struct {
 	Cell[Table[V]]
@@ -201,6 +221,39 @@ func (n *Grouped[V]) update() {
 		return
 	}
 	before := n.now
+	if before.Len() == 0 {
+		n.fill()
+	} else {
+		n.move()
+	}
+	for ch := range Diff(before, n.now) {
+		n.report(ch)
+	}
+}
+
+// fill makes all groups at once. The changes are in the order of their keys,
+// and each brings an entry: an old one in no group brings none to leave.
+func (n *Grouped[V]) fill() {
+	groups := map[string][]pair[V]{}
+	for _, ch := range n.over.changes {
+		if !ch.InNew {
+			continue
+		}
+		for _, k := range n.of(ch.Key, ch.New) {
+			if in := groups[k]; len(in) == 0 || in[len(in)-1].key != ch.Key {
+				groups[k] = append(in, pair[V]{ch.Key, ch.New})
+			}
+		}
+	}
+	entries := make([]pair[Table[V]], 0, len(groups))
+	for _, k := range slices.Sorted(maps.Keys(groups)) {
+		entries = append(entries, pair[Table[V]]{k, sorted(groups[k])})
+	}
+	n.now = sorted(entries)
+}
+
+// move takes the changed entries from group to group.
+func (n *Grouped[V]) move() {
 	for _, ch := range n.over.changes {
 		if ch.InOld {
 			for _, k := range n.of(ch.Key, ch.Old) {
@@ -212,9 +265,6 @@ func (n *Grouped[V]) update() {
 				n.put(k, n.members(k).With(ch.Key, ch.New))
 			}
 		}
-	}
-	for ch := range Diff(before, n.now) {
-		n.report(ch)
 	}
 }
 

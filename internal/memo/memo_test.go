@@ -75,6 +75,49 @@ func randomTable(rnd *rand.Rand) (t Table[int]) {
 	return t
 }
 
+// TestSortedIsWhatWithGives: same entries, same shape, same sizes.
+func TestSortedIsWhatWithGives(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(7, 8))
+	for n := range 200 {
+		var want Table[int]
+		for range n {
+			want = want.With(strconv.Itoa(rnd.IntN(300)), rnd.IntN(9))
+		}
+		var entries []pair[int]
+		for k, v := range want.All() {
+			entries = append(entries, pair[int]{k, v})
+		}
+		got := sorted(entries)
+		if !sameShape(got.root, want.root) {
+			t.Fatalf("of %d entries: got %v, want %v", n, contents(got), contents(want))
+		}
+		if next := got.With("x", 1).Without("x"); !sameShape(next.root, want.root) {
+			t.Fatalf("an edit of %v gives %v", contents(want), contents(next))
+		}
+	}
+}
+
+func TestCollect(t *testing.T) {
+	given := []pair[int]{{"b", 1}, {"a", 2}, {"b", 3}, {"c", 4}}
+	got := Collect(func(yield func(string, int) bool) {
+		for _, e := range given {
+			if !yield(e.key, e.value) {
+				return
+			}
+		}
+	})
+	if want := map[string]int{"a": 2, "b": 1, "c": 4}; !maps.Equal(contents(got), want) || got.Len() != 3 {
+		t.Errorf("got %v, want %v", contents(got), want)
+	}
+}
+
+func sameShape(a, b *node[int]) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.key == b.key && a.value == b.value && a.size == b.size && sameShape(a.left, b.left) && sameShape(a.right, b.right)
+}
+
 func TestDiffSkipsWhatIsShared(t *testing.T) {
 	var big Table[int]
 	for i := range 10_000 {
@@ -201,6 +244,19 @@ func TestSameStopsPropagation(t *testing.T) {
 	g.Run()
 	if runs != 1 {
 		t.Fatalf("an equal result went on: %d runs", runs)
+	}
+}
+
+func BenchmarkFromNothing(b *testing.B) {
+	var items Table[int]
+	for i := range 10_000 {
+		items = items.With(strconv.Itoa(1000+i)+"x"+strconv.Itoa(i%7), 1+i%3)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		w := newWorld()
+		w.items.Set(items)
+		w.g.Run()
 	}
 }
 

@@ -3,6 +3,7 @@ package memo
 import (
 	"hash/maphash"
 	"iter"
+	"slices"
 	"strings"
 )
 
@@ -67,6 +68,58 @@ func (t Table[V]) Without(key string) Table[V] {
 	}
 	return Table[V]{root: remove(t.root, key)}
 }
+
+// pair is an entry on its way into a table.
+type pair[V comparable] struct {
+	key   string
+	value V
+}
+
+// Collect makes a table of entries in any order; of those with one key the
+// first counts. It costs O(n) where they come in order, O(n log n) else.
+func Collect[V comparable](all iter.Seq2[string, V]) Table[V] {
+	var entries []pair[V]
+	rising := true
+	for k, v := range all {
+		rising = rising && (len(entries) == 0 || entries[len(entries)-1].key < k)
+		entries = append(entries, pair[V]{k, v})
+	}
+	if !rising {
+		slices.SortStableFunc(entries, func(a, b pair[V]) int { return strings.Compare(a.key, b.key) })
+		entries = slices.CompactFunc(entries, func(a, b pair[V]) bool { return a.key == b.key })
+	}
+	return sorted(entries)
+}
+
+// sorted makes a table of entries in strictly rising order of their keys, in
+// O(n): it has the shape that With would give. The last node is put at the
+// lower end of the right spine, and takes those that it is above as its left.
+func sorted[V comparable](entries []pair[V]) Table[V] {
+	var spine []*node[V]
+	for _, e := range entries {
+		n := &node[V]{key: e.key, prio: maphash.String(seed, e.key), value: e.value}
+		at := len(spine)
+		for at > 0 && above(n, spine[at-1]) {
+			at--
+			n.left = spine[at]
+			n.left.count()
+		}
+		if at > 0 {
+			spine[at-1].right = n
+		}
+		spine = append(spine[:at], n)
+	}
+	for i := len(spine) - 1; i >= 0; i-- {
+		spine[i].count()
+	}
+	if len(spine) == 0 {
+		return Table[V]{}
+	}
+	return Table[V]{root: spine[0]}
+}
+
+// count sets the size of a node that is not published yet.
+func (n *node[V]) count() { n.size = n.left.len() + n.right.len() + 1 }
 
 // All yields the entries in the order of their keys.
 func (t Table[V]) All() iter.Seq2[string, V] {

@@ -29,12 +29,30 @@ func newOutput(typeURL string, sources ...source) *output {
 
 // settle takes over what changed in the last run.
 func (o *output) settle() {
+	if o.good.Len() == 0 && o.bad.Len() == 0 && len(o.parts) == 1 {
+		o.fill()
+		return
+	}
 	for i, part := range o.parts {
 		for ch := range memo.Diff(o.seen[i], part.Table()) {
 			o.put(ch.Key, ch.New)
 		}
 		o.seen[i] = part.Table()
 	}
+}
+
+// fill is settle where nothing was: the resources come at once.
+func (o *output) fill() {
+	o.seen[0] = o.parts[0].Table()
+	o.good = memo.Collect(func(yield func(string, *snapshot.Resource) bool) {
+		for name, r := range o.seen[0].All() {
+			if r.problem != "" {
+				o.put(name, r)
+			} else if !yield(name, r.resource) {
+				return
+			}
+		}
+	})
 }
 
 func (o *output) put(name string, r *rendered) {

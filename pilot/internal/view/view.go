@@ -131,6 +131,19 @@ func (u *union[V]) of(parts ...memo.Table[V]) memo.Table[V] {
 	if u.parts == nil {
 		u.parts = make([]memo.Table[V], len(parts))
 	}
+	if u.all.Len() == 0 {
+		u.all = memo.Collect(func(yield func(string, V) bool) {
+			for _, part := range parts {
+				for k, v := range part.All() {
+					if !yield(k, v) {
+						return
+					}
+				}
+			}
+		})
+		copy(u.parts, parts)
+		return u.all
+	}
 	for i, part := range parts {
 		for ch := range memo.Diff(u.parts[i], part) {
 			u.all = resettle(u.all, ch.Key, parts)
