@@ -40,7 +40,11 @@ func (s *stream) next(now time.Time) (*response, time.Duration) {
 			return resp, 0
 		}
 		if w.kept > 0 {
-			later(w.nextLook(now))
+			if s.heldBack() {
+				later(maxLinger) // until then, whatever ends it wakes the sender
+			} else {
+				later(w.nextLook(now))
+			}
 		}
 	}
 	return nil, again
@@ -68,7 +72,7 @@ func (s *stream) answer(w *watch, now time.Time) *response {
 }
 
 func (s *stream) pending(w *watch) bool {
-	return w.due || w.more || len(w.force) > 0 || len(w.tables) > 0 || s.behind(w)
+	return w.due || w.more || w.waiting || len(w.force) > 0 || len(w.tables) > 0 || s.behind(w)
 }
 
 // resume takes over what a reconnecting client holds, once.
@@ -123,8 +127,8 @@ func (s *stream) collect(w *watch, mayRemove bool, now time.Time) []item {
 	for _, it := range items {
 		forced[it.name] = struct{}{}
 	}
-	kept := 0
-	w.more = false
+	kept, lacking := 0, s.lacking(w)
+	w.more, w.waiting = false, false
 	for i, c := range s.classes {
 		ed := c.now.Load()
 		l := &w.lanes[i]
@@ -135,6 +139,9 @@ func (s *stream) collect(w *watch, mayRemove bool, now time.Time) []item {
 			switch {
 			case done || !s.wants(w, ch.Key):
 			case w.holdsBack(ch.Key, ch.New):
+				sent = keep(sent, ch)
+			case needs(ch, lacking):
+				w.waiting = true
 				sent = keep(sent, ch)
 			case !ch.InNew && s.has(w.typeURL, ch.Key): // it moved to another class of the proxy
 			case !ch.InNew && !mayRemove:

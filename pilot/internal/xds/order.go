@@ -38,7 +38,7 @@ func usesClusters(typeURL string) bool {
 
 // mayRemove says whether clusters and endpoints may be removed now.
 func (s *stream) mayRemove(w *watch, now time.Time) bool {
-	if now.Before(w.earliest) {
+	if now.Before(w.earliest) || s.heldBack() {
 		return false
 	}
 	if w.kept > 0 && now.Sub(w.since) >= maxLinger {
@@ -66,7 +66,7 @@ func (s *stream) unsettled(w *watch) bool {
 	if w == nil {
 		return false
 	}
-	return w.flight != nil || w.due || w.more || len(w.force) > 0 || len(w.tables) > 0 || len(w.rollback) > 0 || s.behind(w)
+	return w.flight != nil || w.due || w.more || w.waiting || len(w.force) > 0 || len(w.tables) > 0 || len(w.rollback) > 0 || s.behind(w)
 }
 
 // behind reports whether a class has moved on since the last answer.
@@ -90,10 +90,11 @@ func (s *stream) warm(items []item, now time.Time) {
 	}
 }
 
-// warmed takes the ACK or NACK of clusters or endpoints.
-func (s *stream) warmed(typeURL string, f *flight, accepted bool) {
+// warmed takes the ACK of clusters or endpoints, or the NACK of items: only
+// these are given up, the others of the answer come again.
+func (s *stream) warmed(typeURL string, items []item, accepted bool) {
 	eds := s.watches[snapshot.Endpoint]
-	for _, it := range f.items {
+	for _, it := range items {
 		if len(s.warming) == 0 {
 			return
 		}

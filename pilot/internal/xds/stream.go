@@ -209,13 +209,13 @@ func (s *stream) verdict(w *watch, req *discovery.DeltaDiscoveryRequest) {
 		w.ack()
 		s.srv.metrics.acked(w.typeURL, f, now)
 		if routesWaited {
-			s.warmed(w.typeURL, f, true)
+			s.warmed(w.typeURL, f.items, true)
 		}
 		return
 	}
 	message := clip(req.ErrorDetail.Message)
 	culprits := w.nack(message, now)
-	s.warmed(w.typeURL, f, false)
+	s.warmed(w.typeURL, culprits, false)
 	s.srv.metrics.nacked(w.typeURL)
 	s.srv.log.note(s.proxy, w, f, culprits, message)
 	for _, it := range culprits {

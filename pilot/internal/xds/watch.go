@@ -23,6 +23,7 @@ type watch struct {
 	due      bool // an answer is owed, even an empty one
 	answered bool // the first answer was sent
 	more     bool // a limited answer left something over
+	waiting  bool // updates wait for clusters that the client refused
 	// force holds names to answer for whatever was sent before.
 	force  nameSet
 	tables []string // route tables that are new: all their virtual hosts go

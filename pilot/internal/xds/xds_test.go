@@ -226,6 +226,55 @@ func TestRefusedResourceIsRolledBack(t *testing.T) {
 	c.wait("cds a=3 ab=2 b=2")
 }
 
+// TestRoutesWaitForRefusedCluster: a route that would lead to a cluster that
+// the proxy refused stays as it was, and so do the clusters that it leads to,
+// until the cluster is taken.
+func TestRoutesWaitForRefusedCluster(t *testing.T) {
+	for name, culprit := range map[string]string{"named": "cluster new: no good", "not named": "no good"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, Options{})
+			c := w.connect()
+			c.nack = func(_ string, r *discovery.Resource) string {
+				if string(r.GetResource().GetValue()) == "bad" {
+					return culprit
+				}
+				return ""
+			}
+			c.request("cds", nil)
+			c.subscribe("rds", "80")
+			c.request("vhds", nil)
+			w.put("cds old=1", "rds 80=1", "vhds 80/x=\x03old", "vhds 80/y=1", "vhds 80/z=1")
+			c.wait("cds old=1; rds 80=1; vhds 80/x=\x03old 80/y=1 80/z=1")
+			// Several at once, so that an unnamed culprit must be looked for.
+			w.put("cds new=bad", "cds p=1", "cds q=1", "cds old", "vhds 80/x=\x03new", "vhds 80/y=\x01p", "vhds 80/z=\x07newborn")
+			const held = "cds old=1 p=1 q=1; rds 80=1; vhds 80/x=\x03old 80/y=\x01p 80/z=\x07newborn"
+			c.wait(held)
+			w.put("cds r=1") // nothing else comes of it
+			c.wait(strings.Replace(held, "q=1", "q=1 r=1", 1))
+			eventually(t, "the routes are not in sync", func() bool {
+				for _, ty := range w.srv.Streams()[0].Types {
+					if ty.Type == snapshot.VirtualHost {
+						return !ty.Synced
+					}
+				}
+				return false
+			})
+			w.put("cds new=2")
+			c.wait("cds new=2 p=1 q=1 r=1; rds 80=1; vhds 80/x=\x03new 80/y=\x01p 80/z=\x07newborn")
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			for _, line := range c.log {
+				if line == "+vhds 80/x=\x03new" {
+					return
+				}
+				if line == "-cds old" {
+					t.Error("the old cluster went before the route that leads to it")
+				}
+			}
+		})
+	}
+}
+
 func TestUnnamedCulpritIsFound(t *testing.T) {
 	w := newWorld(t, Options{})
 	c := w.connect()
