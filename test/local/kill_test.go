@@ -1,6 +1,7 @@
 package local
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -85,7 +86,14 @@ func TestEnvoyKilled(t *testing.T) {
 	}
 	load := m.steady(t)
 	load.lasts(t, 50)
-	kill(t, m.pid(t, pods[0].Name, "envoy"))
+	old := m.pid(t, pods[0].Name, "envoy")
+	kill(t, old)
+	eventually(t, backWithin, "another Envoy runs", func() error {
+		if now, ok := m.find(t, pods[0].Name, "envoy"); !ok || now == old {
+			return errors.New("there is none")
+		}
+		return nil
+	})
 	m.awaitAll(t, backWithin)
 	_, failed := load.count()
 	load.lasts(t, 200)

@@ -193,16 +193,24 @@ func (s *steady) lasts(t *testing.T, n int) {
 // pid finds a process of the mesh: of a pod, by the name of its binary.
 func (m *running) pid(t *testing.T, pod, binary string) int {
 	t.Helper()
+	pid, ok := m.find(t, pod, binary)
+	if !ok {
+		t.Fatalf("pod %s runs no %s", pod, binary)
+	}
+	return pid
+}
+
+func (m *running) find(t *testing.T, pod, binary string) (int, bool) {
+	t.Helper()
 	for _, pid := range m.pids(t) {
 		host, _ := os.ReadFile(fmt.Sprintf("/proc/%d/root/etc/hostname", pid)) // its pod's
 		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		program, _, _ := strings.Cut(string(cmdline), "\x00")
 		if filepath.Base(program) == binary && strings.TrimSpace(string(host)) == pod {
-			return pid
+			return pid, true
 		}
 	}
-	t.Fatalf("pod %s runs no %s", pod, binary)
-	return 0
+	return 0, false
 }
 
 // pids are all processes below the mesh's supervisor, itself first.
