@@ -162,10 +162,17 @@ func (r *run) eject(c Call, call simulate.Call) (problems []string) {
 		if err != nil {
 			return append(problems, "Envoy: "+err.Error())
 		}
+		reached := false
 		for _, s := range found.Seen {
 			if s.Endpoint == c.Answer.Only {
 				failures++
+				reached = failures == c.Want.Failures
 			}
+		}
+		// Envoy ejects on another thread than the one that counts: the next call
+		// is made once that is done.
+		if reached && slices.Contains(want, c.Answer.Only) {
+			problems = append(problems, r.awaitEjected(cluster, want)...)
 		}
 	}
 	if c.Want.Failures > 0 && !c.Answer.Refuse && failures != c.Want.Failures {
