@@ -90,9 +90,6 @@ type Set struct {
 // Of returns the objects of a kind by Key.
 func (s Set) Of(k Kind) memo.Table[*Object] { return s.kinds[k] }
 
-// Kinds returns how many kinds have had an object.
-func (s Set) Kinds() int { return len(s.kinds) }
-
 // With returns a set in which o stands, replacing one of its kind and key.
 func (s Set) With(o *Object) Set { return s.put(o.Kind, s.kinds[o.Kind].With(o.Key(), o)) }
 
