@@ -1,3 +1,5 @@
+//go:build warm
+
 // Package warm holds the requirements of packages that are being written, so
 // that go.mod changes once. It has no inputs or outputs, and nothing imports it.
 package warm
