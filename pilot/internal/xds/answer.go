@@ -122,6 +122,9 @@ func (s *stream) collect(w *watch, mayRemove bool, now time.Time) []item {
 	if w.denied {
 		return w.absent()
 	}
+	if len(w.refused) > 0 {
+		w.forgive(s.targets(w.typeURL))
+	}
 	items := s.forced(w)
 	forced := make(map[string]struct{}, len(items))
 	for _, it := range items {

@@ -112,6 +112,22 @@ func (w *watch) holdsBack(name string, res *snapshot.Resource) bool {
 	return false
 }
 
+// forgive forgets what was refused and is not offered any more: who takes a
+// mistake back is in sync again, though nothing need be sent.
+func (w *watch) forgive(targets []table) {
+	for name, r := range w.refused {
+		version := ""
+		for _, target := range targets {
+			if res, ok := target.Get(name); ok {
+				version = res.Version
+			}
+		}
+		if version != r.version {
+			delete(w.refused, name)
+		}
+	}
+}
+
 // culpritsOf finds whom a NACK is about: a resource that was sent alone, or
 // those that the message names.
 func culpritsOf(items []item, message string) []item {

@@ -224,6 +224,12 @@ func TestRefusedResourceIsRolledBack(t *testing.T) {
 	}, func() string { return fmt.Sprint(w.srv.LiveObjects()) })
 	w.put("cds a=3")
 	c.wait("cds a=3 ab=2 b=2")
+	w.put("cds ab=bad3")
+	eventually(t, "the culprit held", func() bool { return len(w.srv.Streams()[0].Types[0].Refused) == 2 })
+	// Whoever takes a mistake back is in sync, though there is nothing to send.
+	w.put("cds new", "cds ab=2")
+	eventually(t, "all in sync", func() bool { ty := w.srv.Streams()[0].Types[0]; return len(ty.Refused) == 0 && ty.Synced })
+	c.wait("cds a=3 ab=2 b=2")
 }
 
 // TestRoutesWaitForRefusedCluster: a route that would lead to a cluster that
