@@ -42,6 +42,8 @@ var (
 	LeftOut = Finding{"WEFT0106", Warning, "correct the entry"}
 	// NoEffect: allowed, but it does nothing here.
 	NoEffect = Finding{"WEFT0108", Warning, "remove it"}
+	// NoCommand: a "%" that no URI has and Envoy gives no meaning to here.
+	NoCommand = Finding{"WEFT0109", Warning, "write %25 for the character %; commands such as %REQ(NAME)% are read in values of headers only"}
 	// Insecure: in force, but weaker than it may look.
 	Insecure = Finding{"WEFT0107", Warning, "name what the server must prove (caCertificates, subjectAltNames)"}
 )

@@ -346,6 +346,9 @@ func (w walk) redirect(a *route.RedirectAction) ([]Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !strings.HasPrefix(target, "/") {
+		target = "/" + target
+	}
 	w.out.Response = w.out.Response.With("location", scheme+"://"+host+target)
 	if w.out.Response, err = w.editHeaders(w.out.Response, true); err != nil {
 		return nil, err

@@ -162,7 +162,11 @@ func (w walk) expand(format string) (string, error) {
 
 func (w walk) operator(op string) (string, error) {
 	if name, ok := strings.CutPrefix(op, "REQ("); ok {
-		return w.requestHeader(strings.TrimSuffix(name, ")")), nil
+		name, other, _ := strings.Cut(strings.TrimSuffix(name, ")"), "?")
+		if value, ok := w.lookup(name); ok || other == "" {
+			return value, nil
+		}
+		return w.requestHeader(other), nil
 	}
 	switch op {
 	case "DOWNSTREAM_REMOTE_ADDRESS":

@@ -23,9 +23,9 @@ func (c *routing) redirect(in *networking.HTTPRoute, at diag.Path) *model.Redire
 	r := in.GetRedirect()
 	before := len(c.d.All())
 	out := &model.Redirect{Path: r.GetUri(), Prefix: r.GetPrefixRewrite(), Authority: r.GetAuthority(), Scheme: r.GetScheme(), Code: r.GetRedirectCode()}
-	checkText(out.Path, at.Field("uri"), c.d)
-	checkText(out.Prefix, at.Field("prefixRewrite"), c.d)
-	checkText(out.Authority, at.Field("authority"), c.d)
+	c.plainText(out.Path, at.Field("uri"))
+	c.plainText(out.Prefix, at.Field("prefixRewrite"))
+	c.plainText(out.Authority, at.Field("authority"))
 	if out.Code == 0 {
 		out.Code = http.StatusMovedPermanently
 	}
@@ -49,6 +49,12 @@ func (c *routing) redirect(in *networking.HTTPRoute, at diag.Path) *model.Redire
 		return nil
 	}
 	return out
+}
+
+// plainText checks a part of a URI.
+func (c *routing) plainText(s string, at diag.Path) bool {
+	warnOfCommand(s, at, c.d)
+	return checkText(s, at, c.d)
 }
 
 // redirectPaths checks what a redirect needs of its route.
@@ -96,7 +102,7 @@ func (c *routing) directResponse(in *networking.HTTPDirectResponse, at diag.Path
 // headers.
 func (c *routing) rewrite(in *networking.HTTPRewrite, authority string, at diag.Path) *model.Rewrite {
 	out := model.Rewrite{Path: in.GetUri(), Authority: authority}
-	if !checkText(out.Path, at.Field("uri"), c.d) {
+	if !c.plainText(out.Path, at.Field("uri")) {
 		out.Path = ""
 	}
 	if re := in.GetUriRegexRewrite(); re != nil {
@@ -106,6 +112,7 @@ func (c *routing) rewrite(in *networking.HTTPRewrite, authority string, at diag.
 			c.d.Add(diag.Invalid, at, "only one of uri and uriRegexRewrite may be set; uri is in force")
 		case checkRegex(re.GetMatch(), at.Field("match"), c.d) && checkSubstitution(re, at.Field("rewrite"), c.d):
 			out.Regex, out.Substitution = re.GetMatch(), re.GetRewrite()
+			warnOfCommand(re.GetRewrite(), at.Field("rewrite"), c.d)
 		}
 	}
 	if in != nil && in.GetUri() == "" && in.GetAuthority() == "" && in.GetUriRegexRewrite() == nil {
@@ -129,7 +136,7 @@ func (c *routing) routeAuthority(in *networking.HTTPRoute, at diag.Path) string 
 			authority = v
 		}
 	}
-	if !checkText(authority, at.Field("rewrite.authority"), c.d) {
+	if !c.plainText(authority, at.Field("rewrite.authority")) {
 		return ""
 	}
 	return authority

@@ -26,7 +26,7 @@ func (c *routing) headerOps(in *networking.Headers_HeaderOperations, at diag.Pat
 		if v, ok := authorityOf(in.GetSet()); ok {
 			authority = v
 		}
-		if !checkText(authority, at, c.d) {
+		if !c.plainText(authority, at) {
 			authority = ""
 		}
 	}
