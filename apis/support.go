@@ -1,8 +1,9 @@
-// Package apis holds the support ledger: what Weft does with each field of
-// Istio's API.
+// Package apis holds the CustomResourceDefinitions of Istio's API, and the
+// support ledger: what Weft does with each field of it.
 //
-// In: support.yaml, embedded. Out: Ledger. Imports: the standard library and
-// sigs.k8s.io/yaml only; the ledger is compared with istio.io/api in its test.
+// In: support.yaml and crds, embedded. Out: Ledger, and CRDs as text. Imports:
+// the standard library and sigs.k8s.io/yaml only; both are compared with
+// istio.io/api, crds by `go generate`, the ledger in its test.
 package apis
 
 import (
