@@ -23,10 +23,13 @@ var supportYAML []byte
 type Status string
 
 // A supported field does what Istio documents. A refused one has no effect and
-// gives a finding when set; an ignored one has no effect and needs none.
+// gives an error when set; an unused one has no effect that the mesh would be
+// wrong or unsafe without, and gives a warning; an ignored one has no effect
+// and needs neither.
 const (
 	Supported Status = "supported"
 	Refused   Status = "refused"
+	Unused    Status = "unused"
 	Ignored   Status = "ignored"
 )
 
@@ -79,12 +82,12 @@ func rows(of string, in map[string]string) (map[string]Row, error) {
 				return nil, fmt.Errorf("apis/support.yaml: %s.%s: a supported row is \"supported\" or \"supported, see CASE...\"", of, name)
 			}
 			row.Why, row.Cases = "", strings.Fields(cases)
-		case Refused, Ignored:
+		case Refused, Unused, Ignored:
 			if why == "" {
 				return nil, fmt.Errorf("apis/support.yaml: %s.%s: say why it is %s", of, name, status)
 			}
 		default:
-			return nil, fmt.Errorf("apis/support.yaml: %s.%s: status %q is none of supported, refused, ignored", of, name, status)
+			return nil, fmt.Errorf("apis/support.yaml: %s.%s: status %q is none of supported, refused, unused, ignored", of, name, status)
 		}
 		out[name] = row
 	}

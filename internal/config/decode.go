@@ -23,6 +23,7 @@ var (
 	findingKind    = diag.Finding{Code: "WEFT0002", Cure: "check kind and apiVersion"}
 	findingField   = diag.Finding{Code: "WEFT0003", Cure: "correct or remove the field"}
 	findingName    = diag.Finding{Code: "WEFT0004", Cure: "give it a metadata.name"}
+	findingForeign = diag.Finding{Code: "WEFT0006", Severity: diag.Warning, Cure: "nothing to do if it is meant for another program; else correct apiVersion and kind"}
 	findingSkipped = diag.Finding{Code: "WEFT0005", Severity: diag.Info, Cure: "nothing to do: Weft does not read this kind"}
 )
 
@@ -92,8 +93,10 @@ func (d document) object(raw []byte) ([]*Object, []diag.Diagnostic) {
 	case h.Kind == "" || h.APIVersion == "":
 		return d.fail(ref, findingKind, 0, "", "kind and apiVersion must be set")
 	case ok && t.hasGroup(group):
-	case kubernetesGroup(group):
+	case kubernetesKind(group, h.Kind):
 		return d.fail(ref, findingSkipped, 0, "kind", "kind %s of %s is not read", h.Kind, h.APIVersion)
+	case foreignGroup(group):
+		return d.fail(ref, findingForeign, 0, "kind", "kind %s of %s is another program's: it is passed over", h.Kind, h.APIVersion)
 	default:
 		return d.fail(ref, findingKind, 0, "kind", "unknown kind %s of %s", h.Kind, h.APIVersion)
 	}

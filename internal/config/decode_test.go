@@ -71,7 +71,10 @@ func TestDecodeProblemsHaveALine(t *testing.T) {
 	}{
 		"syntax":             {"a: b\n  c: [\n", "", "line 2", 2},
 		"duplicate key":      {"kind: A\nkind: B\n", "", "already", 2},
-		"unknown kind":       {"apiVersion: example.org/v1\nkind: Foo\nmetadata: {name: a}\n", "kind", "unknown kind Foo", 2},
+		"unknown kind":       {"apiVersion: networking.istio.io/v1\nkind: Foo\nmetadata: {name: a}\n", "kind", "unknown kind Foo", 2},
+		"kind of kubernetes": {"apiVersion: v1\nkind: Servcie\nmetadata: {name: a}\n", "kind", "unknown kind Servcie", 2},
+		"group mistyped":     {"apiVersion: networking.itsio.io/v1\nkind: VirtualService\nmetadata: {name: a}\n", "kind", "unknown kind VirtualService", 2},
+		"group of ours":      {"apiVersion: weft.mesh/v1\nkind: Foo\nmetadata: {name: a}\n", "kind", "unknown kind Foo", 2},
 		"no name":            {"apiVersion: v1\nkind: Service\nmetadata: {}\n", "metadata", "metadata.name is empty", 3},
 		"no kind":            {"a: 1\n", "", "kind and apiVersion must be set", 1},
 		"not an object":      {"just text\n", "", "not a Kubernetes object", 1},
@@ -87,7 +90,7 @@ func TestDecodeProblemsHaveALine(t *testing.T) {
 				t.Fatalf("got findings %v", found)
 			}
 			f := found[0]
-			if f.Path != c.path || f.Object.Line != c.line || f.Object.File != "dir/a.yaml" || !strings.Contains(f.Message, c.message) || f.Cure == "" {
+			if f.Severity.String() != "error" || f.Path != c.path || f.Object.Line != c.line || f.Object.File != "dir/a.yaml" || !strings.Contains(f.Message, c.message) || f.Cure == "" {
 				t.Fatalf("got %+v (%s)", f, f)
 			}
 		})
@@ -98,6 +101,34 @@ func TestDecodeOtherKubernetesKindsIsInfo(t *testing.T) {
 	objects, found := Decode("a.yaml", []byte("apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: a}\n"))
 	if len(objects) != 0 || len(found) != 1 || found[0].Severity.String() != "info" {
 		t.Fatalf("got %v, %v", objects, found)
+	}
+}
+
+// A folder of a cluster holds objects of other programs too: they must not keep
+// the rest from being applied.
+func TestDecodeKindsOfOtherProgramsIsWarning(t *testing.T) {
+	objects, found := Decode("a.yaml", []byte(`
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata: {name: a}
+spec: {anything: [goes]}
+---
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata: {name: b}
+spec: {template: {}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: c}
+`))
+	if len(objects) != 1 || objects[0].Name != "c" || len(found) != 2 {
+		t.Fatalf("got %v, %v", objects, found)
+	}
+	for _, f := range found {
+		if f.Severity.String() != "warning" || f.Path != "kind" {
+			t.Errorf("got %s", f)
+		}
 	}
 }
 

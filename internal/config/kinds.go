@@ -1,8 +1,6 @@
 package config
 
 import (
-	"strings"
-
 	meshv1 "istio.io/api/mesh/v1alpha1"
 	networking "istio.io/api/networking/v1alpha3"
 	networkingbeta "istio.io/api/networking/v1beta1"
@@ -55,16 +53,6 @@ var known = map[Kind]typed{
 	ServiceAccount: {groups: []string{""}, object: func() any { return &corev1.ServiceAccount{} }},
 	EndpointSlice:  {groups: []string{"discovery.k8s.io"}, object: func() any { return &discoveryv1.EndpointSlice{} }},
 	Deployment:     {groups: []string{"apps"}, object: func() any { return &appsv1.Deployment{} }},
-}
-
-// kubernetesGroup reports whether a group belongs to Kubernetes itself: its
-// other kinds are no mistake in a folder that a cluster gets too.
-func kubernetesGroup(group string) bool {
-	switch group {
-	case "", "apps", "batch", "autoscaling", "policy":
-		return true
-	}
-	return strings.HasSuffix(group, ".k8s.io")
 }
 
 func (t typed) hasGroup(group string) bool {

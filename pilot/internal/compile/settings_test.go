@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -43,5 +44,27 @@ func TestOneMeshConfigCounts(t *testing.T) {
 	}
 	if r := c.Mesh(config.Set{}); r.Mesh.Settings.TrustDomain != "cluster.local" || r.Findings.Len() != 0 {
 		t.Errorf("got %+v, %v", r.Mesh.Settings, list(r))
+	}
+}
+
+// A cluster's MeshConfig is shared with other programs: what is not used is
+// said, and no error, unless the mesh would be less safe for it.
+func TestSettingsThatAreNotUsed(t *testing.T) {
+	in := &mesh.MeshConfig{
+		DefaultConfig:      &mesh.ProxyConfig{},
+		DefaultProviders:   &mesh.MeshConfig_DefaultProviders{Metrics: []string{"prometheus"}},
+		ExtensionProviders: []*mesh.MeshConfig_ExtensionProvider{{Name: "otel"}},
+		PathNormalization:  &mesh.MeshConfig_ProxyPathNormalization{},
+	}
+	r := Mesh(config.Set{}.With(object(config.MeshConfig, "", "mesh", in)))
+	var got []string
+	for _, f := range r.Findings.All() {
+		for _, d := range f.List {
+			got = append(got, d.Severity.String()+" "+d.Path)
+		}
+	}
+	want := []string{"warning defaultConfig", "warning extensionProviders", "warning defaultProviders", "error pathNormalization"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -19,7 +19,7 @@ import (
 var ledger = sync.OnceValues(apis.Support)
 
 // reportUnsupported reports every field of the object that is set and that the
-// ledger refuses, at its path. So no field is ignored in silence.
+// ledger refuses, or does not use, at its path. So no field is ignored in silence.
 func reportUnsupported(o *config.Object, d *diag.List) {
 	m, ok := o.Spec.(proto.Message)
 	l, err := ledger()
@@ -53,6 +53,8 @@ func (u *unsupported) message(m protoreflect.Message, at diag.Path) {
 		case apis.Supported:
 			u.value(f, m.Get(f), at)
 		case apis.Ignored:
+		case apis.Unused:
+			u.d.Add(diag.NoEffect, at, "%s is not used (%s)", f.JSONName(), row.Why)
 		default:
 			u.d.Add(diag.NotSupported, at, "%s is not supported yet (%s)", f.JSONName(), cmp.Or(row.Why, "unknown field"))
 		}
