@@ -12,7 +12,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/weftmesh/weft/internal/local/capture"
+	"github.com/weftmesh/weft/internal/capture"
 	"github.com/weftmesh/weft/internal/local/network"
 	"github.com/weftmesh/weft/internal/local/pod"
 	"github.com/weftmesh/weft/internal/local/wire"

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/weftmesh/weft/internal/local/capture"
+	"github.com/weftmesh/weft/internal/capture"
 	"github.com/weftmesh/weft/internal/local/network"
 	"github.com/weftmesh/weft/internal/local/pod"
 )

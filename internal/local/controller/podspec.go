@@ -12,7 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/weftmesh/weft/internal/config"
-	"github.com/weftmesh/weft/internal/local/capture"
+	"github.com/weftmesh/weft/internal/capture"
 	"github.com/weftmesh/weft/internal/local/pod"
 )
 

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/weftmesh/weft/internal/local/capture"
+	"github.com/weftmesh/weft/internal/capture"
 )
 
 // secretive are directories of sockets through which name lookups would go past

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/weftmesh/weft/internal/local/capture"
+	"github.com/weftmesh/weft/internal/capture"
 )
 
 // launch is one program to start.

@@ -5,7 +5,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/weftmesh/weft/internal/local/capture"
+	"github.com/weftmesh/weft/internal/capture"
 )
 
 // Spec is what a pod is started from. The zero value is not a pod: Name,

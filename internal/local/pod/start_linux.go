@@ -9,7 +9,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/weftmesh/weft/internal/local/capture"
+	"github.com/weftmesh/weft/internal/capture"
 	"github.com/weftmesh/weft/internal/local/network"
 	"github.com/weftmesh/weft/internal/local/wire"
 )

@@ -30,10 +30,14 @@ func metaIs(key expr.MetaKey, value []byte) match {
 
 // loopback holds for packets that go out by lo: among them all that the pod
 // sends to its own address.
-func loopback() match {
-	name := make([]byte, unix.IFNAMSIZ)
-	copy(name, "lo")
-	return metaIs(expr.MetaKeyOIFNAME, name)
+func loopback() match { return byInterface(expr.MetaKeyOIFNAME, "lo") }
+
+// byInterface holds for packets that come in (MetaKeyIIFNAME) or go out
+// (MetaKeyOIFNAME) by the interface of that name.
+func byInterface(key expr.MetaKey, name string) match {
+	padded := make([]byte, unix.IFNAMSIZ)
+	copy(padded, name)
+	return metaIs(key, padded)
 }
 
 func protocol(number byte) match { return metaIs(expr.MetaKeyL4PROTO, []byte{number}) }

@@ -3,6 +3,8 @@ package capture
 import (
 	"fmt"
 	"net/netip"
+
+	"golang.org/x/sys/unix"
 )
 
 // The ports of the proxy, as Istio names them.
@@ -50,12 +52,23 @@ type Options struct {
 	// IncludeOutboundCIDRs: nil means every address, empty means none.
 	IncludeOutboundCIDRs []netip.Prefix
 	ExcludeOutboundCIDRs []netip.Prefix
+	// ExcludeInterfaces name interfaces (such as "net1") whose packets, in and
+	// out, are left alone.
+	ExcludeInterfaces []string
+	// RerouteInterfaces name interfaces behind which a virtual machine is: what
+	// comes in by them is the app's own outbound traffic.
+	RerouteInterfaces []string
 }
 
 // check refuses options that would capture the proxy itself, for ever in a circle.
 func (o Options) check() error {
 	if o.Proxy == (Proxy{}) {
 		return fmt.Errorf("capture: proxy: set a uid or a mark, else the proxy's own connections come back to it")
+	}
+	for _, name := range append(append([]string{}, o.ExcludeInterfaces...), o.RerouteInterfaces...) {
+		if name == "" || name == "lo" || len(name) >= unix.IFNAMSIZ {
+			return fmt.Errorf("capture: interface %q: want a name of 1 to %d characters, and not lo", name, unix.IFNAMSIZ-1)
+		}
 	}
 	for _, list := range [][]netip.Prefix{o.IncludeOutboundCIDRs, o.ExcludeOutboundCIDRs} {
 		for _, p := range list {

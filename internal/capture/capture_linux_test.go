@@ -20,7 +20,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"github.com/weftmesh/weft/internal/local/capture"
+	"github.com/weftmesh/weft/internal/capture"
 )
 
 // patience ends a test that hangs; no test waits for it when all is well.
@@ -61,6 +61,7 @@ var outside netns.NsHandle
 
 func TestCapture(t *testing.T) {
 	build(t)
+	t.Run("verify", testVerify) // first: it listens on the proxy's port itself
 	for _, port := range []uint16{capture.OutboundPort, capture.InboundPort, capture.DNSPort, 8080, 15021, 9000} {
 		listen(t, fmt.Sprintf(":%d", port))
 	}
@@ -74,6 +75,7 @@ func TestCapture(t *testing.T) {
 	}
 	t.Run("choices", testChoices)
 	t.Run("remove", testRemove)
+	t.Run("interfaces", testInterfaces)
 	t.Run("bad options", testBadOptions)
 }
 
@@ -260,9 +262,27 @@ func testRemove(t *testing.T) {
 	}
 }
 
+func testInterfaces(t *testing.T) {
+	mark := capture.Proxy{Mark: capture.ProxyMark}
+	apply(t, capture.Options{Proxy: mark, ExcludeInterfaces: []string{"eth0"}})
+	if got := fromOutside(t, "10.1.0.1:8080"); got != "8080 10.1.0.1:8080" {
+		t.Errorf("in by an excluded interface: reached %q", got)
+	}
+	if got, want := ask(&net.Dialer{Timeout: patience}, "tcp", "10.1.0.2:7000"), "7000 10.1.0.2:7000"; got != want {
+		t.Errorf("out by an excluded interface: reached %q, want %q", got, want)
+	}
+	apply(t, capture.Options{Proxy: mark, RerouteInterfaces: []string{"eth0"}, ExcludeOutboundPorts: []uint16{9000}})
+	for to, want := range map[string]string{"10.1.0.1:8080": "15001 10.1.0.1:8080", "10.1.0.1:9000": "9000 10.1.0.1:9000"} {
+		if got := fromOutside(t, to); got != want {
+			t.Errorf("from a virtual machine's interface to %s: reached %q, want %q", to, got, want)
+		}
+	}
+}
+
 func testBadOptions(t *testing.T) {
 	for want, o := range map[string]capture.Options{
 		"set a uid or a mark": {},
+		"and not lo":          {Proxy: capture.Proxy{Mark: 1}, ExcludeInterfaces: []string{"lo"}},
 		"host bits zero":      {Proxy: capture.Proxy{Mark: 1}, ExcludeOutboundCIDRs: []netip.Prefix{netip.MustParsePrefix("10.1.2.3/8")}},
 	} {
 		if err := capture.Apply(o); err == nil || !strings.Contains(err.Error(), want) {

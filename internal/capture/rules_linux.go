@@ -43,6 +43,9 @@ func (o Options) outbound() [][]expr.Any {
 			rule(tcp(), port(53), redirect(DNSPort)))
 	}
 	rules = append(rules, rule(loopback(), leave()))
+	for _, name := range o.ExcludeInterfaces {
+		rules = append(rules, rule(byInterface(expr.MetaKeyOIFNAME, name), leave()))
+	}
 	return append(rules, o.outboundChoice()...)
 }
 
@@ -80,6 +83,16 @@ func (o Options) outboundChoice() (rules [][]expr.Any) {
 // inbound are the rules of packets that come from outside the pod. Connections
 // over lo never reach them: their translation was settled on the way out.
 func (o Options) inbound() (rules [][]expr.Any) {
+	for _, name := range o.ExcludeInterfaces {
+		rules = append(rules, rule(byInterface(expr.MetaKeyIIFNAME, name), leave()))
+	}
+	for _, name := range o.RerouteInterfaces {
+		from := byInterface(expr.MetaKeyIIFNAME, name)
+		for _, choice := range o.outboundChoice() {
+			rules = append(rules, append(rule(from), choice...))
+		}
+		rules = append(rules, rule(from, leave()))
+	}
 	for _, p := range append(append([]uint16{}, OwnInboundPorts...), o.ExcludeInboundPorts...) {
 		rules = append(rules, rule(tcp(), port(p), leave()))
 	}
