@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -49,7 +50,7 @@ func NewForwarder(servers []string, control func(string, string, syscall.RawConn
 			Name: "dns_upstream_failures_total", Help: "DNS questions forwarded that no server answered."}),
 	}
 	for _, s := range servers {
-		if net.ParseIP(s) != nil {
+		if _, err := netip.ParseAddr(s); err == nil { // with a zone, too: fe80::1%eth0
 			s = net.JoinHostPort(s, "53")
 		}
 		if _, _, err := net.SplitHostPort(s); err != nil {

@@ -2,11 +2,13 @@ package nameserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -242,6 +244,35 @@ func TestNobodyUpstreamAnswers(t *testing.T) {
 	server := newServer(shopTable(t), forward)
 	if m := server.Answer(t.Context(), question("example.org.", dns.TypeA), false); m.Rcode != dns.RcodeServerFailure {
 		t.Errorf("it is %s", summary(m))
+	}
+}
+
+// TestIPv6Upstream: a resolver may have an IPv6 address, with a zone as well.
+func TestIPv6Upstream(t *testing.T) {
+	forward, err := NewForwarder([]string{"fd00::1", "fe80::1%eth0", "[::1]:5353"}, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(forward.servers), "[[fd00::1]:53 [fe80::1%eth0]:53 [::1]:5353]"; got != want {
+		t.Errorf("servers %s, want %s", got, want)
+	}
+	b, err := Listen(t.Context(), []string{"[::1]:0"})
+	if errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT) {
+		t.Logf("no IPv6 on this machine, so nobody is asked: %v", err)
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = newServer(withName(t, "example.org", "2001:db8::1"), nil).Serve(t.Context(), b) }()
+	if forward, err = NewForwarder([]string{b.Address()}, nil, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	server := newServer(shopTable(t), forward)
+	for kind, want := range map[uint16]string{dns.TypeAAAA: "NOERROR 2001:db8::1", dns.TypeA: "NOERROR"} {
+		if m := server.Answer(t.Context(), question("example.org.", kind), true); summary(m) != want {
+			t.Errorf("%s, want %s", summary(m), want)
+		}
 	}
 }
 

@@ -64,11 +64,11 @@ func (b *builder) listener(l *model.Listener) message {
 		Name: l.Name, TrafficDirection: core.TrafficDirection_OUTBOUND, ContinueOnListenerFiltersTimeout: true,
 		ListenerFiltersTimeout: b.detectionTimeout(), Address: address(l.Address, l.Port),
 	}
-	switch {
-	case l.Capture:
+	if l.Capture {
 		out.BindToPort = wrapperspb.Bool(false)
-	case l.Address == "0.0.0.0":
-		bindAll(out, l.Port)
+	}
+	if l.Address == "0.0.0.0" {
+		bindAll(out, l.Port) // Envoy finds a captured connection's listener by these too
 	}
 	secure := false
 	for i, c := range l.Chains {
