@@ -60,12 +60,15 @@ func (b *builder) routerManager(prefix, table string) *listener.Filter {
 
 // appManager serves requests to the app. As in Istio a request that the app
 // cannot have seen, since its idle connection closed, is sent again. The app
-// sees who asks in
-// X-Forwarded-Client-Cert, which no client can forge.
+// sees who asks in the last element of X-Forwarded-Client-Cert; those before it
+// are the word of that peer, such as a gateway that checked its client's
+// certificate. Without mTLS the header is removed, and so are gateways' and
+// apps' own by routerManager and sidecarManager: nobody outside of the mesh
+// can forge one.
 func (b *builder) appManager(p model.InboundPort, s side) *listener.Filter {
 	m := b.manager("inbound_"+p.Cluster, s)
 	m.UseRemoteAddress = wrapperspb.Bool(false)
-	m.ForwardClientCertDetails = hcm.HttpConnectionManager_SANITIZE_SET
+	m.ForwardClientCertDetails = hcm.HttpConnectionManager_APPEND_FORWARD
 	m.SetCurrentClientCertDetails = &hcm.HttpConnectionManager_SetCurrentClientCertDetails{Subject: wrapperspb.Bool(true), Uri: true, Dns: true}
 	m.RouteSpecifier = &hcm.HttpConnectionManager_RouteConfig{RouteConfig: &route.RouteConfiguration{
 		Name: p.Cluster, ValidateClusters: wrapperspb.Bool(false),
