@@ -58,6 +58,7 @@ func (w walk) sendTo(a *route.RouteAction, name string) ([]Outcome, error) {
 		return nil, fmt.Errorf("cluster %q: %w", name, err)
 	}
 	if !found {
+		w = w.with(noCluster)
 		switch a.GetClusterNotFoundResponseCode() {
 		case route.RouteAction_NOT_FOUND:
 			return w.local(404, ""), nil
@@ -71,7 +72,7 @@ func (w walk) sendTo(a *route.RouteAction, name string) ([]Outcome, error) {
 		return nil, err
 	}
 	if len(targets) == 0 {
-		return w.local(503, "no healthy upstream"), nil
+		return w.with(noHealthyUpstream).local(503, "no healthy upstream"), nil
 	}
 	w.out.Upstreams = targets
 	if w.out.Way, err = w.way(w.config.clusters[name], a); err != nil {
@@ -284,7 +285,11 @@ func (w walk) exchange(a *route.RouteAction) ([]Outcome, error) {
 	}
 	answer, perTry := w.call.Upstream, policy.GetPerTryTimeout().AsDuration()
 	if answer.unreachable(w.out.Upstreams) {
-		return w.refused(), nil
+		return w.refused(policy), nil
+	}
+	if w.call.Abandon {
+		w.out.Attempts = 1
+		return w.with(clientGone).closed("the client has gone away"), nil
 	}
 	var passed time.Duration
 	for attempt := 1; ; attempt++ {
@@ -304,27 +309,50 @@ func (w walk) exchange(a *route.RouteAction) ([]Outcome, error) {
 			continue
 		}
 		w.out.Status = status
-		if w.out.Local = status == 504 && perTry > 0 && answer.Delay > perTry; !w.out.Local {
+		if again && attempts > 1 {
+			w = w.with(retryLimit)
+		}
+		if w.out.Local = status == 504 && perTry > 0 && answer.Delay > perTry; w.out.Local {
+			w = w.with(requestTimeout)
+		} else {
 			w.out.Response, err = w.editHeaders(w.out.Response, true)
 		}
-		return []Outcome{w.out}, err
+		return w.done(), err
 	}
 }
 
 // refused is a request for which no connection could be made.
-func (w walk) refused() []Outcome {
+func (w walk) refused(policy *route.RetryPolicy) []Outcome {
+	if retriesConnect(policy) {
+		w = w.with(retryLimit)
+	}
 	if w.call.Upstream.Hang {
 		w.out.Delay += w.config.clusters[w.out.Cluster].GetConnectTimeout().AsDuration()
 	}
 	w.out.Status, w.out.Local, w.out.Attempts, w.out.Request = 503, true, 0, Request{}
-	return []Outcome{w.out}
+	return w.with(connectionFailure).done()
+}
+
+// retriesConnect says whether a policy tries again where no connection could
+// be made.
+func retriesConnect(policy *route.RetryPolicy) bool {
+	if policy.GetNumRetries() != nil && policy.GetNumRetries().GetValue() == 0 {
+		return false
+	}
+	for condition := range strings.SplitSeq(policy.GetRetryOn(), ",") {
+		switch strings.TrimSpace(condition) {
+		case "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure":
+			return true
+		}
+	}
+	return false
 }
 
 // timeout is a request that ran out of time: an endpoint has seen it, the
 // proxy answered.
 func (w walk) timeout() []Outcome {
 	w.out.Status, w.out.Local, w.out.Body = 504, true, "upstream request timeout"
-	return []Outcome{w.out}
+	return w.with(requestTimeout).done()
 }
 
 // redirect answers with a location. Source:

@@ -150,14 +150,18 @@ func (w walk) tcpTo(name string) ([]Outcome, error) {
 		return nil, fmt.Errorf("cluster %q: %w", name, err)
 	}
 	if !found || len(targets) == 0 {
-		return w.closed("cluster has no endpoint"), nil
+		why := noHealthyUpstream
+		if !found {
+			why = noCluster
+		}
+		return w.with(why).closed("cluster has no endpoint"), nil
 	}
 	w.out.Upstreams, w.out.Attempts = targets, 1
 	if !w.call.TCP { // the endpoint itself speaks HTTP with the client, in the client's TLS if any
 		w.out.Request = w.callRequest()
 		w.out.Status = w.call.Upstream.status(1)
 	}
-	return []Outcome{w.out}, nil
+	return []Outcome{w.out}, nil // its flags tell how the two ends closed it, which is their affair
 }
 
 // choice is one way on, with its weight.

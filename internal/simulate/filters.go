@@ -50,7 +50,7 @@ func (w walk) delay(config *fault.HTTPFault, next step) ([]Outcome, error) {
 	}
 	return w.fork(p, func(w walk) ([]Outcome, error) {
 		w.out.Delay += d.GetFixedDelay().AsDuration()
-		return next(w)
+		return next(w.with(delayInjected))
 	}, next)
 }
 
@@ -68,9 +68,9 @@ func (w walk) abort(config *fault.HTTPFault, next step) ([]Outcome, error) {
 	}
 	return w.fork(p, func(w walk) ([]Outcome, error) {
 		if _, ok := a.GetErrorType().(*fault.FaultAbort_GrpcStatus); ok {
-			return w.abortGRPC(int(a.GetGrpcStatus()))
+			return w.with(faultInjected).abortGRPC(int(a.GetGrpcStatus()))
 		}
-		return w.local(int(a.GetHttpStatus()), "fault filter abort"), nil
+		return w.with(faultInjected).local(int(a.GetHttpStatus()), "fault filter abort"), nil
 	}, next)
 }
 
@@ -173,7 +173,7 @@ func corsEnabled(policy *cors.CorsPolicy) (bool, error) {
 // router sends the request on its way: the end of every HTTP filter chain.
 func (w walk) router() ([]Outcome, error) {
 	if w.route == nil {
-		return w.local(404, ""), nil
+		return w.with(noRoute).local(404, ""), nil
 	}
 	switch {
 	case w.route.GetRedirect() != nil:

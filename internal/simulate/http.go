@@ -51,7 +51,7 @@ func (w walk) http(m *hcm.HttpConnectionManager) ([]Outcome, error) {
 		return nil, err
 	}
 	if w.table == nil {
-		return w.local(404, ""), nil
+		return w.with(noRoute).local(404, ""), nil
 	}
 	w.out.RouteTable = w.table.GetName()
 	return w.findRoute(func(w walk) ([]Outcome, error) { return w.filters(m.GetHttpFilters()) })
@@ -61,7 +61,7 @@ func (w walk) http(m *hcm.HttpConnectionManager) ([]Outcome, error) {
 func (w walk) local(status int, body string) []Outcome {
 	w.out.Status, w.out.Local, w.out.Body = status, true, body
 	w.out.Request, w.out.Upstreams, w.out.Attempts = Request{}, nil, 0
-	return []Outcome{w.out}
+	return w.done()
 }
 
 // mend does what the connection manager does to a request before it looks for

@@ -52,6 +52,8 @@ type Call struct {
 	Headers Headers
 	// Upstream is how the server behind the proxy answers.
 	Upstream Upstream
+	// Abandon has the client go away once an endpoint has the request.
+	Abandon bool
 	// Ejected are the endpoints, "IP:PORT", that outlier detection has put out, by
 	// cluster.
 	Ejected map[string][]string
@@ -98,6 +100,9 @@ type Outcome struct {
 	VirtualHost string
 	Route       string // its name; "" when it has none
 
+	// Flags are the response flags as Envoy logs them: "UF,URX", "-" for none; ""
+	// where they depend on how an endpoint and a client of bytes hang up.
+	Flags string
 	// Closed says why the connection ends without any answer; "" when it does
 	// not.
 	Closed string
@@ -258,13 +263,15 @@ type walk struct {
 	route *route.Route
 	// weighted is the chosen entry of a weighted cluster; nil for a plain one.
 	weighted *route.WeightedCluster_ClusterWeight
+	// flags is what has befallen the call so far.
+	flags flags
 }
 
 // closed is the one outcome of a connection that ends.
 func (w walk) closed(why string) []Outcome {
 	w.out.Closed = why
 	w.out.Status = 0
-	return []Outcome{w.out}
+	return w.done()
 }
 
 // fork follows yes with probability p and no with the rest.

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	logservice "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	secret "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
 	"google.golang.org/grpc"
@@ -31,6 +32,7 @@ type adsServer struct {
 	secret.UnimplementedSecretDiscoveryServiceServer
 	byType map[string]map[string]*discovery.Resource
 	pki    *pki
+	logs   *accessLogs
 	server *grpc.Server
 
 	mu    sync.Mutex
@@ -38,7 +40,7 @@ type adsServer struct {
 }
 
 func startADS(socket string, resources []*discovery.Resource, keys *pki) (*adsServer, error) {
-	s := &adsServer{byType: map[string]map[string]*discovery.Resource{}, pki: keys, server: grpc.NewServer()}
+	s := &adsServer{byType: map[string]map[string]*discovery.Resource{}, pki: keys, logs: newAccessLogs(), server: grpc.NewServer()}
 	for _, r := range resources {
 		url := r.GetResource().GetTypeUrl()
 		if s.byType[url] == nil {
@@ -52,6 +54,7 @@ func startADS(socket string, resources []*discovery.Resource, keys *pki) (*adsSe
 	}
 	discovery.RegisterAggregatedDiscoveryServiceServer(s.server, s)
 	secret.RegisterSecretDiscoveryServiceServer(s.server, s)
+	logservice.RegisterAccessLogServiceServer(s.server, s.logs)
 	go func() { _ = s.server.Serve(listener) }()
 	return s, nil
 }

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/weftmesh/weft/internal/simulate"
@@ -34,6 +35,9 @@ type Observed struct {
 	// Seen is what the endpoints saw, in the order in which it arrived.
 	Seen []Seen
 	Took time.Duration
+	// Flags is for the caller's use, who may have awaited them.
+	Flags string
+	port  uint32 // of the connection to the proxy
 	// Credential is the name of the secret that holds the certificate that the
 	// proxy showed; "" when it showed none, or one of the harness's own.
 	Credential string
@@ -45,21 +49,27 @@ func (p *Proxy) Do(ctx context.Context, call simulate.Call) (Observed, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	name := strconv.FormatInt(p.calls.Add(1), 10)
-	dial, err := p.dialer(call)
+	var port atomic.Uint32
+	dial, err := p.dialer(call, &port)
 	if err != nil {
 		return Observed{}, err
 	}
 	if u := call.Upstream; u.Refuse || u.Hang || u.Identity != "" {
 		defer p.echoes.behave(u)()
 	}
-	start := time.Now()
+	start, within := time.Now(), ctx
+	if call.Abandon {
+		var leave context.CancelFunc
+		within, leave = context.WithCancel(ctx)
+		defer p.onceSeen(ctx, name, leave)()
+	}
 	var out Observed
 	if call.TCP {
-		out = doTCP(ctx, dial, name)
-	} else if out, err = p.doHTTP(ctx, call, dial, name); err != nil {
+		out = doTCP(within, dial, name)
+	} else if out, err = p.doHTTP(within, call, dial, name); err != nil {
 		return Observed{}, err
 	}
-	out.Took = time.Since(start)
+	out.Took, out.port = time.Since(start), port.Load()
 	out.Seen, _ = p.echoes.of(name)
 	p.mu.Lock()
 	out.Credential = p.ads.holder(p.shown)
@@ -95,11 +105,39 @@ func (p *Proxy) Arrivals() <-chan struct{} {
 	return changed
 }
 
+// onceSeen calls leave when an endpoint has seen a request of the call, or its
+// own result is called.
+func (p *Proxy) onceSeen(ctx context.Context, name string, leave func()) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer leave()
+		for {
+			seen, changed := p.echoes.of(name)
+			if len(seen) > 0 {
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return cancel
+}
+
+// AwaitFlags waits for the response flags that Envoy logs of the call that
+// returned out: "UF,URX", "-" for none; "" when ctx ends first, as it does when
+// a connection was refused before any filter had it.
+func (p *Proxy) AwaitFlags(ctx context.Context, out Observed) string {
+	return p.ads.logs.await(ctx, out.port)
+}
+
 type dialFunc func(ctx context.Context) (net.Conn, error)
 
 // dialer opens connections as capture would hand them to the listener, with
-// TLS when the call has it.
-func (p *Proxy) dialer(call simulate.Call) (dialFunc, error) {
+// TLS when the call has it. The port of each goes to *own.
+func (p *Proxy) dialer(call simulate.Call, own *atomic.Uint32) (dialFunc, error) {
 	name, destination, err := p.plan.entry(call)
 	if err != nil {
 		return nil, err
@@ -115,6 +153,8 @@ func (p *Proxy) dialer(call simulate.Call) (dialFunc, error) {
 		if err != nil {
 			return nil, err
 		}
+		own.Store(uint32(conn.LocalAddr().(*net.TCPAddr).Port))
+		p.ads.logs.begin(own.Load())
 		if _, err := io.WriteString(conn, header); err != nil {
 			_ = conn.Close()
 			return nil, err
@@ -238,7 +278,7 @@ func (p *Proxy) doHTTP(ctx context.Context, call simulate.Call, dial dialFunc, n
 	defer transport.CloseIdleConnections()
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil && !call.Abandon {
 			return Observed{}, fmt.Errorf("no answer in time: %w", err)
 		}
 		return Observed{Closed: err.Error()}, nil

@@ -48,7 +48,9 @@ func rebase(resources []*discovery.Resource, e *echoes) (*plan, error) {
 		}
 		switch m := m.(type) {
 		case *listener.Listener:
-			err = p.listener(m)
+			if err = logged(m); err == nil {
+				err = p.listener(m)
+			}
 		case *cluster.Cluster:
 			sans[m.GetName()] = requiredSAN(m)
 			err = p.cluster(m, e)

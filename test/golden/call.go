@@ -55,6 +55,8 @@ type Call struct {
 		// Identity is the name in its certificate; by default what is asked for.
 		Identity string `json:"identity"`
 	} `json:"answer"`
+	// Abandon has the client go away once an endpoint has its request.
+	Abandon bool `json:"abandon"`
 	// Times is how often the call is made, one after another, where the same
 	// must come of all; 0 is once. "{n}" in Headers, Path and From is the number
 	// of the call, from 0.
@@ -93,8 +95,11 @@ func (v *Values) UnmarshalJSON(b []byte) error {
 // expressions, which must match the whole; a header that is null must be
 // absent.
 type Want struct {
-	Closed   bool               `json:"closed"` // the connection ends without an answer
-	Status   int                `json:"status"`
+	Closed bool `json:"closed"` // the connection ends without an answer
+	Status int  `json:"status"`
+	// Flags are the response flags that Envoy logs, "UF,URX", or "-" for none;
+	// with AtOnce, of the calls that the proxy answers itself.
+	Flags    string             `json:"flags"`
 	Body     *string            `json:"body"`
 	Headers  map[string]*string `json:"headers"` // of the answer
 	Cluster  string             `json:"cluster"`
@@ -200,7 +205,7 @@ func (c Call) resolve(r Resolver, n int) (simulate.Call, error) {
 	out := simulate.Call{
 		Listener: c.Listener, TCP: c.TCP, HTTP2: c.HTTP2, Method: c.Method, Host: c.Host, Path: c.Path,
 		Upstream: simulate.Upstream{Status: c.Answer.Status, Failures: c.Answer.Failures, Only: c.Answer.Only, Refuse: c.Answer.Refuse, Hang: c.Answer.Hang, Identity: c.Answer.Identity},
-		Ejected:  r.ejected,
+		Ejected:  r.ejected, Abandon: c.Abandon,
 	}
 	if out.Listener == "" {
 		out.Listener = r.Listener

@@ -105,6 +105,7 @@ func observe(ctx context.Context, c Call, call simulate.Call, outcomes []simulat
 			for i := w; i < n; i += workers {
 				if found[i], errs[i] = proxy.Do(ctx, call); errs[i] == nil {
 					found[i].Seen = awaitMirrors(ctx, proxy, found[i], outcomes)
+					found[i].Flags = awaitFlags(ctx, c.Want, proxy, found[i])
 				}
 			}
 		})
@@ -134,6 +135,17 @@ func awaitMirrors(ctx context.Context, proxy *envoy.Proxy, found envoy.Observed,
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	return proxy.AwaitSeen(ctx, found, expected)
+}
+
+// awaitFlags waits for the access log of a call. Connections that are refused
+// may have none.
+func awaitFlags(ctx context.Context, w Want, proxy *envoy.Proxy, found envoy.Observed) string {
+	if found.Closed != "" && w.Flags == "" {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return proxy.AwaitFlags(ctx, found)
 }
 
 // compare matches each observed call with an outcome and checks that they come
@@ -194,6 +206,9 @@ func disagree(o simulate.Outcome, found envoy.Observed) (d []string) {
 		return []string{fmt.Sprintf("closed: %q in the simulator, %q in Envoy (status %d)", o.Closed, found.Closed, found.Status)}
 	}
 	differ("status", o.Status, found.Status)
+	if o.Flags != "" && (found.Closed == "" || found.Flags != "") {
+		differ("response flags", o.Flags, found.Flags)
+	}
 	primary, mirrored := split(o, found)
 	if o.Local {
 		if o.Body != "" {

@@ -38,6 +38,7 @@ func (r *run) times(c Call) (problems []string) {
 		if err != nil {
 			return append(problems, "Envoy: "+err.Error())
 		}
+		found.Flags = awaitFlags(r.ctx, c.Want, r.proxy, found)
 		problems = append(problems, c.Want.compare(outcomes, []envoy.Observed{found})...)
 		if len(found.Seen) > 0 {
 			seen = append(seen, found.Seen[0])

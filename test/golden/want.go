@@ -59,6 +59,9 @@ func (w Want) simulated(outcomes []simulate.Outcome) []string {
 	f := &findings{by: "simulator"}
 	w.shares(f, outcomes)
 	for _, o := range outcomes {
+		if w.Flags != "" {
+			f.differ("response flags", w.Flags, o.Flags)
+		}
 		if w.Closed != (o.Closed != "") {
 			f.differ("closed", w.Closed, o.Closed)
 			continue
@@ -194,6 +197,9 @@ func compareShares[K string | int](f *findings, what string, want, got map[K]flo
 // simulator's elsewhere.
 func (w Want) observed(o envoy.Observed) []string {
 	f := &findings{by: "Envoy"}
+	if w.Flags != "" {
+		f.differ("response flags", w.Flags, o.Flags)
+	}
 	if w.Closed || o.Closed != "" {
 		if w.Closed != (o.Closed != "") {
 			f.differ("closed", w.Closed, o.Closed)
