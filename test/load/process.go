@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -79,17 +80,22 @@ func (p *process) stop() {
 // usage is what a process has used: CPU seconds, and memory in MB.
 type usage struct{ cpu, rss, anon float64 }
 
+// cpuSeconds is the time that the threads of a process ran, in the
+// nanoseconds that the scheduler counts: /proc/PID/stat counts in ticks of
+// 10 ms, as long as one change may take.
+func cpuSeconds(pid int) (seconds float64) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	for _, file := range files {
+		text, _ := os.ReadFile(file)
+		ran, _, _ := strings.Cut(string(text), " ")
+		ns, _ := strconv.ParseFloat(ran, 64)
+		seconds += ns / 1e9
+	}
+	return seconds
+}
+
 func (p *process) usage() (u usage) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		return u
-	}
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+2:]))
-	const ticks = 100 // a second, on every Linux that Go runs on
-	for _, f := range fields[11:13] {
-		v, _ := strconv.ParseFloat(f, 64)
-		u.cpu += v / ticks
-	}
+	u.cpu = cpuSeconds(p.cmd.Process.Pid)
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	for line := range strings.Lines(string(status)) {
 		name, rest, _ := strings.Cut(line, ":")

@@ -37,6 +37,7 @@ type Source struct {
 	folders []string
 	log     *slog.Logger
 	files   map[string]*fileState
+	faulty  map[string]struct{} // files with findings, so that a change does not cost a look at all
 	claims  claims
 }
 
@@ -50,7 +51,7 @@ type fileState struct {
 // New returns a source over folders. Objects given in extra are part of every
 // state, and give way to those of the same kind and name in a file.
 func New(log *slog.Logger, folders []string, extra ...*config.Object) *Source {
-	return &Source{folders: folders, log: log, files: map[string]*fileState{}, claims: newClaims(folders, extra)}
+	return &Source{folders: folders, log: log, files: map[string]*fileState{}, faulty: map[string]struct{}{}, claims: newClaims(folders, extra)}
 }
 
 // Observe adds a folder that holds what a cluster's controllers would have
@@ -197,6 +198,7 @@ func (s *Source) read(name string) bool {
 		if old != nil {
 			s.claims.replace(name, old.objects, nil)
 			delete(s.files, name)
+			delete(s.faulty, name)
 		}
 		return old != nil
 	}
@@ -217,6 +219,10 @@ func (s *Source) read(name string) bool {
 	}
 	s.claims.replace(name, before, next.objects)
 	s.files[name] = next
+	delete(s.faulty, name)
+	if len(found) > 0 {
+		s.faulty[name] = struct{}{}
+	}
 	return true
 }
 
@@ -246,7 +252,7 @@ func keep(old, next []*config.Object, mistake bool) []*config.Object {
 // state puts together what the files say.
 func (s *Source) state() source.State {
 	out := source.State{Set: s.claims.set}
-	for _, name := range slices.Sorted(maps.Keys(s.files)) {
+	for _, name := range slices.Sorted(maps.Keys(s.faulty)) {
 		out.Findings = append(out.Findings, s.files[name].found...)
 	}
 	out.Findings = append(out.Findings, s.claims.conflicts()...)
