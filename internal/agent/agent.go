@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/weftmesh/weft/internal/agent/appprobe"
 	"github.com/weftmesh/weft/internal/agent/bootstrap"
 	"github.com/weftmesh/weft/internal/agent/envoy"
 	"github.com/weftmesh/weft/internal/agent/nameserver"
@@ -153,15 +154,22 @@ func (a *agent) makeEnvoy(_, own prometheus.Registerer) error {
 
 func (a *agent) makeStatus(istio, own prometheus.Registerer) error {
 	ports := a.o.Ports
-	app, err := scrape.AppURL(a.o.AppAnnotations, ports.Status, ports.Prometheus)
+	metrics, err := scrape.AppURL(a.o.AppAnnotations, ports.Status, ports.Prometheus)
 	if err != nil {
 		return err
 	}
 	page := scrape.New(scrape.Options{
-		Own: a.registry, Metrics: istio, App: app, Log: a.o.Log.With("part", "metrics"),
+		Own: a.registry, Metrics: istio, App: metrics, Log: a.o.Log.With("part", "metrics"),
 		Envoy: "http://" + loopbackPort(ports.Prometheus) + "/stats/prometheus",
 	})
 	a.status = newStatus(a.o.Log.With("part", "status"), page, a.ready, istio)
+	probes, err := appprobe.Parse(a.o.AppProbes)
+	if err != nil {
+		return fmt.Errorf("agent: ISTIO_KUBE_APP_PROBERS: %w", err)
+	}
+	app := appprobe.New(probes, a.o.Node.IPs[0], a.o.Log.With("part", "probes"))
+	a.status.Handle("GET "+appprobe.HealthPrefix, app)
+	a.status.Handle("GET "+appprobe.LifecyclePrefix, app)
 	return nil
 }
 
@@ -242,13 +250,17 @@ func (a *agent) pushSecrets(ctx context.Context) error {
 // that a listener being drained takes connections until the end.
 func (o Options) arguments() []string {
 	drain := int((o.Drain.Max + 5*time.Second) / time.Second)
-	return []string{
+	args := []string{
 		"--disable-hot-restart",
 		"--concurrency", strconv.Itoa(o.Envoy.Concurrency),
 		"--drain-time-s", strconv.Itoa(drain),
 		"--drain-strategy", "immediate",
 		"--log-level", o.Envoy.LogLevel,
 	}
+	if o.Envoy.ComponentLevel != "" {
+		args = append(args, "--component-log-level", o.Envoy.ComponentLevel)
+	}
+	return args
 }
 
 func loopbackPort(port uint16) string { return fmt.Sprintf("127.0.0.1:%d", port) }

@@ -40,6 +40,7 @@ type Options struct {
 
 	SocketMark     uint32 // SO_MARK that excludes from capture; 0: none
 	AppAnnotations string // ISTIO_PROMETHEUS_ANNOTATIONS; "": the app has no metrics
+	AppProbes      string // ISTIO_KUBE_APP_PROBERS; "": the kubelet asks the app itself
 	Log            *slog.Logger
 }
 
@@ -48,6 +49,7 @@ type EnvoyOptions struct {
 	Path           string   // the binary
 	Concurrency    int      // worker threads; 0: 2
 	LogLevel       string   // "": warning
+	ComponentLevel string   // COMPONENT:LEVEL,...; "": LogLevel for all
 	MaxConnections int64    // downstream connections; 0: 50,000
 	Output         *os.File // nil: os.Stdout
 }

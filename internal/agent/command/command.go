@@ -34,7 +34,7 @@ func New(version string) *cobra.Command {
 		proxyCommand(node.Sidecar, version, "Run the sidecar of an app"),
 		proxyCommand(node.Router, version, "Run a gateway"),
 	)
-	root.AddCommand(proxy, &cobra.Command{
+	root.AddCommand(proxy, drainCommand(), waitCommand(), &cobra.Command{
 		Use: "version", Short: "Print the agent's version", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), version)
@@ -61,7 +61,8 @@ Environment:
   ISTIO_META_MESH_ID           the mesh's name (the trust domain)
   ISTIO_META_WORKLOAD_NAME     name of the controller (the pod's name)
   ISTIO_METAJSON_LABELS        the pod's labels, a JSON object
-  ISTIO_PROMETHEUS_ANNOTATIONS where the app's metrics are: {"scrape","path","port"}`
+  ISTIO_PROMETHEUS_ANNOTATIONS where the app's metrics are: {"scrape","path","port"}
+  ISTIO_KUBE_APP_PROBERS       the app's own probes, a JSON object by /app-health/ path`
 
 func proxyCommand(role node.Role, version, short string) *cobra.Command {
 	var f flags

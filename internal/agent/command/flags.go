@@ -20,6 +20,7 @@ import (
 // flags are the command line of a proxy, before they are checked.
 type flags struct {
 	runDir, envoy, envoyLogLevel      string
+	componentLogLevel, labelsFile     string
 	concurrency                       int
 	maxConnections                    int64
 	pilot                             []string
@@ -41,6 +42,8 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.envoy, "envoy", "envoy", "Envoy's binary: a path, or a name on the PATH")
 	set.IntVar(&f.concurrency, "concurrency", 2, "Envoy's worker threads")
 	set.StringVar(&f.envoyLogLevel, "envoy-log-level", "warning", "trace, debug, info, warning, error, critical or off")
+	set.StringVar(&f.componentLogLevel, "envoy-component-log-level", "", "COMPONENT:LEVEL,... for parts of Envoy")
+	set.StringVar(&f.labelsFile, "labels-file", "", "file of the pod's labels, NAME=\"VALUE\" lines as a Kubernetes downward volume has them; they win over ISTIO_METAJSON_LABELS")
 	set.Int64Var(&f.maxConnections, "max-connections", 50_000, "downstream connections that Envoy takes at once")
 
 	set.StringSliceVar(&f.pilot, "pilot", []string{"weft-pilot.weft-system.svc:15012"}, "HOST:PORT of the pilot; several are tried in turn")
@@ -72,6 +75,9 @@ func (f *flags) register(set *pflag.FlagSet) {
 // agent.Run to say.
 func (f *flags) options(pod node.Node, getenv func(string) string) (agent.Options, error) {
 	pod.Domain = f.domain
+	if err := f.addLabels(&pod); err != nil {
+		return agent.Options{}, err
+	}
 	pod = pod.WithDefaults()
 	envoy, err := exec.LookPath(f.envoy)
 	if err != nil {
@@ -88,12 +94,12 @@ func (f *flags) options(pod node.Node, getenv func(string) string) (agent.Option
 	return agent.Options{
 		Node: pod, Ports: f.ports, RunDir: f.runDir, SocketMark: f.socketMark,
 		Envoy: agent.EnvoyOptions{
-			Path: envoy, Concurrency: f.concurrency, LogLevel: f.envoyLogLevel, MaxConnections: f.maxConnections},
+			Path: envoy, Concurrency: f.concurrency, LogLevel: f.envoyLogLevel, ComponentLevel: f.componentLogLevel, MaxConnections: f.maxConnections},
 		Pilot:          agent.PilotOptions{Addresses: f.pilot, ID: pilot, Insecure: f.insecurePilot},
 		CA:             agent.CAOptions{Address: f.ca, ID: ca, RootsFile: f.rootCert, TokenFile: f.token, TTL: f.certTTL},
 		DNS:            agent.DNSOptions{Listen: f.dnsListen, Upstream: f.dnsUpstream, Search: f.dnsSearch},
 		Drain:          agent.DrainOptions{Max: f.drainMax, Min: f.drainMin, Idle: f.drainIdle},
-		AppAnnotations: getenv("ISTIO_PROMETHEUS_ANNOTATIONS"),
+		AppAnnotations: getenv("ISTIO_PROMETHEUS_ANNOTATIONS"), AppProbes: getenv("ISTIO_KUBE_APP_PROBERS"),
 	}, nil
 }
 

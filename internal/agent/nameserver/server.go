@@ -11,6 +11,7 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
 )
 
 // udpSize is the largest UDP message read and written: what goes through most
@@ -46,18 +47,27 @@ type Bound struct {
 	listeners []net.Listener
 }
 
-// Listen opens UDP and TCP on each address. It is apart from Serve so that the
+// Listen opens UDP and TCP on each address; ::1 among others is left out where
+// the pod has no IPv6. It is apart from Serve so that the
 // agent is known to listen before anything is told that it does.
 func Listen(ctx context.Context, addresses []string) (Bound, error) {
 	var b Bound
 	for _, address := range addresses {
 		packets, listener, err := listenBoth(ctx, address)
+		if len(addresses) > 1 && noIPv6(address, err) {
+			continue // a pod without IPv6 asks nothing by it
+		}
 		if err != nil {
 			return Bound{}, errors.Join(fmt.Errorf("nameserver: --dns-listen %s: %w", address, err), b.Close())
 		}
 		b.packets, b.listeners = append(b.packets, packets), append(b.listeners, listener)
 	}
 	return b, nil
+}
+
+// noIPv6 reports whether err says that this pod has no ::1 to listen on.
+func noIPv6(address string, err error) bool {
+	return strings.HasPrefix(address, "[::1]:") && (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAFNOSUPPORT))
 }
 
 // listenBoth opens one port for UDP and TCP. Where the address leaves the port
