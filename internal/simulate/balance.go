@@ -7,8 +7,10 @@ import (
 	"time"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	upstreams "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // Spread is how requests are spread over the endpoints of a cluster.
@@ -31,30 +33,53 @@ type Way struct {
 	Protocol string
 	// Reuse is how many requests a connection carries at most; 0: no limit.
 	Reuse uint32
+	// Streams is how many requests a connection carries at once at most; 0: no
+	// limit that matters here.
+	Streams uint32
+	// Pings is how often the proxy asks the other end of a connection for a sign
+	// of life; 0: never.
+	Pings time.Duration
+	// Keepalive are the options of the connection's socket.
+	Keepalive Keepalive
 	// Closes is how soon a connection without requests is closed, 0: Envoy's
 	// hour.
 	Closes time.Duration
+	// patience is how long an answer to a ping may take.
+	patience time.Duration
+}
+
+// Keepalive is how the system probes a silent connection; where On is set, 0
+// is the system's default.
+type Keepalive struct {
+	On             bool
+	Time, Interval time.Duration
+	Probes         uint32
 }
 
 const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 // way reads how cl treats the request of w, under the route's action.
 func (w walk) way(cl *cluster.Cluster, a *route.RouteAction) (Way, error) {
-	out := Way{Protocol: "HTTP/1.1"}
+	out := Way{Protocol: "HTTP/1.1", Keepalive: keepalive(cl)}
 	if packed := cl.GetTypedExtensionProtocolOptions()[httpOptions]; packed != nil {
 		options := &upstreams.HttpProtocolOptions{}
 		if err := packed.UnmarshalTo(options); err != nil {
 			return out, err
 		}
 		explicit, downstream := options.GetExplicitHttpConfig(), options.GetUseDownstreamProtocolConfig()
-		if explicit.GetHttp2ProtocolOptions() != nil || downstream != nil && w.call.HTTP2 {
-			out.Protocol = "HTTP/2.0"
+		if own := explicit.GetHttp2ProtocolOptions(); own != nil {
+			out.overHTTP2(own)
+		} else if downstream != nil && w.call.HTTP2 {
+			out.overHTTP2(downstream.GetHttp2ProtocolOptions())
 		}
 		common := options.GetCommonHttpProtocolOptions()
 		out.Reuse = common.GetMaxRequestsPerConnection().GetValue()
 		out.Closes = common.GetIdleTimeout().AsDuration()
 		if most := common.GetMaxConnectionDuration().AsDuration(); most > 0 && (out.Closes == 0 || most < out.Closes) {
 			out.Closes = most
+		}
+		if w.call.Upstream.Mute && out.Pings > 0 {
+			out.Closes = out.Pings + out.patience
 		}
 	}
 	switch cl.GetLbPolicy() {
@@ -71,6 +96,17 @@ func (w walk) way(cl *cluster.Cluster, a *route.RouteAction) (Way, error) {
 		return out, unknown("lb_policy %v", cl.GetLbPolicy())
 	}
 	return out, nil
+}
+
+func (out *Way) overHTTP2(options *core.Http2ProtocolOptions) {
+	out.Protocol, out.Streams = "HTTP/2.0", options.GetMaxConcurrentStreams().GetValue()
+	out.Pings, out.patience = options.GetConnectionKeepalive().GetInterval().AsDuration(), options.GetConnectionKeepalive().GetTimeout().AsDuration()
+}
+
+func keepalive(cl *cluster.Cluster) Keepalive {
+	k := cl.GetUpstreamConnectionOptions().GetTcpKeepalive()
+	seconds := func(v *wrapperspb.UInt32Value) time.Duration { return time.Duration(v.GetValue()) * time.Second }
+	return Keepalive{On: k != nil, Time: seconds(k.GetKeepaliveTime()), Interval: seconds(k.GetKeepaliveInterval()), Probes: k.GetKeepaliveProbes().GetValue()}
 }
 
 // serverNames fills in the server name where it is the request's host.

@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -79,6 +80,9 @@ func (w *walk) handshake(socket *core.TransportSocket) (terminated bool, refusal
 	if only := w.call.TLS.Version; only != "" && !speaks(context.GetCommonTlsContext().GetTlsParams(), only) {
 		return false, "no version of TLS that both sides speak", nil
 	}
+	if !agree(context.GetCommonTlsContext().GetTlsParams(), w.call.TLS) {
+		return false, "no cipher suite that both sides speak", nil
+	}
 	identity := w.call.TLS.Identity
 	if identity == "" {
 		if context.GetRequireClientCertificate().GetValue() {
@@ -114,6 +118,15 @@ func speaks(p *tls.TlsParameters, version string) bool {
 		least = tls.TlsParameters_TLSv1_2
 	}
 	return number >= least && (most == tls.TlsParameters_TLS_AUTO || number <= most)
+}
+
+// agree says whether a server takes any of a client's cipher suites. Those of
+// TLS 1.3 are fixed.
+func agree(p *tls.TlsParameters, client *TLS) bool {
+	if len(client.Ciphers) == 0 || len(p.GetCipherSuites()) == 0 || client.Version != "1.2" {
+		return true
+	}
+	return slices.ContainsFunc(client.Ciphers, func(c string) bool { return slices.Contains(p.GetCipherSuites(), c) })
 }
 
 // validation is the part of a TLS context that checks the peer's certificate,

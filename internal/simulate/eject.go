@@ -91,33 +91,3 @@ func threshold(d *cluster.OutlierDetection, failure Upstream) (least int) {
 	}
 	return least
 }
-
-// AtOnce says with what statuses n calls end that are made at once, each held
-// by its endpoint until all are there. The call must go to one cluster with
-// one endpoint. Source: "Circuit breaking" of Envoy's documentation.
-func (c *Config) AtOnce(call Call, n int) (statuses map[int]int, err error) {
-	found, err := c.Run(call)
-	if err != nil {
-		return nil, err
-	}
-	if len(found) != 1 || len(found[0].Upstreams) != 1 {
-		return nil, fmt.Errorf("calls at once must go to one cluster with one endpoint")
-	}
-	limits := c.clusters[found[0].Cluster].GetCircuitBreakers().GetThresholds()
-	if len(limits) != 1 {
-		return nil, unknown("%d thresholds of circuit breakers", len(limits))
-	}
-	l := limits[0]
-	admitted := uint64(value(l.GetMaxRequests(), 1024))
-	if found[0].Way.Protocol == "HTTP/1.1" {
-		connections := uint64(value(l.GetMaxConnections(), 1024))
-		admitted = min(admitted, connections+uint64(value(l.GetMaxPendingRequests(), 1024)))
-	}
-	taken := int(min(admitted, uint64(n)))
-	statuses = map[int]int{}
-	statuses[found[0].Status] += taken
-	if taken < n {
-		statuses[503] += n - taken
-	}
-	return statuses, nil
-}

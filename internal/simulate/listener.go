@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -67,12 +68,18 @@ func (c *Config) entry(call Call) (*listener.Listener, error) {
 	}
 	for _, name := range c.order {
 		own, err := addressOf(c.listeners[name].GetAddress())
-		if err == nil && bound(c.listeners[name]) && own.Port() == call.Destination.Port() {
+		if err == nil && bound(c.listeners[name]) && own.Port() == call.Destination.Port() && reaches(own.Addr(), call.Destination.Addr()) {
 			return c.listeners[name], nil
 		}
 	}
-	return nil, fmt.Errorf("no listener is bound to port %d", call.Destination.Port())
+	return nil, fmt.Errorf("%w to %v", errNotBound, call.Destination)
 }
+
+var errNotBound = errors.New("no listener is bound")
+
+// reaches says whether a connection to an address arrives at a listener bound
+// to own.
+func reaches(own, address netip.Addr) bool { return own.IsUnspecified() || own == address }
 
 // at is the listener for a restored destination: of that address, else of any
 // address with that port; nil when there is none. Whether it is bound does

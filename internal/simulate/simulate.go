@@ -15,6 +15,7 @@
 package simulate
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -68,6 +69,9 @@ type TLS struct {
 	Identity string
 	// Version is the only one that the client speaks: "1.2" or "1.3"; "" is both.
 	Version string
+	// Ciphers are the only cipher suites of TLS 1.2 that the client offers, by
+	// OpenSSL's names; none: all that are usual.
+	Ciphers []string
 }
 
 // Upstream is what an endpoint does with requests. The zero value answers 200
@@ -83,6 +87,8 @@ type Upstream struct {
 	Only string
 	// Refuse ends connections before a TLS handshake, in place of any answer.
 	Refuse bool
+	// Mute says nothing more once it has answered, not even to a ping.
+	Mute bool
 	// Hang never answers a TLS handshake.
 	Hang bool
 	// Identity is the name in the endpoint's certificate; "" is what the cluster
@@ -233,6 +239,9 @@ func (c *Config) add(name string, body *anypb.Any) error {
 // Envoy would refuse.
 func (c *Config) Run(call Call) ([]Outcome, error) {
 	w, err := c.accept(call)
+	if errors.Is(err, errNotBound) {
+		return []Outcome{{Probability: 1, Closed: err.Error()}}, nil
+	}
 	if err != nil {
 		return nil, err
 	}

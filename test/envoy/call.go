@@ -51,6 +51,9 @@ func (p *Proxy) Do(ctx context.Context, call simulate.Call) (Observed, error) {
 	name := strconv.FormatInt(p.calls.Add(1), 10)
 	var port atomic.Uint32
 	dial, err := p.dialer(call, &port)
+	if errors.Is(err, errNoListener) && call.Listener == "" {
+		return Observed{Closed: err.Error()}, nil // as the system would refuse it
+	}
 	if err != nil {
 		return Observed{}, err
 	}
@@ -142,14 +145,17 @@ func (p *Proxy) dialer(call simulate.Call, own *atomic.Uint32) (dialFunc, error)
 	if err != nil {
 		return nil, err
 	}
-	port := p.ports[name]
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(p.ports[name]))
+	if call.Destination.Addr().IsLoopback() {
+		address = net.JoinHostPort(call.Destination.Addr().String(), strconv.Itoa(p.ports[name]))
+	}
 	header := proxyHeader(call.Source, destination)
 	config, err := p.clientTLS(call)
 	if err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		if err != nil {
 			return nil, err
 		}
@@ -179,11 +185,11 @@ func (p *Proxy) dialer(call simulate.Call, own *atomic.Uint32) (dialFunc, error)
 func (p *plan) entry(call simulate.Call) (name string, destination netip.AddrPort, err error) {
 	if call.Listener == "" {
 		for _, name := range p.order {
-			if p.bound[name].port == call.Destination.Port() {
+			if p.bound[name].hears(call.Destination) {
 				return name, call.Destination, nil
 			}
 		}
-		return "", destination, fmt.Errorf("port %d: %w", call.Destination.Port(), errNoListener)
+		return "", destination, fmt.Errorf("%v: %w", call.Destination, errNoListener)
 	}
 	b, ok := p.bound[call.Listener]
 	if !ok {
@@ -211,6 +217,14 @@ func proxyHeader(source, destination netip.AddrPort) string {
 	return fmt.Sprintf("PROXY %s %s %s %d %d\r\n", family, source.Addr(), destination.Addr(), source.Port(), destination.Port())
 }
 
+// cipherSuites are those of TLS 1.2 that a call may name, by OpenSSL's names;
+// the harness's keys are of elliptic curves.
+var cipherSuites = map[string]uint16{
+	"ECDHE-ECDSA-AES128-GCM-SHA256": stdtls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+	"ECDHE-ECDSA-AES256-GCM-SHA384": stdtls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+	"ECDHE-ECDSA-CHACHA20-POLY1305": stdtls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
 func (p *Proxy) clientTLS(call simulate.Call) (*stdtls.Config, error) {
 	if call.TLS == nil {
 		return nil, nil
@@ -218,6 +232,13 @@ func (p *Proxy) clientTLS(call simulate.Call) (*stdtls.Config, error) {
 	config := &stdtls.Config{
 		ServerName: call.TLS.SNI, NextProtos: call.TLS.ALPN, MinVersion: stdtls.VersionTLS12,
 		InsecureSkipVerify: true, // the certificate is the harness's own; what is tested is the proxy's view
+	}
+	for _, name := range call.TLS.Ciphers {
+		id, ok := cipherSuites[name]
+		if !ok {
+			return nil, fmt.Errorf("cipher suite %q: the harness does not know it", name)
+		}
+		config.CipherSuites = append(config.CipherSuites, id)
 	}
 	switch call.TLS.Version {
 	case "1.2":

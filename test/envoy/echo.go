@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weftmesh/weft/internal/simulate"
@@ -39,6 +40,11 @@ type Seen struct {
 	Protocol string // "HTTP/1.1" or "HTTP/2.0"; "" with TCP
 	// Conn is the same for all requests of one connection.
 	Conn int64
+	// From is the port of the proxy's end of the connection.
+	From int
+	// Pings are when HTTP/2's pings came on the connection so far; the channel is
+	// closed at the next one.
+	Pings func() ([]time.Time, <-chan struct{})
 	// Gone is closed when the proxy has closed the connection.
 	Gone <-chan struct{}
 }
@@ -178,7 +184,8 @@ func (e *echoes) answer(at place, w http.ResponseWriter, r *http.Request) {
 	seen := Seen{Cluster: at.cluster, Endpoint: at.endpoint, Request: requestOf(r), Protocol: r.Proto}
 	if conn, ok := r.Context().Value(connKey{}).(*peeked); ok {
 		seen.secured(conn.tls)
-		seen.Conn, seen.Gone = conn.id, conn.gone
+		seen.Conn, seen.Gone, seen.Pings = conn.id, conn.gone, conn.pings.all
+		seen.From = conn.RemoteAddr().(*net.TCPAddr).Port
 	}
 	attempt := e.record(r.Header.Get(callHeader), seen)
 	upstream := parseAnswer(r.Header.Get(answerHeader))
@@ -191,6 +198,9 @@ func (e *echoes) answer(at place, w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		}
+	}
+	if conn, ok := r.Context().Value(connKey{}).(*peeked); ok && upstream.Mute {
+		conn.mute.Store(true)
 	}
 	status := upstream.Status
 	if status == 0 || upstream.Failures > 0 && attempt > upstream.Failures {
@@ -241,17 +251,18 @@ func (e *echoes) of(call string) ([]Seen, <-chan struct{}) {
 
 // formatAnswer and parseAnswer carry an Upstream in a header.
 func formatAnswer(u simulate.Upstream) string {
-	return fmt.Sprintf("%d %d %d %s", u.Status, u.Delay.Nanoseconds(), u.Failures, u.Only)
+	return fmt.Sprintf("%d %d %d %t %s", u.Status, u.Delay.Nanoseconds(), u.Failures, u.Mute, u.Only)
 }
 
 func parseAnswer(s string) (u simulate.Upstream) {
 	fields := strings.Fields(s)
-	if len(fields) < 3 {
+	if len(fields) < 4 {
 		return u
 	}
-	if len(fields) == 4 {
-		u.Only = fields[3]
+	if len(fields) == 5 {
+		u.Only = fields[4]
 	}
+	u.Mute = fields[3] == "true"
 	u.Status, _ = strconv.Atoi(fields[0])
 	delay, _ := strconv.ParseInt(fields[1], 10, 64)
 	u.Delay = time.Duration(delay)
@@ -315,7 +326,7 @@ func (s *sniffer) sniff(conn net.Conn) {
 	}
 	s.echoes.mu.Lock()
 	s.echoes.count++
-	next.id, next.gone = s.echoes.count, make(chan struct{})
+	next.id, next.gone, next.pings = s.echoes.count, make(chan struct{}), newPings()
 	s.echoes.mu.Unlock()
 	select {
 	case s.conns <- next:
@@ -402,7 +413,12 @@ type peeked struct {
 	head []byte                  // read, not yet given out
 	tls  *stdtls.ConnectionState // of the outermost TLS; nil in plaintext
 	id   int64
-	gone chan struct{} // closed with the connection, once it is a server's
+	// pings are those that come, once it is a server's; mute, that nothing is
+	// written any more after the next of them.
+	pings *pings
+	mute  atomic.Bool
+	dumb  atomic.Bool
+	gone  chan struct{} // closed with the connection, once it is a server's
 }
 
 func peek(conn net.Conn) (*peeked, error) {
@@ -418,7 +434,24 @@ func (p *peeked) Read(b []byte) (int, error) {
 	if len(p.head) > 0 && len(b) > 0 {
 		n := copy(b, p.head)
 		p.head = p.head[n:]
+		p.watch(b[:n])
 		return n, nil
 	}
-	return p.Conn.Read(b)
+	n, err := p.Conn.Read(b)
+	p.watch(b[:n])
+	return n, err
+}
+
+func (p *peeked) watch(b []byte) {
+	if p.pings != nil && p.pings.read(b) && p.mute.Load() {
+		p.dumb.Store(true)
+	}
+}
+
+// Write drops what a mute endpoint would say.
+func (p *peeked) Write(b []byte) (int, error) {
+	if p.dumb.Load() {
+		return len(b), nil
+	}
+	return p.Conn.Write(b)
 }

@@ -3,6 +3,7 @@ package envoy
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -29,6 +30,19 @@ type boundListener struct {
 	port    uint16
 	// restores says that it has a filter that finds the original destination.
 	restores bool
+}
+
+// own is its address before it was moved.
+func (b boundListener) own() netip.AddrPort {
+	own, _ := netip.ParseAddrPort(b.address) // Envoy takes no other
+	return own
+}
+
+// hears says whether connections to an address arrive there. Among loopback
+// addresses, which are kept, the system decides.
+func (b boundListener) hears(at netip.AddrPort) bool {
+	own := b.own()
+	return own.Port() == at.Port() && (own.Addr().IsUnspecified() || own.Addr() == at.Addr() || own.Addr().IsLoopback() && at.Addr().IsLoopback())
 }
 
 const originalDst = "type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
@@ -99,7 +113,9 @@ func (p *plan) listener(l *listener.Listener) error {
 		filters = append(filters, f)
 	}
 	l.ListenerFilters = filters
-	l.Address = loopback(0)
+	if l.Address = loopback(0); b.own().Addr().IsLoopback() {
+		l.GetAddress().GetSocketAddress().Address = own.GetAddress()
+	}
 	l.AdditionalAddresses, l.SocketOptions, l.Transparent, l.Freebind = nil, nil, nil, nil
 	p.bound[l.GetName()] = b
 	p.order = append(p.order, l.GetName())

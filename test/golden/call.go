@@ -35,6 +35,7 @@ type Call struct {
 		ALPN     []string `json:"alpn"`
 		Identity string   `json:"identity"` // URI, or DNS name, in the client's certificate
 		Version  string   `json:"version"`  // the only one: "1.2" or "1.3"
+		Ciphers  []string `json:"ciphers"`  // the only ones of TLS 1.2, by OpenSSL's names
 	} `json:"tls"`
 	TCP     bool              `json:"tcp"`
 	HTTP2   bool              `json:"http2"`
@@ -50,6 +51,8 @@ type Call struct {
 		Only string `json:"only"`
 		// Refuse takes no connection, in place of an answer.
 		Refuse bool `json:"refuse"`
+		// Mute says nothing more once it has answered, not even to a ping.
+		Mute bool `json:"mute"`
 		// Hang never answers a TLS handshake.
 		Hang bool `json:"hang"`
 		// Identity is the name in its certificate; by default what is asked for.
@@ -120,11 +123,16 @@ type Want struct {
 	// Spread of all Times over the endpoints: "one" gets all with one key,
 	// "rotation" gives each its turn, "chance" an even part.
 	Spread string `json:"spread"`
-	// Connections to the endpoint that all Times take.
+	// Connections to the endpoint that all Times, or those of AtOnce that it
+	// gets, take.
 	Connections int `json:"connections"`
 	// Closes is after how much silence, or age, the proxy closes the connection
 	// to the endpoint.
 	Closes string `json:"closes"`
+	// Pings is how often HTTP/2's pings come on it, while it is silent.
+	Pings string `json:"pings"`
+	// Keepalive are the options of the proxy's socket; {} is none.
+	Keepalive *Keepalive `json:"keepalive"`
 	// Ejected are the endpoints of the cluster that outlier detection has put out
 	// after all Times; calls that follow do not reach them. Failures is how many
 	// answers of Answer.Only that took.
@@ -147,6 +155,14 @@ type Want struct {
 	RouteTable  string  `json:"routeTable"`
 	VirtualHost string  `json:"virtualHost"`
 	Route       *string `json:"route"`
+}
+
+// Keepalive is how the system probes a silent connection. What is not set is
+// the system's default.
+type Keepalive struct {
+	Time     string `json:"time"`
+	Interval string `json:"interval"`
+	Probes   uint32 `json:"probes"`
 }
 
 // Resolver gives a call what its file leaves to the mesh.
@@ -204,7 +220,7 @@ func (c Call) resolve(r Resolver, n int) (simulate.Call, error) {
 	c = c.numbered(n)
 	out := simulate.Call{
 		Listener: c.Listener, TCP: c.TCP, HTTP2: c.HTTP2, Method: c.Method, Host: c.Host, Path: c.Path,
-		Upstream: simulate.Upstream{Status: c.Answer.Status, Failures: c.Answer.Failures, Only: c.Answer.Only, Refuse: c.Answer.Refuse, Hang: c.Answer.Hang, Identity: c.Answer.Identity},
+		Upstream: simulate.Upstream{Status: c.Answer.Status, Failures: c.Answer.Failures, Only: c.Answer.Only, Refuse: c.Answer.Refuse, Hang: c.Answer.Hang, Mute: c.Answer.Mute, Identity: c.Answer.Identity},
 		Ejected:  r.ejected, Abandon: c.Abandon,
 	}
 	if out.Listener == "" {
@@ -214,7 +230,7 @@ func (c Call) resolve(r Resolver, n int) (simulate.Call, error) {
 		out.Headers = out.Headers.With(name, values...)
 	}
 	if c.TLS != nil {
-		out.TLS = &simulate.TLS{SNI: c.TLS.SNI, ALPN: c.TLS.ALPN, Identity: c.TLS.Identity, Version: c.TLS.Version}
+		out.TLS = &simulate.TLS{SNI: c.TLS.SNI, ALPN: c.TLS.ALPN, Identity: c.TLS.Identity, Version: c.TLS.Version, Ciphers: c.TLS.Ciphers}
 	}
 	var err error
 	if c.Answer.Delay != "" {

@@ -66,7 +66,10 @@ func (r *run) once(c Call, call simulate.Call) []string {
 		return append(problems, "Envoy: "+err.Error())
 	}
 	problems = append(problems, c.Want.compare(outcomes, found)...)
-	return append(problems, r.closes(c.Want, outcomes, found)...)
+	if len(found[0].Seen) > 0 {
+		problems = append(problems, r.connection(c.Want, outcomes[0], found[0])...)
+	}
+	return problems
 }
 
 // merge adds up outcomes that no client or endpoint could tell apart.

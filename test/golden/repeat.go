@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/weftmesh/weft/internal/simulate"
@@ -102,26 +101,6 @@ func (w Want) connections(o simulate.Outcome, seen []envoy.Seen) (problems []str
 	return problems
 }
 
-// closes waits for the end of the connection that a call went over.
-func (r *run) closes(w Want, outcomes []simulate.Outcome, found []envoy.Observed) []string {
-	if w.Closes == "" || len(found[0].Seen) == 0 {
-		return nil
-	}
-	after := outcomes[0].Way.Closes
-	ctx, cancel := context.WithTimeout(r.ctx, after+5*time.Second)
-	defer cancel()
-	start := time.Now()
-	select {
-	case <-found[0].Seen[0].Gone:
-	case <-ctx.Done():
-		return []string{fmt.Sprintf("Envoy: the connection to the endpoint stays, it should be closed after %v", after)}
-	}
-	if took := time.Since(start) + found[0].Took; took < after-after/10 {
-		return []string{fmt.Sprintf("Envoy: the connection to the endpoint was closed after %v, not %v", took, after)}
-	}
-	return nil
-}
-
 // eject makes a call again and again, until outlier detection has had its
 // reasons. What has been put out by then is so for the calls that follow.
 func (r *run) eject(c Call, call simulate.Call) (problems []string) {
@@ -198,52 +177,5 @@ func (r *run) awaitEjected(cluster string, want []string) []string {
 		case <-ctx.Done():
 			return []string{fmt.Sprintf("Envoy: ejected are %v, want %v (%v)", out, want, err)}
 		}
-	}
-}
-
-// atOnce makes calls one by one, each while those before it are under way, and
-// counts how they end.
-func (r *run) atOnce(c Call, call simulate.Call) []string {
-	f := &findings{by: "simulator"}
-	foretold, err := r.config.AtOnce(call, c.AtOnce)
-	if err != nil {
-		return []string{"simulator: " + err.Error()}
-	}
-	f.differ("counts", c.Want.Counts, foretold)
-	if r.proxy == nil {
-		return f.all
-	}
-	f.by = "Envoy"
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	counts := map[int]int{}
-	for range c.AtOnce {
-		done := make(chan struct{})
-		arrived := r.proxy.Arrivals()
-		wg.Go(func() {
-			defer close(done)
-			found, err := r.proxy.Do(r.ctx, call)
-			mu.Lock()
-			defer mu.Unlock()
-			if counts[found.Status]++; err != nil {
-				f.all = append(f.all, "Envoy: "+err.Error())
-			}
-		})
-		r.settled(done, arrived)
-	}
-	wg.Wait()
-	f.differ("counts", c.Want.Counts, counts)
-	return f.all
-}
-
-// settled waits until a call has arrived at its endpoint or is answered, or
-// for so long that the proxy must have queued it.
-func (r *run) settled(done, arrived <-chan struct{}) {
-	queued := time.NewTimer(150 * time.Millisecond)
-	defer queued.Stop()
-	select {
-	case <-done:
-	case <-arrived:
-	case <-queued.C:
 	}
 }

@@ -108,6 +108,12 @@ func (w Want) way(f *findings, o simulate.Outcome) {
 	if w.Closes != "" {
 		f.differ("closes", w.Closes, plain(o.Way.Closes))
 	}
+	if w.Pings != "" {
+		f.differ("pings", w.Pings, plain(o.Way.Pings))
+	}
+	if w.Keepalive != nil {
+		f.differ("keepalive", *w.Keepalive, keepaliveOf(o.Way.Keepalive))
+	}
 	if w.Timeout != "" {
 		f.differ("timeout", w.Timeout, plain(o.Timeout))
 	}
@@ -122,6 +128,17 @@ func (w Want) way(f *findings, o simulate.Outcome) {
 		f.differ("mirrors", slices.Sorted(slices.Values(*w.Mirrors)), slices.Sorted(slices.Values(names)))
 	}
 	w.upstreams(f, o.Upstreams)
+}
+
+func keepaliveOf(k simulate.Keepalive) (out Keepalive) {
+	if k.Time > 0 {
+		out.Time = plain(k.Time)
+	}
+	if k.Interval > 0 {
+		out.Interval = plain(k.Interval)
+	}
+	out.Probes = k.Probes
+	return out
 }
 
 func (w Want) upstreams(f *findings, all []simulate.Target) {
