@@ -200,6 +200,9 @@ func (p *pilot) run(ctx context.Context, on ports) error {
 // ready reports why proxies are not served yet; nil if they are.
 func (p *pilot) ready() error {
 	if !p.engine.ready() {
+		if why, ok := p.Source.(interface{ Waiting() string }); ok && why.Waiting() != "" {
+			return errors.New(why.Waiting())
+		}
 		return errors.New("no configuration was read yet")
 	}
 	if p.Identity != nil && p.Identity.Current() == nil {
@@ -224,7 +227,8 @@ func serveGRPC(ctx context.Context, g *grpc.Server, lis net.Listener) error {
 	return nil
 }
 
-// ID is the pilot's own identity in a trust domain.
+// ID is the pilot's own identity in a trust domain, in the default system
+// namespace.
 func ID(trustDomain string) spiffe.ID {
 	return spiffe.ID{TrustDomain: trustDomain, Namespace: "weft-system", ServiceAccount: "weft-pilot"}
 }

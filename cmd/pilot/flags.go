@@ -11,7 +11,9 @@ import (
 
 	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/enroll"
+	"github.com/weftmesh/weft/internal/source"
 	"github.com/weftmesh/weft/internal/source/file"
+	"github.com/weftmesh/weft/internal/source/kube"
 	"github.com/weftmesh/weft/internal/spiffe"
 	"github.com/weftmesh/weft/pilot"
 )
@@ -25,12 +27,18 @@ type flags struct {
 	ca         string
 	rootCert   string
 	token      string
+	kube       bool
+	kubeconfig string
+	namespace  string
 }
 
 func (f *flags) register(set *pflag.FlagSet) {
 	set.StringArrayVar(&f.folders, "config", nil, "`DIR` with YAML; may be given several times, the first that holds an object wins")
 	set.StringVar(&f.state, "state", "", "`DIR` with what controllers make (Pods, EndpointSlices); it wins over --config")
-	set.StringVar(&f.meshConfig, "mesh-config", "", "`FILE` with a MeshConfig")
+	set.StringVar(&f.meshConfig, "mesh-config", "", "`FILE` with a MeshConfig, beside --config")
+	set.BoolVar(&f.kube, "kube", false, "follow the API server of the cluster that this pod runs in, in place of --config")
+	set.StringVar(&f.kubeconfig, "kubeconfig", "", "follow the API server of this kubeconfig `FILE`, in place of --config")
+	set.StringVar(&f.namespace, "namespace", systemNamespace(), "system `NAMESPACE`: of the pilot, the ca, and the ConfigMap istio with MeshConfig")
 	// The ports listen on every address by default: in its pod, the pilot must
 	// be reached by the other pods. Only /metrics, /ready and /version answer
 	// callers without a certificate that are not on loopback.
@@ -46,25 +54,68 @@ func (f *flags) register(set *pflag.FlagSet) {
 
 // run serves until ctx ends.
 func (f *flags) run(ctx context.Context) error {
-	if len(f.folders) == 0 {
-		return errors.New("no configuration: give --config DIR")
-	}
-	extra, err := f.readMeshConfig()
-	if err != nil {
+	var err error
+	if f.opts.Source, err = f.source(); err != nil {
 		return err
 	}
 	f.opts.Version = version
-	src := file.New(slog.Default(), f.folders, extra...)
-	if f.state != "" {
-		src.Observe(f.state)
-	}
-	f.opts.Source = src
 	if f.ca == "" && f.opts.InsecureXDS != "" {
 		f.opts.XDS = "" // a folder served for debugging needs no mesh around it
 	} else if f.opts.Identity, err = f.identity(); err != nil {
 		return err
 	}
 	return pilot.Run(ctx, f.opts)
+}
+
+// source opens the folders, or the API server.
+func (f *flags) source() (source.Source, error) {
+	cluster, folders := f.kube || f.kubeconfig != "", len(f.folders) > 0 || f.state != "" || f.meshConfig != ""
+	switch {
+	case cluster && folders:
+		return nil, errors.New("--config, --state and --mesh-config are for folders; with --kube or --kubeconfig all comes from the API server (MeshConfig from the ConfigMap istio)")
+	case cluster:
+		f.inCluster()
+		return kube.New(kube.Options{Kubeconfig: f.kubeconfig, Namespace: f.namespace})
+	case len(f.folders) == 0:
+		return nil, errors.New("no configuration: give --config DIR, or --kube or --kubeconfig FILE")
+	}
+	extra, err := f.readMeshConfig()
+	if err != nil {
+		return nil, err
+	}
+	src := file.New(slog.Default(), f.folders, extra...)
+	if f.state != "" {
+		src.Observe(f.state)
+	}
+	return src, nil
+}
+
+// inCluster fills in where a pod finds what proves it to the ca, unless no
+// mesh is wanted around the pilot.
+func (f *flags) inCluster() {
+	if f.opts.InsecureXDS != "" {
+		return
+	}
+	for _, d := range []struct {
+		flag *string
+		in   string
+	}{
+		{&f.ca, "weft-ca." + f.namespace + ".svc:15012"},
+		{&f.rootCert, "/var/run/secrets/istio/root-cert.pem"},
+		{&f.token, "/var/run/secrets/tokens/istio-token"},
+	} {
+		if *d.flag == "" {
+			*d.flag = d.in
+		}
+	}
+}
+
+// systemNamespace is that of this pod, where it says so.
+func systemNamespace() string {
+	if ns := os.Getenv("POD_NAMESPACE"); ns != "" {
+		return ns
+	}
+	return kube.DefaultNamespace
 }
 
 func (f *flags) identity() (*enroll.Manager, error) {
@@ -75,10 +126,12 @@ func (f *flags) identity() (*enroll.Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--root-cert: %w", err)
 	}
+	id := pilot.ID(f.opts.TrustDomain)
+	id.Namespace = f.namespace
 	client, err := enroll.NewClient(enroll.ClientOptions{
 		Address:  f.ca,
-		CA:       spiffe.ID{TrustDomain: f.opts.TrustDomain, Namespace: "weft-system", ServiceAccount: "weft-ca"},
-		Identity: pilot.ID(f.opts.TrustDomain),
+		CA:       spiffe.ID{TrustDomain: f.opts.TrustDomain, Namespace: f.namespace, ServiceAccount: "weft-ca"},
+		Identity: id,
 		Roots:    roots, TokenFile: f.token,
 	})
 	if err != nil {
