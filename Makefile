@@ -27,7 +27,7 @@ step = @start=$$SECONDS; printf '\n== %s\n' '$(1)'; $(2); printf '== %s: %d s\n'
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' Makefile
 
 .PHONY: build
 build: ## build the binaries of cmd/* and the sample's into bin/
@@ -36,6 +36,23 @@ build: ## build the binaries of cmd/* and the sample's into bin/
 .PHONY: demo
 demo: build ## start the sample mesh and show the mesh's main job on real traffic
 	@$(GO) run ./test/demo
+
+NODES ?= 1
+NAME ?= dev
+# Kubernetes to run tests and one's own experiments on (test/cluster).
+CLUSTER = $(GO) run ./test/cluster/ctl --name $(NAME)
+
+.PHONY: cluster-up
+cluster-up: ## bring up a Kubernetes with NODES=1..3 nodes (NAME=dev; its first build takes some minutes)
+	@$(CLUSTER) up --nodes $(NODES) $(wildcard dist/images/*.tar)
+
+.PHONY: cluster-down
+cluster-down: ## end it and remove all of it
+	@$(CLUSTER) down
+
+.PHONY: cluster-shell
+cluster-shell: ## a shell with kubectl and the KUBECONFIG of it
+	@$(CLUSTER) shell
 
 .PHONY: test
 test: build vet test-unit test-race ## pass every test

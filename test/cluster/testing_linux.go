@@ -1,0 +1,61 @@
+package cluster
+
+import (
+	"context"
+	"os"
+	"sync"
+	"testing"
+)
+
+// shared is the API server of this process's tests.
+var shared struct {
+	once sync.Once
+	api  *API
+	err  error
+}
+
+// APIServer gives the API server that all tests of one package share: each test
+// uses namespaces of its own. It ends with the process.
+func APIServer(t testing.TB) *API {
+	t.Helper()
+	shared.once.Do(func() {
+		shared.api, shared.err = StartAPI(context.Background(), Options{Progress: func(line string) { t.Log(line) }})
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.api
+}
+
+// New brings up a cluster for one test, and takes it down at the test's end.
+// Without root the test is skipped, but in CI it fails.
+func New(t testing.TB, o Options) *Cluster {
+	t.Helper()
+	Require(t)
+	if o.Progress == nil {
+		o.Progress = func(line string) { t.Log(line) }
+	}
+	c, err := Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Down(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// Require skips a test where no node can run, and says why; in CI it fails.
+func Require(t testing.TB) {
+	t.Helper()
+	err := Missing()
+	switch {
+	case err == nil:
+	case os.Getenv("CI") != "":
+		t.Fatal(err)
+	default:
+		t.Skip(err)
+	}
+}
