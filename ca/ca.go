@@ -2,9 +2,12 @@
 // certificates for those who prove who they are.
 //
 // Inputs: Options, and CSRs over gRPC (istio.v1.auth.IstioCertificateService, so
-// that any Istio agent can ask) with a bearer token. Outputs: certificate chains
-// whose names come from the proven identity, the trusted roots in a file,
-// metrics and readiness over HTTP. It may not import any other component.
+// that any Istio agent can ask) with a bearer token; in a cluster also the API
+// server, which proves the callers and keeps the key. Outputs: certificate
+// chains whose names come from the proven identity, the trusted roots in a file
+// or in a ConfigMap of each namespace, metrics and readiness over HTTP. It may
+// not import any other component, and talks to Kubernetes only through
+// ca/internal/identity and ca/internal/cluster.
 package ca
 
 import (
@@ -13,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,7 +25,6 @@ import (
 	"github.com/weftmesh/weft/ca/internal/identity"
 	"github.com/weftmesh/weft/ca/internal/issue"
 	"github.com/weftmesh/weft/ca/internal/store"
-	"github.com/weftmesh/weft/internal/enroll"
 	"github.com/weftmesh/weft/internal/spiffe"
 )
 
@@ -33,6 +36,7 @@ const (
 	DefaultNamespace   = "weft-system"
 	DefaultTTL         = issue.DefaultTTL // lifetime of a certificate
 	DefaultMaxTTL      = issue.DefaultMax // longest lifetime granted
+	DefaultStopDelay   = 5 * time.Second  // StopDelay of a CA in a cluster
 	// ServiceAccount is the account of the CA itself, and so with the namespace
 	// the identity that clients demand from it.
 	ServiceAccount = "weft-ca"
@@ -46,18 +50,30 @@ type Options struct {
 	TrustDomain string // DefaultTrustDomain
 	Namespace   string // namespace of the CA itself; DefaultNamespace
 
-	Store   string // directory of the signing key; needed
-	RootOut string // file to write the trusted roots to; "" for none
+	// Kube has the API server prove the callers and keep the key, which replicas
+	// then share. Kubeconfig, a file, says which one; "" is that of the pod that
+	// the CA runs in. Without Kube both come from files.
+	Kube       bool
+	Kubeconfig string
+	Replica    string // name of this replica, the pod's; "" is the host's name
 
+	Store   string // directory of the signing key; needed without Kube
+	RootOut string // file to write the trusted roots to; "" for none
 	// LocalIdentityKey is a PEM file with the public key that the supervisor of
-	// local pods signs their tokens with; needed until the CA can ask Kubernetes.
+	// local pods signs their tokens with; needed without Kube.
 	LocalIdentityKey string
+
+	// StopDelay is how long the CA serves on after it was told to stop, while it
+	// is not ready, so that no caller is sent to a port that is closed: the time
+	// a cluster takes to withdraw an endpoint.
+	StopDelay time.Duration
 
 	DefaultTTL time.Duration // lifetime of certificates; 24 h
 	MaxTTL     time.Duration // longest lifetime granted; 90 days
 
 	// DNSNames are the DNS names granted to accounts, by NAMESPACE/ACCOUNT (see
-	// ParseDNSNames). No other account gets any.
+	// ParseDNSNames). No other account gets any, but that with Kube those of the
+	// control plane have their Service's name, ACCOUNT.NAMESPACE.svc, besides.
 	DNSNames map[string][]string
 
 	Logger *slog.Logger // nil is slog.Default()
@@ -81,30 +97,32 @@ func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if o.Kube {
+		o.DNSNames = withServiceNames(o.DNSNames, o.Namespace)
+	}
 	return o
 }
 
 // authority is everything that a running CA consists of.
 type authority struct {
-	opts    Options
-	id      spiffe.ID
-	store   *store.Authority
-	issuer  *issue.Issuer
-	proof   identity.Authenticator
-	own     *enroll.Manager // the CA's own serving certificate
-	metrics *metrics
-	reg     *prometheus.Registry
-	log     *slog.Logger
+	opts     Options
+	id       spiffe.ID
+	proof    identity.Authenticator
+	backing  backing
+	signing  atomic.Pointer[signing] // nil until the key is there
+	stopping atomic.Bool
+	metrics  *metrics
+	reg      *prometheus.Registry
+	log      *slog.Logger
 }
 
-// Run serves until ctx is done, then lets the calls in hand finish and returns
-// nil. An error names the option or file at fault.
+// Run serves until ctx is done, then for StopDelay more, lets the calls in hand
+// finish and returns nil. An error names the option, file or Secret at fault.
 func Run(ctx context.Context, opts Options) error {
-	a, err := newAuthority(ctx, opts.withDefaults())
+	a, err := newAuthority(opts.withDefaults())
 	if err != nil {
 		return err
 	}
-	defer func() { _ = a.store.Close() }()
 	var listen net.ListenConfig
 	csr, err := listen.Listen(ctx, "tcp", a.opts.Listen)
 	if err != nil {
@@ -119,76 +137,75 @@ func Run(ctx context.Context, opts Options) error {
 	return a.run(ctx, csr, monitoring)
 }
 
+// run works until stop is done and StopDelay has passed.
 func (a *authority) run(stop context.Context, csr, monitoring net.Listener) error {
-	group, ctx := errgroup.WithContext(stop)
-	group.Go(func() error { return a.own.Run(ctx) })
+	ctx, end := context.WithCancel(context.WithoutCancel(stop))
+	defer end()
+	defer context.AfterFunc(stop, func() {
+		a.stopping.Store(true)
+		a.log.Info("CA is stopping", "serves on for", a.opts.StopDelay)
+		time.AfterFunc(a.opts.StopDelay, end)
+	})()
+	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.serveMonitoring(ctx, monitoring) })
-	group.Go(func() error {
-		if _, err := a.own.Wait(ctx); err != nil {
-			return err
-		}
-		a.started(csr.Addr(), monitoring.Addr())
-		return a.serveCSR(ctx, csr)
-	})
-	if err := group.Wait(); err != nil && !errors.Is(err, stop.Err()) {
+	group.Go(func() error { return a.work(ctx, stop, csr, monitoring.Addr()) })
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	a.log.Info("CA stopped")
 	return nil
 }
 
+// work takes the signing key, then answers CSRs until ctx is done. A key that is
+// not there yet is no longer waited for when stop is done.
+func (a *authority) work(ctx, stop context.Context, csr net.Listener, monitoring net.Addr) error {
+	st, err := a.backing.open(stop)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = st.Close() }()
+	if err := a.use(ctx, st); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.backing.follow(ctx, func(st *store.Authority) error { return a.use(ctx, st) }) })
+	// The lead is given back at once, so that another replica has it meanwhile.
+	leading, end := context.WithCancel(ctx)
+	defer context.AfterFunc(stop, end)()
+	group.Go(func() error { defer end(); return a.backing.publish(leading) })
+	a.started(csr.Addr(), monitoring)
+	group.Go(func() error { return a.serveCSR(ctx, csr) })
+	return group.Wait()
+}
+
 func (a *authority) started(csr, monitoring net.Addr) {
+	s := a.signing.Load()
 	a.log.Info("CA started", "listen", csr.String(), "monitoring", monitoring.String(), "id", a.id.String(),
-		"root", a.store.Roots[0].Subject.String(), "expires", a.issuer.Expiry())
+		"root", s.store.Roots[0].Subject.String(), "expires", s.issuer.Expiry())
 	if a.opts.Started != nil {
 		a.opts.Started(csr, monitoring)
 	}
 }
 
-func newAuthority(ctx context.Context, opts Options) (*authority, error) {
+func newAuthority(opts Options) (*authority, error) {
 	id, err := spiffe.New(opts.TrustDomain, opts.Namespace, ServiceAccount)
 	if err != nil {
 		return nil, fmt.Errorf("ca: %w", err)
 	}
-	if opts.Store == "" || opts.LocalIdentityKey == "" {
-		return nil, errors.New("ca: --store and --local-identity-key are needed")
+	a := &authority{opts: opts, id: id, log: opts.Logger, reg: prometheus.NewRegistry()}
+	a.metrics = newMetrics(a.reg, a.expiry)
+	if opts.Kube {
+		a.backing, a.proof, err = inCluster(opts, a.reg)
+	} else {
+		a.backing, a.proof, err = inFolder(opts)
 	}
-	proof, err := identity.NewLocal(opts.LocalIdentityKey, opts.TrustDomain)
-	if err != nil {
-		return nil, fmt.Errorf("ca: --local-identity-key: %w", err)
-	}
-	st, err := store.Open(opts.Store, opts.TrustDomain)
-	if err != nil {
-		return nil, err
-	}
-	a := &authority{opts: opts, id: id, store: st, proof: proof, log: opts.Logger, reg: prometheus.NewRegistry()}
-	if err := a.prepare(ctx); err != nil {
-		return nil, errors.Join(err, st.Close())
-	}
-	return a, nil
+	return a, err
 }
 
-// prepare makes what stands on the store.
-func (a *authority) prepare(ctx context.Context) (err error) {
-	a.issuer, err = issue.New(ctx, issue.Options{
-		Chain: a.store.Chain, Signer: a.store.Signer(), Roots: a.store.Roots,
-		DefaultTTL: a.opts.DefaultTTL, MaxTTL: a.opts.MaxTTL, DNSNames: a.opts.DNSNames,
-	})
-	if err != nil {
-		return fmt.Errorf("ca: %w", err)
+// expiry is when the key in force ends; the zero time before there is one.
+func (a *authority) expiry() time.Time {
+	if s := a.signing.Load(); s != nil {
+		return s.issuer.Expiry()
 	}
-	if a.opts.RootOut != "" {
-		if err := a.store.WriteRoots(a.opts.RootOut); err != nil {
-			return fmt.Errorf("ca: --root-out: %w", err)
-		}
-	}
-	roots, err := enroll.FixedRoots(a.store.RootPEM)
-	if err != nil {
-		return fmt.Errorf("ca: %w", err)
-	}
-	a.metrics = newMetrics(a.reg, a.issuer)
-	a.own = enroll.NewManager(enroll.ManagerOptions{
-		Issuer: &ownIssuer{issuer: a.issuer, id: a.id}, Roots: roots, Logger: a.log.With("certificate of", "the CA itself"),
-	})
-	return nil
+	return time.Time{}
 }

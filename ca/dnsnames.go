@@ -56,3 +56,20 @@ func isDNSName(s string) bool {
 }
 
 func notHostRune(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }
+
+// withServiceNames adds to names those of the control plane's Services: clients
+// that are not ours, such as the API server calling a webhook, know no SPIFFE
+// identity and check these.
+func withServiceNames(names map[string][]string, namespace string) map[string][]string {
+	out := map[string][]string{}
+	for account, given := range names {
+		out[account] = slices.Clone(given)
+	}
+	for _, service := range []string{ServiceAccount, "weft-pilot", "weft-injector"} {
+		account, name := namespace+"/"+service, service+"."+namespace+".svc"
+		if !slices.Contains(out[account], name) {
+			out[account] = append(out[account], name)
+		}
+	}
+	return out
+}

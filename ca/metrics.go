@@ -6,7 +6,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/weftmesh/weft/ca/internal/issue"
 	"github.com/weftmesh/weft/ca/internal/refusal"
 )
 
@@ -21,7 +20,7 @@ type metrics struct {
 	dropped  prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer, issuer *issue.Issuer) *metrics {
+func newMetrics(reg prometheus.Registerer, end func() time.Time) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "citadel_server_csr_count", Help: "Certificate requests received."}),
@@ -38,8 +37,8 @@ func newMetrics(reg prometheus.Registerer, issuer *issue.Issuer) *metrics {
 			Name: "weft_ca_connections_dropped_total", Help: "Connections closed at once because there were too many, in all or from one address."}),
 	}
 	expiry := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "citadel_server_root_cert_expiry_timestamp", Help: "When the root or the signing certificate ends, whichever is sooner, in seconds since the epoch.",
-	}, func() float64 { return float64(issuer.Expiry().Unix()) })
+		Name: "citadel_server_root_cert_expiry_timestamp", Help: "When the root or the signing certificate ends, whichever is sooner, in seconds since the epoch; 0 before there is one.",
+	}, func() float64 { return float64(max(end().Unix(), 0)) })
 	reg.MustRegister(m.requests, m.issued, m.refused, m.duration, m.conns, m.dropped, expiry,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, reason := range refusal.All {

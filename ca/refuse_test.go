@@ -227,7 +227,9 @@ func (panics) Authenticate(context.Context, identity.Token) (identity.Caller, er
 
 func TestPanicEndsTheCallAlone(t *testing.T) {
 	m := newMesh(t)
-	a, err := newAuthority(t.Context(), m.options().withDefaults())
+	opts, started := m.options(), make(chan struct{})
+	opts.Started = func(net.Addr, net.Addr) { close(started) }
+	a, err := newAuthority(opts.withDefaults())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,6 +238,11 @@ func TestPanicEndsTheCallAlone(t *testing.T) {
 	csr, monitoring := listenLoopback(t), listenLoopback(t)
 	done := make(chan error, 1)
 	go func() { done <- a.run(ctx, csr, monitoring) }()
+	select {
+	case <-started:
+	case err := <-done:
+		t.Fatal(err)
+	}
 	r := &running{addr: csr.Addr().String(), monitoring: monitoring.Addr().String()}
 	for range 2 {
 		if err := m.call(r, "x", 0, bearer("x")...); status.Code(err) != codes.Internal || strings.Contains(err.Error(), "fault") {
@@ -246,7 +253,7 @@ func TestPanicEndsTheCallAlone(t *testing.T) {
 		t.Errorf("%v panics counted, want 2", got)
 	}
 	cancel()
-	if err := errors.Join(<-done, a.store.Close()); err != nil {
+	if err := <-done; err != nil {
 		t.Error(err)
 	}
 }

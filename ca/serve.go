@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	securityapi "istio.io/api/security/v1alpha1"
+
+	"github.com/weftmesh/weft/ca/internal/issue"
 )
 
 // Limits of what a peer may use before and after it has proved who it is.
@@ -31,7 +33,8 @@ const (
 
 // serveCSR serves the CSR service on l until ctx is done.
 func (a *authority) serveCSR(ctx context.Context, l net.Listener) error {
-	s := &service{proof: a.proof, issuer: a.issuer, rate: newLimiter(), metrics: a.metrics, log: a.log}
+	issuer := func() *issue.Issuer { return a.signing.Load().issuer }
+	s := &service{proof: a.proof, issuer: issuer, rate: newLimiter(), metrics: a.metrics, log: a.log}
 	server := grpc.NewServer(a.serverOptions(s)...)
 	securityapi.RegisterIstioCertificateServiceServer(server, s)
 	stopped := make(chan struct{})
@@ -59,7 +62,7 @@ func (a *authority) serverOptions(s *service) []grpc.ServerOption {
 		MinVersion: tls.VersionTLS13,
 		NextProtos: []string{"h2"},
 		// Clients prove themselves by token: most have no certificate yet.
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return a.own.Certificate() },
+		GetCertificate: a.certificate,
 	}
 	return []grpc.ServerOption{
 		grpc.Creds(credentials.NewTLS(config)),
@@ -94,14 +97,15 @@ func (a *authority) serveMonitoring(ctx context.Context, l net.Listener) error {
 
 // ready answers 200 while the CA can sign, else 503 and why not.
 func (a *authority) ready(ctx context.Context, w http.ResponseWriter) {
-	switch now := time.Now(); {
-	case ctx.Err() != nil:
+	s, now := a.signing.Load(), time.Now()
+	switch {
+	case ctx.Err() != nil || a.stopping.Load():
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
-	case now.After(a.issuer.Expiry()):
+	case s == nil:
+		http.Error(w, "no signing key yet: is the API server away?", http.StatusServiceUnavailable)
+	case now.After(s.issuer.Expiry()):
 		http.Error(w, "the CA's certificate has expired", http.StatusServiceUnavailable)
-	case a.own.Current() == nil:
-		http.Error(w, "no serving certificate yet", http.StatusServiceUnavailable)
-	case now.After(a.own.Current().Leaf.NotAfter):
+	case now.After(s.own.Current().Leaf.NotAfter):
 		http.Error(w, "the serving certificate has expired", http.StatusServiceUnavailable)
 	default:
 		fmt.Fprintln(w, "ready")

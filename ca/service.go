@@ -25,7 +25,7 @@ import (
 type service struct {
 	securityapi.UnimplementedIstioCertificateServiceServer
 	proof   identity.Authenticator
-	issuer  *issue.Issuer
+	issuer  func() *issue.Issuer // of the key in force
 	rate    *limiter
 	metrics *metrics
 	log     *slog.Logger
@@ -61,7 +61,7 @@ func (s *service) create(ctx context.Context, req *securityapi.IstioCertificateR
 	if !s.rate.allow(caller, time.Now()) {
 		return caller, nil, refusal.New(refusal.Rate, "pod %s of %s asks more than %d times at once and once in %v", caller.Pod.Name, caller.ID, rateBurst, rateEvery)
 	}
-	issued, err := s.issuer.Issue(issue.Request{Caller: caller, CSR: req.GetCsr(), TTL: seconds(req.GetValidityDuration())})
+	issued, err := s.issuer().Issue(issue.Request{Caller: caller, CSR: req.GetCsr(), TTL: seconds(req.GetValidityDuration())})
 	return caller, issued, err
 }
 
@@ -93,7 +93,7 @@ func answer(err error) error {
 		return status.Error(codes.PermissionDenied, r.Error())
 	case refusal.CSROversized, refusal.CSRMalformed, refusal.CSRSignature, refusal.CSRKey, refusal.CSRValidity:
 		return status.Error(codes.InvalidArgument, r.Error())
-	case refusal.AuthorityExpired:
+	case refusal.AuthorityExpired, refusal.KubernetesAway:
 		return status.Error(codes.Unavailable, r.Error())
 	case refusal.Backend, refusal.BadLeaf, refusal.Internal:
 		return status.Error(codes.Internal, string(r.Reason))

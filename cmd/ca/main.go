@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -37,6 +38,10 @@ func command() *cobra.Command {
 			if opts.DNSNames, err = ca.ParseDNSNames(dnsNames); err != nil {
 				return fmt.Errorf("--dns-names: %w", err)
 			}
+			if opts.Kube = opts.Kube || opts.Kubeconfig != ""; opts.Kube && !cmd.Flags().Changed("stop-delay") {
+				opts.StopDelay = ca.DefaultStopDelay
+			}
+			opts.Replica = os.Getenv("POD_NAME")
 			return ca.Run(cmd.Context(), opts)
 		},
 	}
@@ -46,8 +51,11 @@ func command() *cobra.Command {
 	f.StringVar(&opts.Listen, "listen", ca.DefaultListen, "`HOST:PORT` of the CSR service (TLS)")
 	f.StringVar(&opts.Monitoring, "monitoring", ca.DefaultMonitoring, "`HOST:PORT` of /metrics and /ready (plain HTTP)")
 	f.StringVar(&opts.TrustDomain, "trust-domain", ca.DefaultTrustDomain, "trust `DOMAIN` of the identities")
-	f.StringVar(&opts.Namespace, "namespace", ca.DefaultNamespace, "`NAMESPACE` of the CA itself")
-	f.StringVar(&opts.Store, "store", "", "`DIR` of the signing key and certificates; made at the first start")
+	f.StringVar(&opts.Namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), ca.DefaultNamespace), "`NAMESPACE` of the CA itself; default from $POD_NAMESPACE")
+	f.BoolVar(&opts.Kube, "kube", false, "have the API server of the pod's cluster prove the callers and keep the key")
+	f.StringVar(&opts.Kubeconfig, "kubeconfig", "", "like --kube, for the cluster of a kubeconfig `FILE`")
+	f.DurationVar(&opts.StopDelay, "stop-delay", 0, fmt.Sprintf("how long to serve on after SIGTERM, not ready, while a cluster withdraws the endpoint; %v with --kube", ca.DefaultStopDelay))
+	f.StringVar(&opts.Store, "store", "", "`DIR` of the signing key and certificates, without --kube; made at the first start")
 	f.StringVar(&opts.RootOut, "root-out", "", "`FILE` to write the trusted roots to")
 	f.StringVar(&opts.LocalIdentityKey, "local-identity-key", "", "PEM `FILE` with the public key that signs the tokens of local pods")
 	f.DurationVar(&opts.DefaultTTL, "ttl", ca.DefaultTTL, "lifetime of certificates when none is asked for")

@@ -149,16 +149,16 @@ var hostileClaims = map[string]struct {
 	"other subject":      {func(c jwt.MapClaims) { c["sub"] = "system:serviceaccount:shop:admin" }, refusal.TokenClaims},
 	"subject of a user":  {func(c jwt.MapClaims) { c["sub"] = "reviews" }, refusal.TokenClaims},
 	"nothing kubernetes": {func(c jwt.MapClaims) { delete(c, "kubernetes.io") }, refusal.TokenClaims},
-	"no pod":             {func(c jwt.MapClaims) { delete(kubernetes(c), "pod") }, refusal.TokenClaims},
-	"bad namespace":      {func(c jwt.MapClaims) { kubernetes(c)["namespace"] = "shop/sa/x" }, refusal.TokenClaims},
+	"no pod":             {func(c jwt.MapClaims) { delete(boundTo(c), "pod") }, refusal.TokenClaims},
+	"bad namespace":      {func(c jwt.MapClaims) { boundTo(c)["namespace"] = "shop/sa/x" }, refusal.TokenClaims},
 	"forged label":       {func(c jwt.MapClaims) { mesh(c)["workload"] = "x,OU=ns:admin" }, refusal.TokenClaims},
 	"newline in a label": {func(c jwt.MapClaims) { mesh(c)["app"] = "a\nb" }, refusal.TokenClaims},
 	"long label":         {func(c jwt.MapClaims) { mesh(c)["version"] = strings.Repeat("v", 64) }, refusal.TokenClaims},
 	"labels are numbers": {func(c jwt.MapClaims) { mesh(c)["version"] = 1 }, refusal.TokenMalformed},
 }
 
-func kubernetes(c jwt.MapClaims) map[string]any { return c["kubernetes.io"].(map[string]any) }
-func mesh(c jwt.MapClaims) map[string]any       { return c["weft.mesh"].(map[string]any) }
+func boundTo(c jwt.MapClaims) map[string]any { return c["kubernetes.io"].(map[string]any) }
+func mesh(c jwt.MapClaims) map[string]any    { return c["weft.mesh"].(map[string]any) }
 
 func TestHostileClaims(t *testing.T) {
 	s := newSupervisor(t)

@@ -26,6 +26,11 @@ const (
 	TokenAudience    Reason = "token_audience"      // not meant for this CA
 	TokenIssuer      Reason = "token_issuer"        // not from the local supervisor
 	TokenClaims      Reason = "token_claims"        // claims missing, contradictory or not valid
+	TokenDenied      Reason = "token_denied"        // the API server does not accept it
+	TokenUnbound     Reason = "token_unbound"       // not the token of a pod
+	PodGone          Reason = "pod_gone"            // its pod does not exist, or another one has its name
+	PodMismatch      Reason = "pod_mismatch"        // its pod has another account or node
+	PodFinished      Reason = "pod_finished"        // its pod has ended
 )
 
 // Reasons for which a request of a known caller is not granted.
@@ -44,6 +49,7 @@ const (
 // Reasons that are the CA's own fault.
 const (
 	AuthorityExpired Reason = "authority_expired" // the signing certificate is at its end
+	KubernetesAway   Reason = "kubernetes_away"   // the API server gives no answer; asking again may help
 	Backend          Reason = "backend"           // the back end failed
 	BadLeaf          Reason = "bad_leaf"          // the back end signed something else
 	Internal         Reason = "internal"          // a fault of the program
@@ -53,8 +59,9 @@ const (
 var All = []Reason{
 	TokenMissing, TokenOversized, TokenMalformed, TokenAlgorithm, TokenSignature, TokenExpired,
 	TokenNotYetValid, TokenAudience, TokenIssuer, TokenClaims,
+	TokenDenied, TokenUnbound, PodGone, PodMismatch, PodFinished,
 	Rate, CSROversized, CSRMalformed, CSRSignature, CSRKey, CSRName, CSRAuthority, CSRExtension, CSRValidity,
-	AuthorityExpired, Backend, BadLeaf, Internal,
+	AuthorityExpired, KubernetesAway, Backend, BadLeaf, Internal,
 }
 
 // Error is a refusal. Its text starts with the reason.

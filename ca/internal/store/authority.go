@@ -6,16 +6,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"math/big"
-	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -24,60 +21,70 @@ const (
 	rootLife = 10 * 365 * 24 * time.Hour
 	// rootBackdate covers clocks that are behind ours.
 	rootBackdate = time.Hour
-	// maxFile bounds what is read from the store, in bytes.
-	maxFile = 1 << 20
+	// minRSA is the shortest modulus of a signing key, in bits.
+	minRSA = 2048
 )
 
-// create makes a P-256 key and a self-signed root. There is no intermediate: its
-// key would lie beside the root's, so it would only lengthen each handshake. The
-// certificate is written last: a process killed before leaves a directory that
-// does not count as complete, and the next one goes on with the key it finds.
-func create(dir, trustDomain string) error {
-	key, err := findOrMakeKey(dir)
+// Parts are the PEM texts of one authority, by the names of the files (KeyFile,
+// CertFile, ChainFile, RootFile). They print as "[redacted]".
+type Parts map[string][]byte
+
+// Format prints "[redacted]" whatever the verb.
+func (Parts) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[redacted]")) }
+
+// Make makes a P-256 key and a self-signed root for trustDomain.
+func Make(trustDomain string) (Parts, error) {
+	key, text, err := makeKey()
 	if err != nil {
-		return err
-	}
-	if err := checkStrayRoot(filepath.Join(dir, rootFile), key); err != nil {
-		return err
+		return nil, err
 	}
 	cert, err := selfSign(key, trustDomain, time.Now())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	certPEM := encode("CERTIFICATE", cert)
-	if err := writeFile(filepath.Join(dir, rootFile), certPEM, 0o600); err != nil {
-		return err
-	}
-	return writeFile(filepath.Join(dir, certFile), certPEM, 0o600)
+	root := encode("CERTIFICATE", cert)
+	return Parts{KeyFile: text, CertFile: root, ChainFile: root, RootFile: root}, nil
 }
 
-func findOrMakeKey(dir string) (crypto.Signer, error) {
-	path := filepath.Join(dir, keyFile)
-	found, err := loadKey(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return found, err
+// Parse reads an authority and checks that its parts fit together now. An empty
+// or absent ChainFile means that CertFile is signed by a root. Errors name the
+// part at fault, and never quote the key.
+func Parse(parts Parts) (*Authority, error) {
+	a := &Authority{RootPEM: parts[RootFile]}
+	var err error
+	if a.signer, err = parseKey(parts[KeyFile]); err != nil {
+		return nil, fmt.Errorf("%s: %w", KeyFile, err)
 	}
+	if a.Roots, err = parseCerts(parts[RootFile]); err != nil {
+		return nil, fmt.Errorf("%s: %w", RootFile, err)
+	}
+	if a.Chain, err = parseCerts(parts[CertFile]); err != nil {
+		return nil, fmt.Errorf("%s: %w", CertFile, err)
+	}
+	var above []*x509.Certificate
+	if text := bytes.TrimSpace(parts[ChainFile]); len(text) > 0 {
+		if above, err = parseCerts(text); err != nil {
+			return nil, fmt.Errorf("%s: %w", ChainFile, err)
+		}
+	}
+	a.Chain = append(a.Chain[:1], above...)
+	a.trimChain()
+	if err := a.check(time.Now()); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func makeKey() (*ecdsa.PrivateKey, []byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return key, writeFile(path, encode("PRIVATE KEY", der), 0o600)
-}
-
-// checkStrayRoot refuses to overwrite a root that somebody else made.
-func checkStrayRoot(path string, key crypto.Signer) error {
-	_, roots, err := loadCerts(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil && !isKeyOf(key, roots[0]) {
-		err = fmt.Errorf("ca store: %s is there but %s is not: add the signing certificate", path, certFile)
-	}
-	return err
+	return key, encode("PRIVATE KEY", der), nil
 }
 
 // isKeyOf reports whether key is the private key of cert.
@@ -108,105 +115,56 @@ func encode(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-// load reads an authority that is complete and checks that its parts fit.
-func load(dir string) (*Authority, error) {
-	key, err := loadKey(filepath.Join(dir, keyFile))
-	if err != nil {
-		return nil, err
-	}
-	a := &Authority{signer: key}
-	if a.RootPEM, a.Roots, err = loadCerts(filepath.Join(dir, rootFile)); err != nil {
-		return nil, err
-	}
-	if _, a.Chain, err = loadCerts(filepath.Join(dir, certFile)); err != nil {
-		return nil, err
-	}
-	_, above, err := loadCerts(filepath.Join(dir, chainFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	a.Chain = append(a.Chain[:1], above...)
-	a.trimChain()
-	if err := a.check(time.Now()); err != nil {
-		return nil, fmt.Errorf("ca store %s: %w: restore the four files of one CA, or empty the directory to start a new one", dir, err)
-	}
-	return a, nil
-}
-
-func loadKey(path string) (crypto.Signer, error) {
-	text, err := readPrivate(path)
-	if err != nil {
-		return nil, err
-	}
+// parseKey reads a private key. Its errors are our own: the parser's may quote
+// the bytes.
+func parseKey(text []byte) (crypto.Signer, error) {
 	block, _ := pem.Decode(text)
 	if block == nil {
-		return nil, fmt.Errorf("ca store: %s holds no PEM key", path)
+		return nil, errors.New("holds no PEM key")
 	}
-	key, err := parseKey(block)
+	key, err := decodeKey(block)
 	if err != nil {
-		// The parser's own text may quote the bytes.
-		return nil, fmt.Errorf("ca store: %s: want an unencrypted PKCS #8, EC or RSA private key", path)
+		return nil, errors.New("want an unencrypted PKCS #8, EC or RSA private key")
 	}
-	return key, nil
+	switch k := key.(type) {
+	case *ecdsa.PrivateKey:
+		return k, nil
+	case *rsa.PrivateKey:
+		if bits := k.N.BitLen(); bits < minRSA {
+			return nil, fmt.Errorf("RSA key of %d bits, want at least %d", bits, minRSA)
+		}
+		return k, nil
+	}
+	return nil, fmt.Errorf("key of type %T, want EC or RSA, which every proxy can verify", key)
 }
 
-func parseKey(block *pem.Block) (crypto.Signer, error) {
+func decodeKey(block *pem.Block) (any, error) {
 	switch block.Type {
 	case "EC PRIVATE KEY":
 		return x509.ParseECPrivateKey(block.Bytes)
 	case "RSA PRIVATE KEY":
 		return x509.ParsePKCS1PrivateKey(block.Bytes)
 	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, errors.New("not a signing key")
-	}
-	return signer, nil
+	return x509.ParsePKCS8PrivateKey(block.Bytes)
 }
 
-// readPrivate reads a file that only its owner may read. It asks the open file,
-// so that a link cannot be swapped in between.
-func readPrivate(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("ca store: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("ca store: %w", err)
-	}
-	if err := checkPrivate(path, info); err != nil {
-		return nil, err
-	}
-	return io.ReadAll(io.LimitReader(f, maxFile))
-}
-
-func loadCerts(path string) ([]byte, []*x509.Certificate, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("ca store: %w", err)
-	}
+func parseCerts(text []byte) ([]*x509.Certificate, error) {
 	var out []*x509.Certificate
 	for rest := bytes.TrimSpace(text); len(rest) > 0; rest = bytes.TrimSpace(rest) {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" {
-			return nil, nil, fmt.Errorf("ca store: %s: want PEM blocks of type CERTIFICATE only", path)
+			return nil, errors.New("want PEM blocks of type CERTIFICATE only")
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, nil, fmt.Errorf("ca store: %s: %w", path, err)
+			return nil, err
 		}
 		out = append(out, cert)
 	}
 	if len(out) == 0 {
-		return nil, nil, fmt.Errorf("ca store: %s holds no certificate", path)
+		return nil, errors.New("holds no certificate")
 	}
-	return text, out, nil
+	return out, nil
 }
 
 // trimChain leaves out copies of the signing certificate and every root above
@@ -225,10 +183,10 @@ func (a *Authority) trimChain() {
 func (a *Authority) check(now time.Time) error {
 	cert := a.Chain[0]
 	if !isKeyOf(a.signer, cert) {
-		return fmt.Errorf("%s is not the key of %s", keyFile, certFile)
+		return fmt.Errorf("%s is not the key of %s", KeyFile, CertFile)
 	}
 	if !cert.IsCA || cert.KeyUsage&x509.KeyUsageCertSign == 0 {
-		return fmt.Errorf("%s may not sign certificates", certFile)
+		return fmt.Errorf("%s may not sign certificates", CertFile)
 	}
 	roots, above := x509.NewCertPool(), x509.NewCertPool()
 	for _, c := range a.Roots {
@@ -241,7 +199,7 @@ func (a *Authority) check(now time.Time) error {
 		Roots: roots, Intermediates: above, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
-		return fmt.Errorf("%s does not chain to %s: %w", certFile, rootFile, err)
+		return fmt.Errorf("%s does not chain to %s: %w", CertFile, RootFile, err)
 	}
 	return nil
 }

@@ -1,8 +1,10 @@
-// Package store keeps the CA's signing key and certificates in a directory.
+// Package store holds the CA's signing key and certificates, and keeps them in a
+// directory.
 //
-// Inputs: a directory that only the CA's user may enter. Outputs: an Authority,
-// made at the first start and the same ever after, also when the process that
-// was making it got killed. File names are those of Istio's plug-in CA secret
+// Inputs: a directory that only the CA's user may enter, or the parts of an
+// authority as a Secret holds them. Outputs: an Authority, in a directory made
+// at the first start and the same ever after, also when the process that was
+// making it got killed. File names are those of Istio's plug-in CA secret
 // (cacerts), so a folder with a CA of one's own works as it is. It imports the
 // standard library only.
 package store
@@ -18,12 +20,12 @@ import (
 	"syscall"
 )
 
-// Names of the files. Source: Istio, "Plug in CA Certificates".
+// Names of the files, and of the keys of a Secret. Source: Istio, "Plug in CA Certificates".
 const (
-	keyFile   = "ca-key.pem"     // signing key
-	certFile  = "ca-cert.pem"    // its certificate; written last, so its presence means "complete"
-	chainFile = "cert-chain.pem" // certFile and the intermediates above it; optional
-	rootFile  = "root-cert.pem"  // trusted roots
+	KeyFile   = "ca-key.pem"     // signing key
+	CertFile  = "ca-cert.pem"    // its certificate; written last, so its presence means "complete"
+	ChainFile = "cert-chain.pem" // CertFile and the intermediates above it; optional
+	RootFile  = "root-cert.pem"  // trusted roots
 	lockFile  = "lock"
 	tempGlob  = ".new-*"
 )
@@ -47,7 +49,12 @@ func (a *Authority) Format(f fmt.State, _ rune) {
 }
 
 // Close lets another process open the store.
-func (a *Authority) Close() error { return a.lock.Close() }
+func (a *Authority) Close() error {
+	if a.lock == nil { // of no directory
+		return nil
+	}
+	return a.lock.Close()
+}
 
 // Open reads the authority of directory dir, or makes dir and a self-signed
 // root for trustDomain where there is none. Errors name the file and the cure:
@@ -73,7 +80,7 @@ func open(dir, trustDomain string) (*Authority, error) {
 	if err := removeLeftovers(dir); err != nil {
 		return nil, err
 	}
-	_, err := os.Stat(filepath.Join(dir, certFile))
+	_, err := os.Stat(filepath.Join(dir, CertFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = create(dir, trustDomain)
 	}

@@ -50,8 +50,8 @@ func TestModes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]os.FileMode{
-		dir: 0o700, filepath.Join(dir, keyFile): 0o600, filepath.Join(dir, certFile): 0o600,
-		filepath.Join(dir, rootFile): 0o600, out: 0o644,
+		dir: 0o700, filepath.Join(dir, KeyFile): 0o600, filepath.Join(dir, CertFile): 0o600,
+		filepath.Join(dir, RootFile): 0o600, out: 0o644,
 	} {
 		info, err := os.Stat(path)
 		if err != nil {
@@ -71,7 +71,7 @@ func TestModes(t *testing.T) {
 func TestOpenAfterAKill(t *testing.T) {
 	whole := filepath.Join(t.TempDir(), "whole")
 	made := reopen(t, whole)
-	for _, have := range [][]string{{}, {keyFile}, {keyFile, rootFile}} {
+	for _, have := range [][]string{{}, {KeyFile}, {KeyFile, RootFile}} {
 		dir := filepath.Join(t.TempDir(), "store")
 		copyFiles(t, whole, dir, have...)
 		put(t, dir, ".new-123", "half a k")
@@ -117,17 +117,17 @@ func TestOpenRefuses(t *testing.T) {
 		want  string
 	}{
 		"directory open to the group": {func(dir string) error { return os.Chmod(dir, 0o750) }, "chmod go="},
-		"key open to all":             {func(dir string) error { return os.Chmod(filepath.Join(dir, keyFile), 0o604) }, "chmod go="},
-		"key missing":                 {func(dir string) error { return os.Remove(filepath.Join(dir, keyFile)) }, keyFile},
-		"root missing":                {func(dir string) error { return os.Remove(filepath.Join(dir, rootFile)) }, rootFile},
-		"key of another CA":           {func(dir string) error { copyFiles(t, other, dir, keyFile); return nil }, "is not the key"},
-		"root of another CA":          {func(dir string) error { copyFiles(t, other, dir, rootFile); return nil }, "does not chain"},
-		"garbage key":                 {func(dir string) error { put(t, dir, keyFile, "secret garbage"); return nil }, "holds no PEM key"},
-		"garbage certificate":         {func(dir string) error { put(t, dir, certFile, "garbage"); return nil }, certFile},
-		"empty certificate":           {func(dir string) error { put(t, dir, certFile, ""); return nil }, "no certificate"},
+		"key open to all":             {func(dir string) error { return os.Chmod(filepath.Join(dir, KeyFile), 0o604) }, "chmod go="},
+		"key missing":                 {func(dir string) error { return os.Remove(filepath.Join(dir, KeyFile)) }, KeyFile},
+		"root missing":                {func(dir string) error { return os.Remove(filepath.Join(dir, RootFile)) }, RootFile},
+		"key of another CA":           {func(dir string) error { copyFiles(t, other, dir, KeyFile); return nil }, "is not the key"},
+		"root of another CA":          {func(dir string) error { copyFiles(t, other, dir, RootFile); return nil }, "does not chain"},
+		"garbage key":                 {func(dir string) error { put(t, dir, KeyFile, "secret garbage"); return nil }, "holds no PEM key"},
+		"garbage certificate":         {func(dir string) error { put(t, dir, CertFile, "garbage"); return nil }, CertFile},
+		"empty certificate":           {func(dir string) error { put(t, dir, CertFile, ""); return nil }, "no certificate"},
 		"certificate missing, root of another": {func(dir string) error {
-			copyFiles(t, other, dir, rootFile)
-			return os.Remove(filepath.Join(dir, certFile))
+			copyFiles(t, other, dir, RootFile)
+			return os.Remove(filepath.Join(dir, CertFile))
 		}, "add the signing certificate"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -178,11 +178,11 @@ func TestPluggedInCA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	copyFiles(t, rootDir, dir, rootFile)
+	copyFiles(t, rootDir, dir, RootFile)
 	cert := string(encode("CERTIFICATE", der))
-	put(t, dir, certFile, cert)
-	put(t, dir, keyFile, string(encode("EC PRIVATE KEY", keyDER)))
-	put(t, dir, chainFile, cert+string(top.RootPEM))
+	put(t, dir, CertFile, cert)
+	put(t, dir, KeyFile, string(encode("EC PRIVATE KEY", keyDER)))
+	put(t, dir, ChainFile, cert+string(top.RootPEM))
 	a := reopen(t, dir)
 	if len(a.Chain) != 1 || a.Chain[0].Subject.CommonName != "Intermediate" || !a.Roots[0].Equal(top.Roots[0]) {
 		t.Errorf("chain %v, roots %v", a.Chain, a.Roots)

@@ -1,0 +1,187 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/client-go/util/workqueue"
+)
+
+// RootConfigMap is the ConfigMap of the trusted roots in each namespace, RootKey
+// its key. Source: Istio.
+const (
+	RootConfigMap = "istio-ca-root-cert"
+	RootKey       = "root-cert.pem"
+)
+
+// Lease is held by the replica that writes the ConfigMaps.
+const Lease = "weft-ca-leader"
+
+const (
+	fieldManager = "weft-ca"
+	// Times of the lease: those that Kubernetes' own controllers use. A replica
+	// that stops gives it back, so only a lost node leaves a gap.
+	leaseLife  = 15 * time.Second
+	leaseRenew = 10 * time.Second
+	leaseRetry = 2 * time.Second
+	// writers is how many ConfigMaps are written at once.
+	writers = 8
+)
+
+// without are the namespaces that no workload of the mesh runs in.
+var without = []string{metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}
+
+// Publish keeps the ConfigMap with the trusted roots in every namespace for as
+// long as this replica leads: written when the namespace appears or the roots
+// change, repaired when somebody edits or deletes it. It returns ctx's error
+// when ctx is done, and has then given the lead back. Open comes before it.
+func (c *Cluster) Publish(ctx context.Context) error {
+	for ctx.Err() == nil {
+		var work sync.WaitGroup
+		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+			Lock: &resourcelock.LeaseLock{
+				LeaseMeta:  metav1.ObjectMeta{Name: Lease, Namespace: c.opts.Namespace, Labels: map[string]string{partOf: weft}},
+				Client:     c.leases.CoordinationV1(),
+				LockConfig: resourcelock.ResourceLockConfig{Identity: c.opts.Replica},
+			},
+			LeaseDuration: leaseLife, RenewDeadline: leaseRenew, RetryPeriod: leaseRetry, ReleaseOnCancel: true, Name: Lease,
+			Callbacks: leaderelection.LeaderCallbacks{
+				OnStartedLeading: func(leading context.Context) { work.Go(func() { c.lead(leading) }) },
+				OnStoppedLeading: func() { c.metrics.leader.Set(0) },
+			},
+		})
+		if err != nil {
+			return fmt.Errorf("cluster: lease %s: %w", Lease, err)
+		}
+		elector.Run(ctx)
+		work.Wait()
+	}
+	return ctx.Err()
+}
+
+// publisher writes the ConfigMaps while this replica leads.
+type publisher struct {
+	*Cluster
+	namespaces cache.Store
+	maps       cache.Store
+	queue      workqueue.TypedRateLimitingInterface[string] // names of namespaces
+}
+
+// lead returns when ctx is done.
+func (c *Cluster) lead(ctx context.Context) {
+	select { // what changed before is written anyway
+	case <-c.changed:
+	default:
+	}
+	c.log.Info("this replica writes the ConfigMaps with the trusted roots", "replica", c.opts.Replica)
+	c.metrics.leader.Set(1)
+	p := &publisher{Cluster: c, queue: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[string]())}
+	var namespaces, maps cache.InformerSynced
+	p.namespaces, namespaces = c.start(ctx, watch{
+		resource: "namespaces", object: &corev1.Namespace{}, each: func(_, name string) { p.queue.Add(name) },
+	})
+	p.maps, maps = c.start(ctx, watch{
+		resource: "configmaps", name: RootConfigMap, object: &corev1.ConfigMap{}, trim: trimMap,
+		each: func(namespace, _ string) { p.queue.Add(namespace) },
+	})
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	defer p.queue.ShutDown()
+	if !cache.WaitForCacheSync(ctx.Done(), namespaces, maps) {
+		return
+	}
+	for range writers {
+		workers.Go(func() { p.work(ctx) })
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.changed:
+			for _, name := range p.namespaces.ListKeys() {
+				p.queue.Add(name)
+			}
+		}
+	}
+}
+
+func trimMap(o runtime.Object) {
+	if m, ok := o.(*corev1.ConfigMap); ok {
+		m.Data, m.BinaryData = map[string]string{RootKey: m.Data[RootKey]}, nil
+	}
+}
+
+func (p *publisher) work(ctx context.Context) {
+	for {
+		namespace, shutdown := p.queue.Get()
+		if shutdown {
+			return
+		}
+		if err := p.reconcile(ctx, namespace); err != nil && ctx.Err() == nil {
+			p.metrics.failed.Inc()
+			p.log.Warn("the ConfigMap with the trusted roots cannot be written; will try again", "namespace", namespace, "error", err)
+			p.queue.AddRateLimited(namespace)
+		} else {
+			p.queue.Forget(namespace)
+		}
+		p.queue.Done(namespace)
+	}
+}
+
+func (p *publisher) reconcile(ctx context.Context, namespace string) error {
+	roots := string(p.current().authority.RootPEM)
+	obj, exists, err := p.namespaces.GetByKey(namespace)
+	if err != nil || !exists || !wanted(obj) {
+		return err
+	}
+	found, exists, err := p.maps.GetByKey(namespace + "/" + RootConfigMap)
+	if err != nil || exists && good(found, roots) {
+		return err
+	}
+	err = p.apply(ctx, namespace, roots)
+	if apierrors.IsInvalid(err) { // somebody made it immutable
+		if err = p.api.CoreV1().ConfigMaps(namespace).Delete(ctx, RootConfigMap, metav1.DeleteOptions{}); err == nil {
+			err = p.apply(ctx, namespace, roots)
+		}
+	}
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || apierrors.IsNotFound(err) {
+		return nil // the namespace is on its way out
+	}
+	if err == nil {
+		p.metrics.written.Inc()
+	}
+	return err
+}
+
+// apply leaves labels and keys of others alone.
+func (p *publisher) apply(ctx context.Context, namespace, roots string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	want := applycorev1.ConfigMap(RootConfigMap, namespace).
+		WithLabels(map[string]string{istioConfig: "true", partOf: weft}).
+		WithData(map[string]string{RootKey: roots})
+	_, err := p.api.CoreV1().ConfigMaps(namespace).Apply(ctx, want, metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
+	return err
+}
+
+// wanted says whether a namespace gets the ConfigMap.
+func wanted(obj any) bool {
+	n, ok := obj.(*corev1.Namespace)
+	return ok && n.DeletionTimestamp == nil && n.Status.Phase != corev1.NamespaceTerminating && !slices.Contains(without, n.Name)
+}
+
+func good(obj any, roots string) bool {
+	m, ok := obj.(*corev1.ConfigMap)
+	return ok && m.Data[RootKey] == roots && m.Labels[istioConfig] == "true"
+}

@@ -1,0 +1,43 @@
+package identity
+
+import (
+	"slices"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/weftmesh/weft/ca/internal/refusal"
+)
+
+// boundClaims are the claims of a Kubernetes bound token that screen reads.
+type boundClaims struct {
+	jwt.RegisteredClaims
+	Kubernetes struct {
+		Pod named `json:"pod"`
+	} `json:"kubernetes.io"`
+}
+
+// screen refuses tokens that the API server would refuse too, or that are of no
+// use here, so that garbage costs no call to it. It reads claims that nobody has
+// verified: they serve to refuse, and to say why, never to grant.
+func screen(token Token, now time.Time) error {
+	switch {
+	case token == "":
+		return refusal.New(refusal.TokenMissing, "no token")
+	case len(token) > maxToken:
+		return refusal.New(refusal.TokenOversized, "token of %d bytes, at most %d", len(token), maxToken)
+	}
+	var c boundClaims
+	if _, _, err := jwt.NewParser().ParseUnverified(string(token), &c); err != nil {
+		return refusal.New(refusal.TokenMalformed, "not a JWT of a service account") // the library's text may quote the token
+	}
+	switch {
+	case !slices.Contains(c.Audience, Audience):
+		return refusal.New(refusal.TokenAudience, "the token is not meant for %q: mount a projected serviceAccountToken with audience %[1]s", Audience)
+	case c.ExpiresAt == nil || now.After(c.ExpiresAt.Add(leeway)):
+		return refusal.New(refusal.TokenExpired, "the token has expired")
+	case c.Kubernetes.Pod.Name == "" || c.Kubernetes.Pod.UID == "":
+		return refusal.New(refusal.TokenUnbound, "the token is not bound to a pod: use the projected token of a pod")
+	}
+	return nil
+}
