@@ -1,0 +1,212 @@
+package injector
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// Paths in the proxy's image and container.
+const (
+	agentPath   = "/usr/local/bin/agent"
+	capturePath = "/usr/local/bin/capture"
+	envoyPath   = "/usr/local/bin/envoy"
+
+	proxyDir   = "/etc/istio/proxy" // writable: sockets and Envoy's bootstrap
+	podInfoDir = "/etc/istio/pod"
+	tokenDir   = "/var/run/secrets/tokens"
+	rootsDir   = "/var/run/secrets/istio"
+)
+
+// Ports of the proxy.
+const (
+	healthPort     = 15021
+	prometheusPort = 15090
+)
+
+func (s *settings) proxyContainer() corev1.Container {
+	c := corev1.Container{
+		Name: proxyName, Image: s.image, ImagePullPolicy: corev1.PullPolicy(s.values.Global.ImagePullPolicy),
+		Command: []string{agentPath}, Args: s.agentArgs(),
+		Ports:           []corev1.ContainerPort{{Name: "http-envoy-prom", ContainerPort: prometheusPort, Protocol: corev1.ProtocolTCP}},
+		Env:             s.environment(),
+		Resources:       s.resources,
+		SecurityContext: unprivileged(proxyUID),
+		VolumeMounts:    append(mounts(), s.mounts...),
+		ReadinessProbe:  health(s.readiness.delay, s.readiness.period, s.readiness.failures),
+		// The next container starts when this has passed: once a second, so that
+		// the app does not wait longer than it must, and for as long as a CA may
+		// take to come.
+		StartupProbe: health(0, 1, 600),
+		Lifecycle:    s.hooks(),
+	}
+	if s.native && !s.gateway {
+		always := corev1.ContainerRestartPolicyAlways
+		c.RestartPolicy = &always
+	}
+	return c
+}
+
+func (s *settings) agentArgs() []string {
+	g, role := s.values.Global, "sidecar"
+	if s.gateway {
+		role = "router"
+	}
+	args := []string{
+		"proxy", role,
+		"--run-dir=" + proxyDir + "/run", // of its own: that of the volume belongs to root
+		"--envoy=" + envoyPath,
+		"--pilot=" + g.PilotAddress, "--pilot-identity=" + g.Namespace + "/weft-pilot",
+		"--ca=" + g.CAAddress, "--ca-identity=" + g.Namespace + "/weft-ca",
+		"--root-cert=" + rootsDir + "/root-cert.pem", "--token=" + tokenDir + "/istio-token",
+		"--labels-file=" + podInfoDir + "/labels",
+		"--domain=" + g.Proxy.ClusterDomain,
+		"--concurrency=" + strconv.FormatInt(s.workers(), 10),
+		"--envoy-log-level=" + s.logLevel, "--log-level=" + s.agentLevel,
+	}
+	if s.componentLogLevel != "" {
+		args = append(args, "--envoy-component-log-level="+s.componentLogLevel)
+	}
+	if s.drain > 0 {
+		args = append(args, "--drain-duration="+s.drain.String())
+	}
+	if s.statusPort != defaultStatusPort {
+		args = append(args, fmt.Sprintf("--status-port=%d", s.statusPort))
+	}
+	if s.capture != nil && s.dns {
+		args = append(args, "--dns-listen=127.0.0.1:15053,[::1]:15053", "--dns-upstream=/etc/resolv.conf")
+	}
+	return args
+}
+
+// environment says who the pod is; labels come by a volume, for some are given
+// after injection.
+func (s *settings) environment() []corev1.EnvVar {
+	field := func(name, path string) corev1.EnvVar {
+		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: path}}}
+	}
+	env := []corev1.EnvVar{
+		field("POD_NAME", "metadata.name"),
+		field("POD_NAMESPACE", "metadata.namespace"),
+		field("INSTANCE_IP", "status.podIPs"),
+		field("SERVICE_ACCOUNT", "spec.serviceAccountName"),
+		field("HOST_IP", "status.hostIP"),
+	}
+	literal := func(name, value string) {
+		if value != "" {
+			env = append(env, corev1.EnvVar{Name: name, Value: value})
+		}
+	}
+	literal("TRUST_DOMAIN", s.values.TrustDomain)
+	literal("ISTIO_META_CLUSTER_ID", s.values.Global.MultiCluster.ClusterName)
+	literal("ISTIO_META_MESH_ID", s.meshID())
+	literal("ISTIO_META_WORKLOAD_NAME", workloadName(s.pod))
+	literal("ISTIO_PROMETHEUS_ANNOTATIONS", s.prometheus)
+	literal("ISTIO_KUBE_APP_PROBERS", s.probes)
+	metadata := s.proxy.GetProxyMetadata()
+	for _, name := range slices.Sorted(maps.Keys(metadata)) {
+		literal(name, metadata[name])
+	}
+	return env
+}
+
+func (s *settings) meshID() string {
+	if id := s.proxy.GetMeshId(); id != "" {
+		return id
+	}
+	return s.values.Global.MeshID
+}
+
+// hooks: at the end of a pod the proxy first takes no more traffic, while the
+// app ends and still calls out. The kubelet ends a native sidecar after the
+// app by itself; a classic one waits for it here. A classic one that holds the
+// app is waited for at the start, as Istio does it.
+func (s *settings) hooks() *corev1.Lifecycle {
+	run := func(args ...string) *corev1.LifecycleHandler {
+		if s.statusPort != defaultStatusPort {
+			args = append(args, fmt.Sprintf("--status-port=%d", s.statusPort))
+		}
+		return &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: append([]string{agentPath}, args...)}}
+	}
+	switch {
+	case s.native || s.gateway:
+		return &corev1.Lifecycle{PreStop: run("drain")}
+	case s.hold:
+		return &corev1.Lifecycle{PreStop: run("drain", "--wait-for-app"), PostStart: run("wait")}
+	}
+	return &corev1.Lifecycle{PreStop: run("drain", "--wait-for-app")}
+}
+
+// health asks Envoy's own listener, so that a proxy that does not serve is not
+// called well.
+func health(delay, period, failures int32) *corev1.Probe {
+	return &corev1.Probe{
+		ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{
+			Path: "/healthz/ready", Port: intstr.FromInt32(healthPort), Scheme: corev1.URISchemeHTTP}},
+		InitialDelaySeconds: delay, PeriodSeconds: period, FailureThreshold: failures, TimeoutSeconds: 3,
+	}
+}
+
+// unprivileged may do nothing but run.
+func unprivileged(uid int64) *corev1.SecurityContext {
+	no, yes := false, true
+	nonRoot := uid != 0
+	return &corev1.SecurityContext{
+		RunAsUser: &uid, RunAsGroup: &uid, RunAsNonRoot: &nonRoot,
+		AllowPrivilegeEscalation: &no, Privileged: &no, ReadOnlyRootFilesystem: &yes,
+		Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+}
+
+// initContainer is the one container with a right over the network, of the pod
+// alone, and it ends before any other starts. Rules over netlink need
+// CAP_NET_ADMIN and, unlike iptables, no CAP_NET_RAW.
+func (s *settings) initContainer() corev1.Container {
+	g, c := s.values.Global, s.capture
+	args := []string{fmt.Sprintf("--proxy-uid=%d", proxyUID)}
+	say := func(flag, value, usual string) {
+		if value != usual {
+			args = append(args, flag+"="+value)
+		}
+	}
+	say("--include-inbound-ports", c.inboundPorts, "*")
+	say("--exclude-inbound-ports", s.excludedInbound(), "")
+	say("--include-outbound-ranges", c.outboundRanges, "*")
+	say("--exclude-outbound-ranges", c.excludeOutboundRanges, "")
+	say("--include-outbound-ports", c.outboundPorts, "")
+	say("--exclude-outbound-ports", c.excludeOutboundPorts, "")
+	say("--exclude-interfaces", c.excludeInterfaces, "")
+	say("--reroute-interfaces", c.rerouteInterfaces, "")
+	say("--dns", strconv.FormatBool(s.dns), "true")
+	out := corev1.Container{
+		Name: initName, Image: s.image, ImagePullPolicy: corev1.PullPolicy(g.ImagePullPolicy),
+		Command: []string{capturePath}, Args: args,
+		Resources: s.resources, SecurityContext: unprivileged(0),
+	}
+	if g.Init.Image != "" {
+		out.Image = s.values.image(g.Init.Image)
+	}
+	if g.Init.Resources != nil {
+		out.Resources = *g.Init.Resources
+	}
+	out.SecurityContext.Capabilities.Add = []corev1.Capability{"NET_ADMIN"}
+	return out
+}
+
+// excludedInbound adds the agent's port, where it is not the usual one, which
+// capture leaves alone by itself.
+func (s *settings) excludedInbound() string {
+	list := s.capture.excludeInboundPorts
+	switch {
+	case s.statusPort == defaultStatusPort:
+		return list
+	case list == "":
+		return strconv.Itoa(int(s.statusPort))
+	}
+	return list + "," + strconv.Itoa(int(s.statusPort))
+}

@@ -1,0 +1,175 @@
+package injector
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	meshapi "istio.io/api/mesh/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// readConfig are the fields of ProxyConfig that Inject reads.
+var readConfig = []protoreflect.Name{
+	"discovery_address", "concurrency", "interception_mode", "proxy_metadata", "status_port", "termination_drain_duration",
+	"hold_application_until_proxy_starts", "mesh_id", "image", "readiness_probe",
+}
+
+// refusedConfig are the fields that would change who is trusted or what runs.
+var refusedConfig = map[protoreflect.Name]string{
+	"ca_certificates_pem":  "trusted roots come from the mesh's CA; put others into Secret cacerts",
+	"private_key_provider": "keys are made in the proxy; leave it out",
+	"custom_config_file":   "Envoy's bootstrap cannot be replaced; leave it out",
+	"binary_path":          "the binary is the image's; name another image in sidecar.istio.io/proxyImage",
+}
+
+// proxyConfig is the mesh's default with the pod's annotation over it.
+func proxyConfig(base *meshapi.ProxyConfig, annotation string) (*meshapi.ProxyConfig, error) {
+	if annotation == "" {
+		return base, nil
+	}
+	over, err := parseProxyConfig(annotation)
+	if err != nil {
+		return base, fmt.Errorf("pod annotation %s: %w", configAnnotation, err)
+	}
+	var failed []error
+	over.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		if why, ok := refusedConfig[f.Name()]; ok {
+			failed = append(failed, fmt.Errorf("pod annotation %s: %s: %s", configAnnotation, f.JSONName(), why))
+		}
+		return true
+	})
+	merged := proto.CloneOf(base)
+	proto.Merge(merged, over)
+	return merged, errors.Join(failed...)
+}
+
+func parseProxyConfig(text string) (*meshapi.ProxyConfig, error) {
+	raw, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("want a ProxyConfig in YAML: %w", err)
+	}
+	out := &meshapi.ProxyConfig{}
+	if err := protojson.Unmarshal(orEmpty(raw), out); err != nil {
+		return nil, fmt.Errorf("want a ProxyConfig in YAML: %w", err)
+	}
+	return out, nil
+}
+
+// configWarnings name the fields of the annotation that nobody reads.
+func configWarnings(annotation string) (out []string) {
+	if annotation == "" {
+		return nil
+	}
+	over, err := parseProxyConfig(annotation)
+	if err != nil {
+		return nil // an error already
+	}
+	over.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		if _, ok := refusedConfig[f.Name()]; !ok && !slices.Contains(readConfig, f.Name()) {
+			out = append(out, fmt.Sprintf("pod annotation %s: %s is ignored: set it for the whole mesh, where the pilot honours it", configAnnotation, f.JSONName()))
+		}
+		return true
+	})
+	return out
+}
+
+// applyProxyConfig sets what s.proxy says. Annotations of one thing each win
+// over it.
+func (s *settings) applyProxyConfig() error {
+	p, at := s.proxy, func(field, format string, args ...any) error {
+		return fmt.Errorf("ProxyConfig (pod annotation %s, or defaultConfig of the mesh): %s: %s", configAnnotation, field, fmt.Sprintf(format, args...))
+	}
+	var failed []error
+	if p.GetDiscoveryAddress() != "" {
+		if err := s.readDiscovery(p.GetDiscoveryAddress()); err != nil {
+			failed = append(failed, at("discoveryAddress", "%q: %v", p.GetDiscoveryAddress(), err))
+		}
+	}
+	if n := p.GetConcurrency(); n != nil {
+		if n.GetValue() < 0 {
+			failed = append(failed, at("concurrency", "%d: want 0 (as many as CPUs in the limit) or more", n.GetValue()))
+		}
+		s.concurrency = n.GetValue()
+	}
+	switch p.GetInterceptionMode() {
+	case meshapi.ProxyConfig_REDIRECT:
+	case meshapi.ProxyConfig_NONE:
+		s.capture = nil
+	default:
+		failed = append(failed, at("interceptionMode", "%s: want REDIRECT or NONE", p.GetInterceptionMode()))
+	}
+	if h := p.GetHoldApplicationUntilProxyStarts(); h != nil {
+		s.hold = h.GetValue()
+	}
+	if d := p.GetTerminationDrainDuration(); d != nil {
+		if s.drain = d.AsDuration(); s.drain <= 0 {
+			failed = append(failed, at("terminationDrainDuration", "%s: want more than 0s", s.drain))
+		}
+	}
+	if n := p.GetStatusPort(); n != 0 {
+		if n < 0 || n > 65535 {
+			failed = append(failed, at("statusPort", "%d: want 1 to 65535", n))
+		}
+		s.statusPort = n
+	}
+	if t := p.GetImage().GetImageType(); t != "" {
+		if err := readImageType(s, t); err != nil {
+			failed = append(failed, at("image.imageType", "%q: %v", t, err))
+		}
+	}
+	s.applyReadiness(p)
+	failed = append(failed, s.applyMetadata(p))
+	return errors.Join(failed...)
+}
+
+func (s *settings) applyReadiness(p *meshapi.ProxyConfig) {
+	probe := p.GetReadinessProbe()
+	set := func(into *int32, n int32) {
+		if n > 0 {
+			*into = n
+		}
+	}
+	set(&s.readiness.delay, probe.GetInitialDelaySeconds())
+	set(&s.readiness.period, probe.GetPeriodSeconds())
+	set(&s.readiness.failures, probe.GetFailureThreshold())
+}
+
+// ownVariables are what the injector alone may say about a pod: they are its
+// identity and its health.
+var ownVariables = []string{
+	"POD_NAME", "POD_NAMESPACE", "INSTANCE_IP", "HOST_IP", "SERVICE_ACCOUNT", "TRUST_DOMAIN",
+	"ISTIO_KUBE_APP_PROBERS", "ISTIO_PROMETHEUS_ANNOTATIONS",
+}
+
+// applyMetadata checks proxyMetadata, which becomes the agent's environment.
+func (s *settings) applyMetadata(p *meshapi.ProxyConfig) error {
+	for name, value := range p.GetProxyMetadata() {
+		if slices.Contains(ownVariables, name) || name == "" || strings.ContainsAny(name, "= \t\n") {
+			return fmt.Errorf("ProxyConfig (pod annotation %s, or defaultConfig of the mesh): proxyMetadata.%s: the injector sets it, or it is no variable's name: leave it out", configAnnotation, name)
+		}
+		if name == "ISTIO_META_DNS_CAPTURE" {
+			if err := boolean(&s.dns, value); err != nil {
+				return fmt.Errorf("ProxyConfig: proxyMetadata.%s: %q: %w", name, value, err)
+			}
+		}
+	}
+	return nil
+}
+
+// workers is Envoy's number of threads: what is said, or for 0 the CPUs of the
+// limit.
+func (s *settings) workers() int64 {
+	if s.concurrency > 0 {
+		return int64(s.concurrency)
+	}
+	if limit := s.resources.Limits[corev1.ResourceCPU]; limit.Sign() > 0 {
+		return limit.Value() // rounded up
+	}
+	return 2
+}
