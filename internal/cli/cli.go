@@ -35,6 +35,23 @@ type app struct {
 // usageError is a wrong use of the command line: exit code 2.
 type usageError struct{ error }
 
+// interrupted is the exit code of a command that Ctrl-C ended, as a shell's.
+const interrupted = exitCode(130)
+
+// interruptible runs what knows nothing of contexts, and leaves it when ctx ends.
+func interruptible(run func(args []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		done := make(chan error, 1)
+		go func() { done <- run(args) }()
+		select {
+		case err := <-done:
+			return err
+		case <-c.Context().Done():
+			return interrupted
+		}
+	}
+}
+
 // exitCode passes a command's exit code on, without a message.
 type exitCode int
 
@@ -45,6 +62,7 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 func Main(version string, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // who interrupts again is not waited for
 	a := &app{version: version, out: os.Stdout, err: os.Stderr}
 	root := a.command()
 	root.SetArgs(args)
@@ -60,6 +78,8 @@ func (a *app) code(err error) int {
 		return 0
 	case errors.As(err, &exit):
 		return int(exit)
+	case errors.Is(err, context.Canceled):
+		return int(interrupted)
 	case errors.As(err, &usage):
 		fmt.Fprintln(a.err, "error:", err)
 		return 2

@@ -109,6 +109,16 @@ func TestAnalyze(t *testing.T) {
 	if code, out, _ := run(t, "analyze", dir); code != 1 || !strings.HasPrefix(out, file+":1: error IST0101 VirtualService default/a spec.http[0].route[0].destination.host") {
 		t.Errorf("exit code %d, %s", code, out)
 	}
+	save("b")
+	app := "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  template: {spec: {containers: [{name: web, image: web}]}}\n"
+	if err := os.WriteFile(filepath.Join(dir, "web.yaml"), []byte(app), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := "web.yaml:1: warning WEFT0110 Deployment default/web spec.template.spec.containers[0].command: container web: it has no command"
+	if code, out, _ := run(t, "analyze", dir); code != 0 || !strings.Contains(out, want) || !strings.Contains(out, "weft.mesh/local-command") {
+		t.Errorf("an image alone: exit code %d, %s", code, out)
+	}
+	save("nowhere")
 	t.Chdir(dir)
 	if _, out, _ := run(t, "analyze", dir); !strings.HasPrefix(out, "route.yaml:1: error") {
 		t.Errorf("from its own folder: %s", out)

@@ -60,8 +60,8 @@ func (a *app) meshOf(ctx context.Context, args []string) (*local.Client, error) 
 	return nil, fmt.Errorf("no mesh of %s is running", dir)
 }
 
-func (a *app) runDown(ctx context.Context, c *local.Client, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+func (a *app) runDown(whole context.Context, c *local.Client, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(whole, timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://mesh/v1/stop", nil)
 	if err != nil {
@@ -81,6 +81,10 @@ func (a *app) runDown(ctx context.Context, c *local.Client, timeout time.Duratio
 		}
 		select {
 		case <-ctx.Done():
+			if whole.Err() != nil {
+				fmt.Fprintf(a.err, "not waited for: mesh %q goes on stopping\n", c.Name())
+				return interrupted
+			}
 			return fmt.Errorf("mesh %q has not stopped within %v; weft ps shows what still runs", c.Name(), timeout)
 		case <-tick.C:
 		}

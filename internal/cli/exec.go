@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -24,7 +25,8 @@ func (a *app) exec() *cobra.Command {
 	c := &cobra.Command{
 		Use: "exec POD -- COMMAND [ARG...]", DisableFlagsInUseLine: true, ValidArgsFunction: a.podNames, GroupID: "local", Short: "Run a command in a pod, with the mesh's folder as working directory",
 		Long: "Run a command in a pod: its network, names and identity; its connections go through\n" +
-			"the pod's Envoy. POD is a pod, the beginning of one's name, or a Deployment.",
+			"the pod's Envoy. POD is a pod, the beginning of one's name, or a Deployment.\n" +
+			"The exit code is the command's; 127 if there is no such program, 126 if it cannot run.",
 		Example: "  weft exec frontend -- curl -s http://reviews/\n  weft exec legacy -- sh",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) < 2 || c.ArgsLenAtDash() != 1 {
@@ -57,6 +59,10 @@ func (a *app) runExec(ctx context.Context, args []string, namespace, container s
 		Namespace: p.Namespace, Pod: p.Name, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals,
 		Request: pod.ExecRequest{Argv: args[1:], Dir: st.Dir, As: container, TTY: term.IsTerminal(int(os.Stdin.Fd()))},
 	})
+	if err != nil && exit.Code != 0 {
+		fmt.Fprintln(a.err, "error:", err)
+		return exitCode(exit.Code)
+	}
 	if err != nil {
 		return err
 	}

@@ -126,7 +126,7 @@ func TestNotReadyNamesWhatAndWhy(t *testing.T) {
 			{Namespace: "default", Name: "c", Ready: true, Synced: "yes"},
 		},
 		Troubles: controller.Troubles{Problems: map[string]string{"default/d": "no command"}},
-	})
+	}, "the mesh is not ready in time")
 	for _, want := range []string{"Deployment default/d: no command", "pod default/a is not ready: web: exited", "pod default/b is not in sync", "weft logs POD"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in:\n%v", want, err)

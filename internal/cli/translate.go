@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
 	"github.com/weftmesh/weft/internal/diag"
+	"github.com/weftmesh/weft/internal/local/controller"
 	"github.com/weftmesh/weft/internal/model"
 	"github.com/weftmesh/weft/internal/source/file"
 	"github.com/weftmesh/weft/pilot"
@@ -53,7 +55,7 @@ func (a *app) translate() *cobra.Command {
 			"Without --proxy: a sidecar of namespace default without labels.",
 		Example: "  weft translate samples/canary --proxy router.yaml --type VirtualHost",
 		Args:    exactly(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: interruptible(func(args []string) error {
 			who := model.Proxy{Sidecar: true, Namespace: "default", ServiceAccount: "default", Proven: true}
 			if proxy != "" {
 				var err error
@@ -66,7 +68,7 @@ func (a *app) translate() *cobra.Command {
 				return err
 			}
 			return a.printResources(pilot.Translate(st.Set, who), kinds)
-		},
+		}),
 	}
 	c.Flags().StringVar(&proxy, "proxy", "", "YAML `FILE` that describes the proxy")
 	c.Flags().StringSliceVar(&kinds, "type", nil, "only these `TYPES`, such as Cluster,Listener,VirtualHost")
@@ -121,15 +123,16 @@ func containsFold(list []string, s string) bool {
 func (a *app) analyze() *cobra.Command {
 	c := &cobra.Command{
 		Use: "analyze DIR", ValidArgsFunction: folders, GroupID: "look", Short: "Say what is wrong with the objects of a folder, without running anything",
-		Long: "Check every object of DIR as the pilot would: form, meaning, references. Exit code 1 if\nthere is an error.",
+		Long: "Check every object of DIR as the pilot would: form, meaning, references; and whether a local\n" +
+			"mesh could run each Deployment. Exit code 1 if there is an error.",
 		Args: exactly(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: interruptible(func(args []string) error {
 			st, err := file.Read(args[0])
 			if err != nil {
 				return err
 			}
-			return a.printFindings(append(st.Findings, pilot.Check(st.Set)...))
-		},
+			return a.printFindings(slices.Concat(st.Findings, pilot.Check(st.Set), controller.Check(st.Set)))
+		}),
 	}
 	a.outputFlag(c, "json")
 	return c

@@ -77,7 +77,9 @@ func (a *app) runUp(ctx context.Context, dir string, f upFlags) error {
 	watching, done := context.WithCancel(ctx)
 	defer done()
 	go a.progress(watching, opts.Name, f.timeout)
-	context.AfterFunc(ctx, func() { fmt.Fprintln(a.err, "stopping: apps first, each within its grace period") })
+	context.AfterFunc(ctx, func() {
+		fmt.Fprintln(a.err, "stopping: apps first, each within its grace period; Ctrl-C again ends all at once")
+	})
 	err = local.Run(ctx, local.Options{
 		Name: opts.Name, Config: config,
 		Keep: []string{opts.Dir, opts.Agent, opts.Pilot, opts.CA, opts.Envoy},
@@ -247,7 +249,7 @@ func (a *app) follow(ctx context.Context, name string) (controller.Status, error
 	for {
 		select {
 		case <-ctx.Done():
-			return last, notReady(last)
+			return last, notReady(last, "the mesh is not ready in time")
 		case <-tick.C:
 		}
 		c, err := local.Connect(name)
@@ -269,6 +271,9 @@ func (a *app) follow(ctx context.Context, name string) (controller.Status, error
 			a.summary(st, time.Since(start))
 			return st, nil
 		}
+		if len(st.Problems) > 0 && !slices.ContainsFunc(st.Pods, unready) {
+			return st, notReady(st, "not all of the mesh can run") // waiting mends nothing
+		}
 	}
 }
 
@@ -283,9 +288,12 @@ func (a *app) summary(st controller.Status, took time.Duration) {
 	fmt.Fprintf(a.err, "next: weft ps, weft logs POD, weft exec POD -- COMMAND\nfiles saved in %s are applied\n", st.Dir)
 }
 
-func notReady(st controller.Status) error {
+// unready reports whether a pod is still to be waited for.
+func unready(p controller.PodStatus) bool { return !p.Ready || p.Synced == "no" }
+
+func notReady(st controller.Status, what string) error {
 	var b strings.Builder
-	b.WriteString("the mesh is not ready in time")
+	b.WriteString(what)
 	for _, l := range troubleLines(st.Troubles) {
 		b.WriteString("\n  " + l)
 	}

@@ -44,6 +44,8 @@ var (
 	NoEffect = Finding{"WEFT0108", Warning, "remove it"}
 	// NoCommand: a "%" that no URI has and Envoy gives no meaning to here.
 	NoCommand = Finding{"WEFT0109", Warning, "write %25 for the character %; commands such as %REQ(NAME)% are read in values of headers only"}
+	// NoProcess: a container that a local mesh cannot run; a cluster may.
+	NoProcess = Finding{"WEFT0110", Warning, "correct it, if it is to run in a local mesh"}
 	// Insecure: in force, but weaker than it may look.
 	Insecure = Finding{"WEFT0107", Warning, "name what the server must prove (caCertificates, subjectAltNames)"}
 )

@@ -43,7 +43,7 @@ type execCall struct {
 type execMessage struct {
 	Signal syscall.Signal `json:",omitempty"` // client: for the command's group
 	Exit   *pod.Exit      `json:",omitempty"` // mesh: it has ended
-	Error  string         `json:",omitempty"` // mesh: it could not be run
+	Error  string         `json:",omitempty"` // mesh: it could not be run; Exit has a shell's code for that, or none
 }
 
 func newAPI(m *Mesh) *api {
@@ -180,7 +180,7 @@ func (a *api) serveExec(w http.ResponseWriter, r *http.Request) {
 	exit, err := a.exec(upgraded, p, call.Request)
 	answer := execMessage{Exit: &exit}
 	if err != nil {
-		answer = execMessage{Error: err.Error()}
+		answer.Error = err.Error()
 	}
 	_ = upgraded.Send(answer) // a client that is gone needs none
 }

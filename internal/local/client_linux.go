@@ -87,7 +87,8 @@ type Exec struct {
 }
 
 // Exec runs a command in a pod and returns how it ended. The command is killed
-// when ctx is done, or when this process ends.
+// when ctx is done, or when this process ends. Where the error is that there is no
+// such program, or that it cannot be run, the Exit's code is a shell's, 127 or 126.
 func (c *Client) Exec(ctx context.Context, e Exec) (pod.Exit, error) {
 	u, err := c.dial(ctx)
 	if err != nil {
@@ -159,6 +160,8 @@ func (e Exec) talk(conn *wire.Conn) (pod.Exit, error) {
 		return pod.Exit{}, err
 	case last.Exit == nil:
 		return pod.Exit{}, errors.New(last.Error)
+	case last.Error != "":
+		return *last.Exit, errors.New(last.Error)
 	}
 	return *last.Exit, nil
 }

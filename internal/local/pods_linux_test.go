@@ -226,7 +226,7 @@ func restarts(ctx context.Context, m *local.Mesh) error {
 		if e.Process == "always" && e.Kind == pod.BackOff {
 			delays = append(delays, e.Delay/time.Millisecond)
 		}
-		if e.Process == "missing" && !strings.Contains(e.Error, `"no-such-program": not found in PATH`) {
+		if e.Process == "missing" && !strings.Contains(e.Error, `no-such-program: not found in PATH`) {
 			return fmt.Errorf("missing program: %+v", e)
 		}
 	}

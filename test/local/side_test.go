@@ -18,7 +18,7 @@ import (
 // upMesh names a mesh that the test starts by itself.
 func upMesh(t *testing.T, dir string) *weftcli.Mesh {
 	t.Helper()
-	return &weftcli.Mesh{Binary: filepath.Join(binaries(t), "weft"), Dir: dir, Name: fmt.Sprintf("test-%d-%s", os.Getpid(), strings.ToLower(t.Name())), Progress: t.Output()}
+	return &weftcli.Mesh{Binary: filepath.Join(binaries(t), "weft"), Dir: dir, Name: fmt.Sprintf("test-%d-%s", os.Getpid(), strings.NewReplacer("/", "-", "_", "-").Replace(strings.ToLower(t.Name()))), Progress: t.Output()}
 }
 
 // anyAlive is an error that names a process that still runs.

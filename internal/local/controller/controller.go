@@ -44,7 +44,10 @@ type Controller struct {
 	runners map[string]*runner
 	found   []diag.Diagnostic
 	problem map[string]string // of workloads that cannot run, by key
-	wanted  map[string]*workload
+	// hopeless are the hashes of workloads that cannot run as they are written,
+	// by key; the loop's own.
+	hopeless map[string]string
+	wanted   map[string]*workload
 	// published are the open ports of the gateway; unpublished those that could
 	// not be opened, and why.
 	published, unpublished map[uint32]string
@@ -67,7 +70,7 @@ func Run(ctx context.Context, m *local.Mesh) error {
 	}
 	c := &Controller{
 		mesh: m, options: o, log: slog.Default(), wakeup: make(chan struct{}, 1), states: make(chan source.State, 1),
-		runners: map[string]*runner{}, problem: map[string]string{}, ranges: serviceRanges{v4: local.ServiceCIDRs()[0]},
+		runners: map[string]*runner{}, problem: map[string]string{}, hopeless: map[string]string{}, ranges: serviceRanges{v4: local.ServiceCIDRs()[0]},
 		publish: &publisher{mesh: m, options: o, open: map[uint32]*local.Publication{}},
 	}
 	if err := c.prepare(ctx); err != nil {
@@ -240,6 +243,9 @@ func (c *Controller) reconcileWorkload(ctx context.Context, w *workload) {
 	for _, key := range stop {
 		c.stop(ctx, c.all()[key])
 	}
+	if start > 0 && c.hopeless[w.key()] == w.hash {
+		return // until it is written otherwise
+	}
 	problem := ""
 	for range start {
 		if err := c.start(ctx, w); err != nil {
@@ -247,7 +253,7 @@ func (c *Controller) reconcileWorkload(ctx context.Context, w *workload) {
 			break
 		}
 	}
-	c.setProblem(w, problem, start > 0)
+	c.setProblem(w, problem)
 }
 
 // forgetProblems drops those of workloads that are not wanted any more.
@@ -255,17 +261,15 @@ func (c *Controller) forgetProblems(wanted map[string]*workload) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	maps.DeleteFunc(c.problem, func(key, _ string) bool { return wanted[key] == nil })
+	maps.DeleteFunc(c.hopeless, func(key, hash string) bool { return wanted[key] == nil || wanted[key].hash != hash })
 }
 
-// setProblem keeps why a workload does not run; tried says whether it was
-// tried just now.
-func (c *Controller) setProblem(w *workload, problem string, tried bool) {
+// setProblem keeps why a workload does not run; an empty problem: all of it was
+// started.
+func (c *Controller) setProblem(w *workload, problem string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if tried {
-		c.problem[w.key()] = problem
-	}
-	if c.problem[w.key()] == "" {
+	if c.problem[w.key()] = problem; problem == "" {
 		delete(c.problem, w.key())
 	}
 }
@@ -283,6 +287,7 @@ func (c *Controller) start(ctx context.Context, w *workload) error {
 	}
 	spec, err := podSpec(p, w.role, token, c.surroundings())
 	if err != nil {
+		c.hopeless[w.key()] = w.hash
 		c.mesh.FreeAddresses(addrs)
 		return err
 	}

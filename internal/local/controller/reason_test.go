@@ -31,17 +31,28 @@ func TestCause(t *testing.T) {
 
 // What cannot run is a trouble until it runs or is not wanted any more.
 func TestProblemsEndWithTheirWorkload(t *testing.T) {
-	c := &Controller{problem: map[string]string{}}
-	w := &workload{namespace: "default", name: "web"}
-	c.setProblem(w, "container web: it has no command", true)
+	c := &Controller{problem: map[string]string{}, hopeless: map[string]string{}}
+	w := &workload{namespace: "default", name: "web", replicas: 1, hash: "a"}
+	c.setProblem(w, "container web: it has no command")
 	c.forgetProblems(map[string]*workload{w.key(): w})
 	if got := c.troubles(pilotState{}).Problems; len(got) != 1 {
 		t.Fatalf("problems %v, want one", got)
 	}
-	c.setProblem(w, "", false)
+	c.hopeless[w.key()] = w.hash
+	c.reconcileWorkload(t.Context(), w) // it cannot be started: nothing is there to do it
 	if got := c.troubles(pilotState{}).Problems; len(got) != 1 {
-		t.Errorf("problems %v, though it was not tried again", got)
+		t.Errorf("problems %v, though nothing has changed", got)
 	}
+	rewritten := &workload{namespace: "default", name: "web", replicas: 1, hash: "b"}
+	c.forgetProblems(map[string]*workload{w.key(): rewritten})
+	if len(c.hopeless) != 0 {
+		t.Error("it is not tried again though it was rewritten")
+	}
+	c.setProblem(rewritten, "")
+	if got := c.troubles(pilotState{}).Problems; len(got) != 0 {
+		t.Errorf("problems %v of what runs", got)
+	}
+	c.setProblem(w, "container web: it has no command")
 	c.forgetProblems(map[string]*workload{})
 	if got := c.troubles(pilotState{}).Problems; len(got) != 0 {
 		t.Errorf("problems %v of what is not wanted", got)

@@ -107,6 +107,10 @@ func (in *initProcess) handle(c command, fds []int) {
 		err = in.change(c)
 	}
 	r := report{Re: c.ID}
+	var program *notStarted
+	if errors.As(err, &program) {
+		r.Code = program.code
+	}
 	if err != nil {
 		r.Error = err.Error()
 	}

@@ -126,7 +126,8 @@ func (p *Pod) HTTPClient() *http.Client {
 // descriptors of its standard input, output and error, given as they are, so
 // that a terminal stays one; they stay the caller's. When ctx is done the
 // command's process group is killed. Signals on the channel, which may be nil,
-// are passed on to the group.
+// are passed on to the group. Where the error is that there is no such program,
+// or that it cannot be run, the Exit's code is that of a shell, 127 or 126.
 func (p *Pod) Exec(ctx context.Context, r ExecRequest, stdio [3]int, signals <-chan syscall.Signal) (Exit, error) {
 	id, answer, err := p.send(command{Op: opExec, Exec: &r}, stdio[:]...)
 	if err != nil {
@@ -155,7 +156,7 @@ func (p *Pod) signalExec(id int, sig syscall.Signal) {
 
 func (r report) exit(p *Pod) (Exit, error) {
 	if r.Error != "" {
-		return Exit{}, p.named(errors.New(r.Error))
+		return Exit{Code: r.Code}, p.named(errors.New(r.Error))
 	}
 	if r.Exit == nil {
 		return Exit{}, p.named(errors.New("exec: answer without an exit status"))

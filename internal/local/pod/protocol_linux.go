@@ -36,6 +36,8 @@ type command struct {
 type report struct {
 	Re    int    `json:",omitempty"`
 	Error string `json:",omitempty"`
+	// Code is a shell's for a program, of Error, that could not be started.
+	Code  int    `json:",omitempty"`
 	Exit  *Exit  `json:",omitempty"`
 	Event *Event `json:",omitempty"`
 }

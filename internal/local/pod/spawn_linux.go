@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,12 +33,12 @@ func (l launch) run() (int, error) {
 	if len(l.argv) == 0 || l.argv[0] == "" {
 		return 0, fmt.Errorf("no program: argv is empty")
 	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return 0, fmt.Errorf("working directory %s: not a directory this pod sees", dir)
+	}
 	path, err := lookPath(l.argv[0], dir, l.env)
 	if err != nil {
 		return 0, err
-	}
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return 0, fmt.Errorf("working directory %s: not a directory this pod sees", dir)
 	}
 	start := func() (int, error) {
 		return syscall.ForkExec(path, l.argv, &syscall.ProcAttr{
@@ -51,11 +52,27 @@ func (l launch) run() (int, error) {
 	} else {
 		pid, err = start()
 	}
+	var errno syscall.Errno
+	if errors.As(err, &errno) && slices.Contains([]syscall.Errno{syscall.EACCES, syscall.EPERM, syscall.ENOEXEC, syscall.ENOENT}, errno) {
+		return 0, &notStarted{cannotRun, fmt.Sprintf("%s: %v", path, err)} // ENOENT: its interpreter
+	}
 	if err != nil {
 		return 0, fmt.Errorf("start %s: %w", path, err)
 	}
 	return pid, nil
 }
+
+// notStarted is a program that is not there or cannot be run: code is what a
+// shell exits with then. Source: POSIX, Shell Command Language, 2.8.2.
+type notStarted struct {
+	code int
+	text string
+}
+
+const cannotRun, notFound = 126, 127
+
+// Error implements error, in the words of a shell.
+func (e *notStarted) Error() string { return e.text }
 
 // lookPath finds a program as a shell in dir with this environment would.
 func lookPath(name, dir string, env []string) (string, error) {
@@ -66,6 +83,7 @@ func lookPath(name, dir string, env []string) (string, error) {
 		return name, executable(name)
 	}
 	var list string
+	var unfit error
 	for _, e := range env {
 		if value, ok := strings.CutPrefix(e, "PATH="); ok {
 			list = value
@@ -75,20 +93,32 @@ func lookPath(name, dir string, env []string) (string, error) {
 		if !filepath.IsAbs(d) {
 			d = filepath.Join(dir, d)
 		}
-		if path := filepath.Join(d, name); executable(path) == nil {
+		path := filepath.Join(d, name)
+		err := executable(path)
+		if err == nil {
 			return path, nil
 		}
+		if info, none := os.Stat(path); none == nil && !info.IsDir() && unfit == nil {
+			unfit = err
+		}
 	}
-	return "", fmt.Errorf("program %q: not found in PATH=%q", name, list)
+	if unfit != nil {
+		return "", unfit
+	}
+	return "", &notStarted{notFound, fmt.Sprintf("%s: not found in PATH=%q", name, list)}
 }
 
 func executable(path string) error {
 	info, err := os.Stat(path)
 	switch {
+	case errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
+		return &notStarted{notFound, path + ": no such file"}
 	case err != nil:
-		return fmt.Errorf("program %s: %w", path, err)
-	case info.IsDir() || info.Mode()&0o111 == 0:
-		return fmt.Errorf("program %s: not an executable file", path)
+		return &notStarted{cannotRun, fmt.Sprintf("%s: %v", path, errors.Unwrap(err))}
+	case info.IsDir():
+		return &notStarted{cannotRun, path + ": is a directory"}
+	case info.Mode()&0o111 == 0:
+		return &notStarted{cannotRun, path + ": permission denied: it is not executable (chmod +x)"}
 	}
 	return nil
 }
