@@ -128,6 +128,9 @@ func (a *agent) makeNames(istio, _ prometheus.Registerer) error {
 		return err
 	}
 	a.names = nameserver.NewTable(search)
+	if err := a.names.Load(a.o.namesFile()); err != nil {
+		log.Warn("names of the agent before are not taken", "error", err)
+	}
 	forward, err := nameserver.NewForwarder(upstream, a.net.control(), log)
 	if err != nil && !errors.Is(err, nameserver.ErrNoUpstream) {
 		return err
@@ -220,9 +223,20 @@ func (a *agent) parts() []func(context.Context) error {
 	if a.resolver != nil {
 		feed := &nameserver.Feed{Table: a.names, Node: a.o.Node.Proto(), Conn: a.pilot, Log: a.o.Log.With("part", "dns")}
 		feed.Node.UserAgentName = "weft-agent"
-		out = append(out, func(ctx context.Context) error { return a.resolver.Serve(ctx, a.bound.dns) }, feed.Run)
+		out = append(out, func(ctx context.Context) error { return a.resolver.Serve(ctx, a.bound.dns) }, feed.Run, a.keepNames)
 	}
 	return out
+}
+
+// keepNames leaves the mesh's names to the next agent. That they cannot be
+// written is no reason to end this one.
+func (a *agent) keepNames(ctx context.Context) error {
+	err := a.names.Keep(ctx, a.o.namesFile())
+	if ctx.Err() == nil {
+		a.o.Log.Warn("names will be away when the agent is restarted while the pilot is", "part", "dns", "error", err)
+	}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 // pushSecrets hands each new certificate and each new set of roots to Envoy.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -201,6 +202,32 @@ func TestAgentKilled(t *testing.T) {
 	m.plain.body = "two"
 	m.pilot.put("plain", m.plain.listener(t))
 	eventually(t, "a change is live", func() bool { return m.body() == "two" })
+}
+
+// TestAgentRestartsWithoutPilot: names of the mesh are answered, and the pilot
+// that is back sends only what has changed.
+func TestAgentRestartsWithoutPilot(t *testing.T) {
+	m := newMesh(t)
+	m.pilot.start()
+	m.pod.start()
+	eventually(t, "the pod is ready", m.pod.ready)
+	eventually(t, "names are kept", func() bool {
+		text, err := os.ReadFile(filepath.Join(m.pod.config.Options.RunDir, "names.json"))
+		return err == nil && strings.Contains(string(text), "reviews.shop.svc.cluster.local")
+	})
+	m.pilot.stop()
+	m.pod.kill()
+	m.pod.start()
+	eventually(t, "the pod is ready again", m.pod.ready)
+	if answer := m.lookup(t, "reviews."); len(answer) != 1 || !strings.HasSuffix(answer[0], "10.96.0.7") {
+		t.Errorf("without a pilot reviews is %v", answer)
+	}
+	m.pilot.put("late.shop.svc.cluster.local", domain("late.shop.svc.cluster.local", "10.96.0.8"))
+	m.pilot.start()
+	eventually(t, "a new name is known", func() bool { return len(m.lookup(t, "late.")) == 1 })
+	if n := m.pilot.timesSent("reviews.shop.svc.cluster.local"); n != 1 {
+		t.Errorf("the unchanged name was sent %d times", n)
+	}
 }
 
 // TestNobodyReads: the reader of the agent's output goes away with the agent,

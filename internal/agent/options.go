@@ -144,6 +144,9 @@ func (o Options) certified() bool { return o.CA.Address != "" || o.CA.Issuer != 
 
 func (o Options) socket(name string) string { return filepath.Join(o.RunDir, name) }
 
+// namesFile is where the mesh's names outlive the agent.
+func (o Options) namesFile() string { return filepath.Join(o.RunDir, "names.json") }
+
 // checkSocketPath exists because the kernel's own error does not say what is
 // too long. Source: unix(7), sun_path.
 func (o Options) checkSocketPath() error {

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -244,6 +247,47 @@ func TestNobodyUpstreamAnswers(t *testing.T) {
 	server := newServer(shopTable(t), forward)
 	if m := server.Answer(t.Context(), question("example.org.", dns.TypeA), false); m.Rcode != dns.RcodeServerFailure {
 		t.Errorf("it is %s", summary(m))
+	}
+}
+
+// TestKeptNames: the next agent knows what the one before it knew, and tells the
+// pilot so; of a broken file it takes nothing.
+func TestKeptNames(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "names.json")
+	table := shopTable(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- table.Keep(ctx, path) }()
+	next := NewTable(search)
+	for deadline := time.Now().Add(5 * time.Second); next.Len() != table.Len(); {
+		if err := next.Load(path); err != nil || time.Now().After(deadline) {
+			t.Fatalf("%d names are kept of %d: %v", next.Len(), table.Len(), err)
+		}
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if !next.Synced() || !maps.Equal(next.held(), table.held()) {
+		t.Errorf("held %v, want %v", next.held(), table.held())
+	}
+	for name, want := range table.records {
+		if got := next.records[name]; fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if err := os.WriteFile(path, []byte("{\"resource\":\"a\",\"addresses\":[\"10.0.0.1\"]}\n{\"resou"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broken := NewTable(nil)
+	if err := broken.Load(path); err == nil || broken.Len() != 0 || broken.Synced() {
+		t.Errorf("of a broken file: %v, %d names", err, broken.Len())
+	}
+	if err := broken.Load(path + ".none"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -3,7 +3,8 @@
 //
 // Inputs: DnsVirtualDomain resources of the agent's own ADS stream (Feed) and
 // DNS messages. Outputs: DNS answers on UDP and TCP. Of the agent it may
-// import nothing; the stream comes in as a gRPC connection.
+// import nothing; the stream comes in as a gRPC connection. The table may be kept
+// in a file, so that names outlive an agent while the pilot is away.
 package nameserver
 
 import (
@@ -39,12 +40,14 @@ type Table struct {
 	versions map[string]string // resource name -> version, of records
 	parents  map[string]int    // how many names lie below a name
 	synced   bool              // the pilot has answered once
+	changed  chan struct{}     // closed with the next change
+	count    uint64            // of changes by the pilot
 }
 
 // NewTable returns an empty Table whose short names are completed with search,
 // such as default.svc.cluster.local, svc.cluster.local, cluster.local.
 func NewTable(search []string) *Table {
-	t := &Table{records: map[string]record{}, versions: map[string]string{}, parents: map[string]int{}}
+	t := &Table{records: map[string]record{}, versions: map[string]string{}, parents: map[string]int{}, changed: make(chan struct{})}
 	for _, s := range search {
 		t.search = append(t.search, canonical(s))
 	}
@@ -127,6 +130,7 @@ func (t *Table) apply(changes []change) error {
 		t.set(c, records[i])
 	}
 	t.synced = true
+	t.noteChange()
 	return nil
 }
 
@@ -168,22 +172,32 @@ func (t *Table) held() map[string]string {
 // decode reads a domain's addresses.
 // Source: envoy.data.dns.v3.DnsTable.DnsVirtualDomain.
 func decode(d *dnsv3.DnsTable_DnsVirtualDomain) (record, error) {
-	r := record{ttl: seconds(defaultTTL)}
+	ttl := seconds(defaultTTL)
 	if d.GetAnswerTtl() != nil {
-		r.ttl = seconds(min(max(d.GetAnswerTtl().AsDuration(), time.Second), maxTTL))
+		ttl = seconds(min(max(d.GetAnswerTtl().AsDuration(), time.Second), maxTTL))
 	}
+	var ips []netip.Addr
 	for _, text := range d.GetEndpoint().GetAddressList().GetAddress() {
 		ip, err := netip.ParseAddr(text)
 		if err != nil {
 			return record{}, fmt.Errorf("endpoint.address_list: %w", err)
 		}
-		if ip = ip.Unmap().WithZone(""); ip.Is4() {
+		ips = append(ips, ip.Unmap().WithZone(""))
+	}
+	return newRecord(ips, ttl), nil
+}
+
+// newRecord sorts addresses by family.
+func newRecord(ips []netip.Addr, ttl uint32) record {
+	r := record{ttl: ttl}
+	for _, ip := range ips {
+		if ip.Is4() {
 			r.v4 = append(r.v4, ip)
 		} else {
 			r.v6 = append(r.v6, ip)
 		}
 	}
-	return r, nil
+	return r
 }
 
 func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }
@@ -191,17 +205,9 @@ func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }
 // Put stores a name without the pilot: for a server that is not an agent's.
 // name is fully qualified.
 func (t *Table) Put(name string, addresses []netip.Addr) {
-	r := record{ttl: seconds(defaultTTL)}
-	for _, ip := range addresses {
-		if ip.Is4() {
-			r.v4 = append(r.v4, ip)
-		} else {
-			r.v6 = append(r.v6, ip)
-		}
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.put(canonical(name), r)
+	t.put(canonical(name), newRecord(addresses, seconds(defaultTTL)))
 	t.synced = true
 }
 
