@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	urirewrite "github.com/envoyproxy/go-control-plane/envoy/extensions/path/rewrite/uri_template/v3"
 	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -104,13 +105,30 @@ func (w walk) pick(a *route.RouteAction) ([]Outcome, error) {
 	if at < 0 {
 		return others(w)
 	}
-	return w.fork(1/float64(len(w.out.Upstreams)), func(w walk) ([]Outcome, error) {
+	share := 1 / float64(len(w.out.Upstreams))
+	policy, avoids := w.config.clusters[w.out.Cluster].GetLbPolicy(), len(a.GetRetryPolicy().GetRetryHostPredicate()) > 0
+	return w.fork(share, func(w walk) ([]Outcome, error) {
 		w.out.Upstreams = w.out.Upstreams[at : at+1]
-		if len(a.GetRetryPolicy().GetRetryHostPredicate()) > 0 {
+		if !avoids && policy == cluster.Cluster_RANDOM {
+			return w.again(a, share, 1)
+		}
+		if avoids || policy == cluster.Cluster_ROUND_ROBIN {
 			w.call.Upstream.Failures = 1 // another host is asked next
 		}
 		return w.exchange(a)
 	}, others)
+}
+
+// again forks at each retry that may find the failing endpoint once more, with
+// probability p, or another one.
+func (w walk) again(a *route.RouteAction, p float64, failures int) ([]Outcome, error) {
+	if failures > int(a.GetRetryPolicy().GetNumRetries().GetValue()) {
+		return w.exchange(a)
+	}
+	return w.fork(p, func(w walk) ([]Outcome, error) { return w.again(a, p, failures+1) }, func(w walk) ([]Outcome, error) {
+		w.call.Upstream.Failures = failures
+		return w.exchange(a)
+	})
 }
 
 // rewrite makes the request what the endpoint sees. Headers are changed
@@ -306,6 +324,7 @@ func (w walk) exchange(a *route.RouteAction) ([]Outcome, error) {
 			return nil, err
 		}
 		if again && attempt < attempts {
+			w.out.Backoff += longestWait(policy, attempt)
 			continue
 		}
 		w.out.Status = status
@@ -319,6 +338,19 @@ func (w walk) exchange(a *route.RouteAction) ([]Outcome, error) {
 		}
 		return w.done(), err
 	}
+}
+
+// longestWait is the longest that Envoy waits after an attempt: at random, up
+// to 1, 3, 7 and so on times the base, and at most ten times.
+func longestWait(policy *route.RetryPolicy, attempt int) time.Duration {
+	base, most := 25*time.Millisecond, time.Duration(0)
+	if b := policy.GetRetryBackOff(); b != nil {
+		base, most = b.GetBaseInterval().AsDuration(), b.GetMaxInterval().AsDuration()
+	}
+	if most == 0 {
+		most = 10 * base
+	}
+	return min(most, base*time.Duration(1<<min(attempt, 10)-1))
 }
 
 // refused is a request for which no connection could be made.

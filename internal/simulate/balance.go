@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,6 +30,9 @@ type Way struct {
 	Spread Spread
 	// Key is what of the request chooses the endpoint, with SpreadOne.
 	Key string
+	// Table is that of a hash: "ring ENTRIES", or "maglev LEAST..MOST" entries of
+	// an endpoint; "" without.
+	Table string
 	// Protocol to the endpoint: "HTTP/1.1" or "HTTP/2.0"; "" for no HTTP.
 	Protocol string
 	// Reuse is how many requests a connection carries at most; 0: no limit.
@@ -89,6 +93,7 @@ func (w walk) way(cl *cluster.Cluster, a *route.RouteAction) (Way, error) {
 		out.Spread = SpreadChance
 	case cluster.Cluster_RING_HASH, cluster.Cluster_MAGLEV:
 		out.Spread, out.Key = SpreadChance, w.hashKey(a)
+		out.Table = hashTable(cl, len(w.out.Upstreams))
 		if out.Key != "" {
 			out.Spread = SpreadOne
 		}
@@ -96,6 +101,24 @@ func (w walk) way(cl *cluster.Cluster, a *route.RouteAction) (Way, error) {
 		return out, unknown("lb_policy %v", cl.GetLbPolicy())
 	}
 	return out, nil
+}
+
+// hashTable is the table over n endpoints of one weight. A ring has as many
+// entries for each. Source: "Supported load balancers" of Envoy's documentation.
+func hashTable(cl *cluster.Cluster, n int) string {
+	if cl.GetLbPolicy() == cluster.Cluster_MAGLEV {
+		size := int(orElse(cl.GetMaglevLbConfig().GetTableSize(), 65537))
+		return fmt.Sprintf("maglev %d..%d", size/n, (size+n-1)/n)
+	}
+	least := int(orElse(cl.GetRingHashLbConfig().GetMinimumRingSize(), 1024))
+	return fmt.Sprintf("ring %d", (least+n-1)/n*n)
+}
+
+func orElse(v *wrapperspb.UInt64Value, otherwise uint64) uint64 {
+	if v == nil {
+		return otherwise
+	}
+	return v.GetValue()
 }
 
 func (out *Way) overHTTP2(options *core.Http2ProtocolOptions) {

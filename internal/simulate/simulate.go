@@ -91,6 +91,9 @@ type Upstream struct {
 	Mute bool
 	// Hang never answers a TLS handshake.
 	Hang bool
+	// Public is an endpoint whose certificate a public CA has signed; else it is
+	// the CA of the mesh, which is also that of every file but the system's.
+	Public bool
 	// Identity is the name in the endpoint's certificate; "" is what the cluster
 	// asks for.
 	Identity string
@@ -138,6 +141,8 @@ type Outcome struct {
 	Timeout time.Duration
 	// Delay is how long the proxy holds the request back (a fault).
 	Delay time.Duration
+	// Backoff is how long the waits between tries may be in all.
+	Backoff time.Duration
 	// Credential is the name of the certificate's secret that a TLS client gets;
 	// "" without TLS, and for a certificate from a file.
 	Credential string
@@ -163,7 +168,20 @@ type Target struct {
 	// Names are those one of which the endpoint's certificate must have; "*" at
 	// the end stands for any text. None: any certificate of the CA will do.
 	Names []string
+	// CA is who must have signed the endpoint's certificate.
+	CA Authority
 }
+
+// Authority is a CA, as far as the simulator tells them apart.
+type Authority string
+
+// The endpoint's certificate is not checked, or is one of the mesh's CA, or of
+// the public ones that the system knows.
+const (
+	Unchecked Authority = ""
+	MeshCA    Authority = "mesh"
+	PublicCA  Authority = "public"
+)
 
 // Mirror is a cluster that gets a copy of the request.
 type Mirror struct {

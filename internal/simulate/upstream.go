@@ -133,17 +133,33 @@ func (c *Config) transport(cl *cluster.Cluster, metadata *core.Metadata, t *Targ
 			}
 			t.Names = append(t.Names, name)
 		}
+		t.CA = authority(common)
 		t.Certificate = len(common.GetTlsCertificates())+len(common.GetTlsCertificateSdsSecretConfigs()) > 0
 		return checkKnown(config)
 	}
 	return unknown("transport socket %T", config)
 }
 
+// systemCAs is where a proxy's image has the public CAs.
+const systemCAs = "/etc/ssl/certs/ca-certificates.crt"
+
+func authority(c *tls.CommonTlsContext) Authority {
+	switch {
+	case c.GetCombinedValidationContext() != nil:
+		return MeshCA
+	case c.GetValidationContext().GetTrustedCa().GetFilename() == systemCAs:
+		return PublicCA
+	case c.GetValidationContext().GetTrustedCa() != nil:
+		return MeshCA
+	}
+	return Unchecked
+}
+
 // unreachable says whether no connection can be made to any of the targets
 // that answer so.
 func (u Upstream) unreachable(all []Target) bool {
 	for _, t := range all {
-		if !u.Refuse && (!t.TLS || !u.Hang && u.named(t.Names)) {
+		if !u.Refuse && (!t.TLS || !u.Hang && u.named(t.Names) && (t.CA == Unchecked || u.Public == (t.CA == PublicCA))) {
 			return false
 		}
 	}

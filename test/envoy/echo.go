@@ -392,8 +392,12 @@ func (s *sniffer) tlsConfig() *stdtls.Config {
 			s.echoes.mu.Lock()
 			san := s.echoes.sans[s.at.cluster]
 			s.echoes.mu.Unlock()
-			if own := s.echoes.manner(s.at.endpoint).Identity; own != "" {
-				san = own
+			manner, ca := s.echoes.manner(s.at.endpoint), s.echoes.pki
+			if manner.Identity != "" {
+				san = manner.Identity
+			}
+			if manner.Public {
+				ca = ca.public
 			}
 			if san == "" {
 				san = hello.ServerName
@@ -401,7 +405,7 @@ func (s *sniffer) tlsConfig() *stdtls.Config {
 			if san == "" {
 				san = "localhost"
 			}
-			leaf, err := s.echoes.pki.leaf(san)
+			leaf, err := ca.leaf(san)
 			return &leaf, err
 		},
 	}

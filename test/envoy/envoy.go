@@ -27,6 +27,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -264,6 +265,26 @@ func (p *Proxy) Ejected(ctx context.Context, cluster string) ([]string, error) {
 	}
 	slices.Sort(out)
 	return out, nil
+}
+
+// HashTable is what a cluster with a consistent hash has built, by its
+// statistics: "ring ENTRIES", or "maglev LEAST..MOST" entries of an endpoint.
+func (p *Proxy) HashTable(ctx context.Context, cluster string) (string, error) {
+	text, err := p.admin(ctx, "/stats?filter=_lb%5C.")
+	if err != nil {
+		return "", err
+	}
+	stat := map[string]int{}
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		if short, ok := strings.CutPrefix(name, "cluster."+strings.ReplaceAll(cluster, ":", "_")+"."); ok {
+			stat[short], _ = strconv.Atoi(value)
+		}
+	}
+	if size := stat["ring_hash_lb.size"]; size > 0 {
+		return fmt.Sprintf("ring %d", size), nil
+	}
+	return fmt.Sprintf("maglev %d..%d", stat["maglev_lb.min_entries_per_host"], stat["maglev_lb.max_entries_per_host"]), nil
 }
 
 // ConfigDump is Envoy's own account of its configuration, for a failure's

@@ -49,13 +49,20 @@ func (p *pki) ownFiles(m any) error {
 	return nil
 }
 
+// systemCAs is where a proxy's image has the public CAs.
+const systemCAs = "/etc/ssl/certs/ca-certificates.crt"
+
 func (p *pki) inPlaceOfFiles(c *tls.CommonTlsContext) {
 	for i, pair := range c.GetTlsCertificates() {
 		if pair.GetCertificateChain().GetFilename() != "" {
 			c.TlsCertificates[i] = p.secret("").GetTlsCertificate()
 		}
 	}
-	if checks := c.GetValidationContext(); checks.GetTrustedCa().GetFilename() != "" {
-		checks.TrustedCa = p.secret("ROOTCA").GetValidationContext().GetTrustedCa()
+	switch checks := c.GetValidationContext(); checks.GetTrustedCa().GetFilename() {
+	case "":
+	case systemCAs:
+		checks.TrustedCa = p.public.bundle()
+	default:
+		checks.TrustedCa = p.bundle()
 	}
 }

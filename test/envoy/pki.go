@@ -21,15 +21,28 @@ import (
 // pki is a certificate authority for one Proxy: its own certificate, those of
 // the endpoints and those of clients.
 type pki struct {
-	key   *ecdsa.PrivateKey
-	root  *x509.Certificate
-	proxy stdtls.Certificate
+	key    *ecdsa.PrivateKey
+	root   *x509.Certificate
+	public *pki // another CA, as the system knows them; nil in itself
+	proxy  stdtls.Certificate
 
 	mu     sync.Mutex
 	leaves map[string]stdtls.Certificate // by SAN
 }
 
 func newPKI(identity string) (*pki, error) {
+	p, err := newCA()
+	if err != nil {
+		return nil, err
+	}
+	if p.public, err = newCA(); err != nil {
+		return nil, err
+	}
+	p.proxy, err = p.leaf(identity)
+	return p, err
+}
+
+func newCA() (*pki, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -46,9 +59,7 @@ func newPKI(identity string) (*pki, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pki{key: key, root: root, leaves: map[string]stdtls.Certificate{}}
-	p.proxy, err = p.leaf(identity)
-	return p, err
+	return &pki{key: key, root: root, leaves: map[string]stdtls.Certificate{}}, nil
 }
 
 // leaf is a certificate for a SAN: a URI when it has a scheme, else a DNS
@@ -90,7 +101,7 @@ func (p *pki) leaf(san string) (stdtls.Certificate, error) {
 // certificate.
 func (p *pki) secret(name string) *tls.Secret {
 	if name == "ROOTCA" || strings.HasSuffix(name, "-cacert") {
-		context := &tls.CertificateValidationContext{TrustedCa: inlineBytes(pemOf("CERTIFICATE", p.root.Raw))}
+		context := &tls.CertificateValidationContext{TrustedCa: p.bundle()}
 		return &tls.Secret{Name: name, Type: &tls.Secret_ValidationContext{ValidationContext: context}}
 	}
 	var chain []byte
@@ -104,6 +115,8 @@ func (p *pki) secret(name string) *tls.Secret {
 	pair := &tls.TlsCertificate{CertificateChain: inlineBytes(chain), PrivateKey: inlineBytes(pemOf("PRIVATE KEY", key))}
 	return &tls.Secret{Name: name, Type: &tls.Secret_TlsCertificate{TlsCertificate: pair}}
 }
+
+func (p *pki) bundle() *core.DataSource { return inlineBytes(pemOf("CERTIFICATE", p.root.Raw)) }
 
 func pemOf(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})

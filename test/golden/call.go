@@ -55,6 +55,8 @@ type Call struct {
 		Mute bool `json:"mute"`
 		// Hang never answers a TLS handshake.
 		Hang bool `json:"hang"`
+		// Public shows a certificate of a public CA, not of the mesh's.
+		Public bool `json:"public"`
 		// Identity is the name in its certificate; by default what is asked for.
 		Identity string `json:"identity"`
 	} `json:"answer"`
@@ -123,6 +125,9 @@ type Want struct {
 	// Spread of all Times over the endpoints: "one" gets all with one key,
 	// "rotation" gives each its turn, "chance" an even part.
 	Spread string `json:"spread"`
+	// Hash is the table of a cluster with a consistent hash: "ring ENTRIES", or
+	// "maglev LEAST..MOST" entries of an endpoint.
+	Hash string `json:"hash"`
 	// Connections to the endpoint that all Times, or those of AtOnce that it
 	// gets, take.
 	Connections int `json:"connections"`
@@ -147,8 +152,11 @@ type Want struct {
 
 	Mirrors  *[]string `json:"mirrors"`
 	Attempts int       `json:"attempts"`
-	Delay    string    `json:"delay"`   // at least so long, by a fault
-	Timeout  string    `json:"timeout"` // of the route; "0s" is none
+	// Mirrored is the percent of Times that the one mirror gets.
+	Mirrored *float64 `json:"mirrored"`
+	Delay    string   `json:"delay"`   // at least so long, by a fault
+	Within   string   `json:"within"`  // at most so long, with all waits between tries
+	Timeout  string   `json:"timeout"` // of the route; "0s" is none
 
 	Listener    string  `json:"listener"`
 	FilterChain string  `json:"filterChain"`
@@ -220,7 +228,7 @@ func (c Call) resolve(r Resolver, n int) (simulate.Call, error) {
 	c = c.numbered(n)
 	out := simulate.Call{
 		Listener: c.Listener, TCP: c.TCP, HTTP2: c.HTTP2, Method: c.Method, Host: c.Host, Path: c.Path,
-		Upstream: simulate.Upstream{Status: c.Answer.Status, Failures: c.Answer.Failures, Only: c.Answer.Only, Refuse: c.Answer.Refuse, Hang: c.Answer.Hang, Mute: c.Answer.Mute, Identity: c.Answer.Identity},
+		Upstream: simulate.Upstream{Status: c.Answer.Status, Failures: c.Answer.Failures, Only: c.Answer.Only, Refuse: c.Answer.Refuse, Hang: c.Answer.Hang, Mute: c.Answer.Mute, Public: c.Answer.Public, Identity: c.Answer.Identity},
 		Ejected:  r.ejected, Abandon: c.Abandon,
 	}
 	if out.Listener == "" {

@@ -31,7 +31,8 @@ type run struct {
 	ctx      context.Context
 	resolver Resolver // with the endpoints that are ejected by now
 	config   *simulate.Config
-	proxy    *envoy.Proxy // nil: the simulator alone is asked
+	out      time.Duration // for so long is the endpoint out that was ejected last
+	proxy    *envoy.Proxy  // nil: the simulator alone is asked
 }
 
 func (r *run) check(c Call) []string {
@@ -158,7 +159,7 @@ func (w Want) compare(outcomes []simulate.Outcome, found []envoy.Observed) (prob
 	for _, o := range found {
 		best, differences := -1, []string(nil)
 		for i, outcome := range outcomes {
-			d := disagree(outcome, o)
+			d := w.disagree(outcome, o)
 			if best < 0 || len(d) < len(differences) {
 				best, differences = i, d
 			}
@@ -199,7 +200,7 @@ func way(o simulate.Outcome) string {
 const timerSlack = 5 * time.Millisecond
 
 // disagree lists the points on which an outcome and an observation differ.
-func disagree(o simulate.Outcome, found envoy.Observed) (d []string) {
+func (w Want) disagree(o simulate.Outcome, found envoy.Observed) (d []string) {
 	differ := func(what string, sim, real any) {
 		if fmt.Sprint(sim) != fmt.Sprint(real) {
 			d = append(d, fmt.Sprintf("%s is %v in the simulator, %v in Envoy", what, sim, real))
@@ -230,6 +231,11 @@ func disagree(o simulate.Outcome, found envoy.Observed) (d []string) {
 	}
 	if o.Credential != "" && found.Credential != "" {
 		differ("credential", o.Credential, found.Credential)
+	}
+	if w.Within != "" {
+		if limit, err := time.ParseDuration(w.Within); err != nil || found.Took > limit {
+			d = append(d, fmt.Sprintf("the call took %v, not at most %s", found.Took, w.Within))
+		}
 	}
 	if found.Took < o.Delay-timerSlack {
 		d = append(d, fmt.Sprintf("delay is %v in the simulator, the call took %v in Envoy", o.Delay, found.Took))

@@ -15,6 +15,11 @@ func (r *run) connection(w Want, o simulate.Outcome, found envoy.Observed) (prob
 	if w.Keepalive != nil {
 		problems = append(problems, r.keepalive(o, found.Seen[0])...)
 	}
+	if w.Hash != "" {
+		if table, err := r.proxy.HashTable(r.ctx, o.Cluster); err != nil || table != w.Hash {
+			problems = append(problems, fmt.Sprintf("Envoy: hash table is %q (%v), want %q", table, err, w.Hash))
+		}
+	}
 	if w.Pings != "" {
 		problems = append(problems, r.pings(o.Way.Pings, found.Seen[0])...)
 	}

@@ -16,6 +16,7 @@ import (
 // they spread over the endpoints and over connections.
 func (r *run) times(c Call) (problems []string) {
 	var seen []envoy.Seen
+	var all []envoy.Observed
 	keys := map[string]bool{}
 	var last simulate.Outcome
 	for n := range c.Times {
@@ -39,18 +40,23 @@ func (r *run) times(c Call) (problems []string) {
 		}
 		found.Flags = awaitFlags(r.ctx, c.Want, r.proxy, found)
 		problems = append(problems, c.Want.compare(outcomes, []envoy.Observed{found})...)
-		if len(found.Seen) > 0 {
-			seen = append(seen, found.Seen[0])
+		all = append(all, found)
+		if primary, _ := split(last, found); len(primary) > 0 {
+			seen = append(seen, primary[0])
 		}
 		if len(problems) > 3 {
 			return problems
 		}
 	}
+	problems = append(problems, c.Want.reuse(last, c.Times)...)
 	if r.proxy == nil || len(seen) == 0 {
 		return problems
 	}
+	if c.Want.Mirrored != nil {
+		problems = append(problems, r.mirrored(last, all)...)
+	}
 	problems = append(problems, spread(last, len(keys), seen)...)
-	return append(problems, c.Want.connections(last, seen)...)
+	return append(problems, c.Want.connections(seen)...)
 }
 
 // spread holds what the endpoints saw against what the simulator says.
@@ -80,25 +86,69 @@ func spread(o simulate.Outcome, keys int, seen []envoy.Seen) (problems []string)
 	return problems
 }
 
-func (w Want) connections(o simulate.Outcome, seen []envoy.Seen) (problems []string) {
+// reuse checks what the simulator says of connections and copies.
+func (w Want) reuse(o simulate.Outcome, times int) (problems []string) {
+	f := &findings{by: "simulator"}
+	if w.Mirrored != nil {
+		f.differ("mirrors", 1, len(o.Mirrors))
+		for _, m := range o.Mirrors {
+			f.differ("percent mirrored", *w.Mirrored, 100*m.Chance)
+		}
+	}
 	if w.Connections == 0 {
-		return nil
+		return f.all
 	}
 	foretold := 1
 	if n := int(o.Way.Reuse); n > 0 {
-		foretold = (len(seen) + n - 1) / n
+		foretold = (times + n - 1) / n
+	}
+	f.differ("endpoints", 1, len(o.Upstreams))
+	f.differ("connections", w.Connections, foretold)
+	return f.all
+}
+
+func (w Want) connections(seen []envoy.Seen) []string {
+	if w.Connections == 0 {
+		return nil
 	}
 	ids := map[int64]bool{}
 	for _, s := range seen {
 		ids[s.Conn] = true
 	}
-	if len(o.Upstreams) != 1 || foretold != w.Connections {
-		problems = append(problems, fmt.Sprintf("simulator: %d connections to %v, want %d to one endpoint", foretold, o.Upstreams, w.Connections))
+	f := &findings{by: "Envoy"}
+	f.differ("connections", w.Connections, len(ids))
+	return f.all
+}
+
+// mirrored counts the copies of all calls, some of which may be on their way
+// still.
+func (r *run) mirrored(o simulate.Outcome, all []envoy.Observed) []string {
+	n, p := float64(len(all)), o.Mirrors[0].Chance
+	off := 5*math.Sqrt(n*p*(1-p)) + 1
+	ctx, cancel := context.WithTimeout(r.ctx, 5*time.Second)
+	defer cancel()
+	for {
+		more := r.proxy.Arrivals()
+		copies := 0.0
+		for _, found := range all {
+			for _, s := range r.proxy.AwaitSeen(ctx, found, 0) {
+				if s.Cluster == o.Mirrors[0].Cluster {
+					copies++
+				}
+			}
+		}
+		switch {
+		case copies > n*p+off:
+			return []string{fmt.Sprintf("Envoy: %v of %v calls are copied, the simulator says %.1f%%", copies, n, 100*p)}
+		case copies >= n*p-off:
+			return nil
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return []string{fmt.Sprintf("Envoy: %v of %v calls are copied, the simulator says %.1f%%", copies, n, 100*p)}
+		}
 	}
-	if len(ids) != w.Connections {
-		problems = append(problems, fmt.Sprintf("Envoy: %d connections, want %d", len(ids), w.Connections))
-	}
-	return problems
 }
 
 // eject makes a call again and again, until outlier detection has had its
@@ -106,6 +156,9 @@ func (w Want) connections(o simulate.Outcome, seen []envoy.Seen) (problems []str
 func (r *run) eject(c Call, call simulate.Call) (problems []string) {
 	if c.Want.Returned {
 		r.resolver.ejected, call.Ejected = nil, nil
+		if r.out > soon {
+			return []string{fmt.Sprintf("simulator: it is taken back after %v", r.out)}
+		}
 	}
 	outcomes, err := r.config.Run(call)
 	if err != nil {
@@ -123,6 +176,7 @@ func (r *run) eject(c Call, call simulate.Call) (problems []string) {
 		}
 		if e.After > 0 {
 			out = append(out, e.Endpoint)
+			r.out = e.For
 		}
 	}
 	want := slices.Sorted(slices.Values(*c.Want.Ejected))
@@ -161,9 +215,12 @@ func (r *run) eject(c Call, call simulate.Call) (problems []string) {
 	return append(problems, r.awaitEjected(cluster, want)...)
 }
 
+// soon is how long an ejection may be waited for, or its end.
+const soon = 10 * time.Second
+
 // awaitEjected waits until just the endpoints in want are ejected.
 func (r *run) awaitEjected(cluster string, want []string) []string {
-	ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.ctx, soon)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

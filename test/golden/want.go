@@ -108,6 +108,14 @@ func (w Want) way(f *findings, o simulate.Outcome) {
 	if w.Closes != "" {
 		f.differ("closes", w.Closes, plain(o.Way.Closes))
 	}
+	if w.Within != "" {
+		if limit, err := time.ParseDuration(w.Within); err != nil || o.Delay+o.Backoff > limit {
+			f.differ("time for faults and between tries", "at most "+w.Within, plain(o.Delay+o.Backoff))
+		}
+	}
+	if w.Hash != "" {
+		f.differ("hash table", w.Hash, o.Way.Table)
+	}
 	if w.Pings != "" {
 		f.differ("pings", w.Pings, plain(o.Way.Pings))
 	}
