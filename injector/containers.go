@@ -52,7 +52,7 @@ func (s *settings) proxyContainer() corev1.Container {
 }
 
 func (s *settings) agentArgs() []string {
-	g, role := s.values.Global, "sidecar"
+	g, role, ending := s.values.Global, "sidecar", suffix(s.values.Revision)
 	if s.gateway {
 		role = "router"
 	}
@@ -60,8 +60,8 @@ func (s *settings) agentArgs() []string {
 		"proxy", role,
 		"--run-dir=" + proxyDir + "/run", // of its own: that of the volume belongs to root
 		"--envoy=" + envoyPath,
-		"--pilot=" + g.PilotAddress, "--pilot-identity=" + g.Namespace + "/weft-pilot",
-		"--ca=" + g.CAAddress, "--ca-identity=" + g.Namespace + "/weft-ca",
+		"--pilot=" + g.PilotAddress, "--pilot-identity=" + g.Namespace + "/weft-pilot" + ending,
+		"--ca=" + g.CAAddress, "--ca-identity=" + g.Namespace + "/weft-ca" + ending,
 		"--root-cert=" + rootsDir + "/root-cert.pem", "--token=" + tokenDir + "/istio-token",
 		"--labels-file=" + podInfoDir + "/labels",
 		"--domain=" + g.Proxy.ClusterDomain,
