@@ -23,7 +23,7 @@ type secretRef struct{ namespace, name string }
 const maxSecrets = 1000
 
 var (
-	findingUnreadable = diag.Finding{Code: "WEFT0007", Cure: "let the pilot's service account get, list and watch this Secret by a Role in its namespace"}
+	findingUnreadable = diag.Finding{Code: "WEFT0007", Cure: "let the pilot's service account list and watch Secrets by a Role in this namespace"}
 	findingTooMany    = diag.Finding{Code: "WEFT0008", Cure: "let Gateways share credentials"}
 )
 

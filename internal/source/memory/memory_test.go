@@ -14,7 +14,11 @@ func TestContract(t *testing.T) {
 		return sourcetest.Harness{
 			Source: s,
 			Put:    func(place, yaml string) { s.ApplyYAML(place, yaml) },
-			Remove: func(place string) { s.Delete(config.Service, "shop/"+place) },
+			Remove: func(place string) {
+				s.ApplyYAML(place, "") // nothing is wrong any more
+				s.Delete(config.Service, "shop/"+place)
+				s.Delete(config.VirtualService, "shop/"+place)
+			},
 		}
 	})
 }

@@ -21,13 +21,17 @@ type Harness struct {
 	Put func(place, yaml string)
 	// Remove takes what was put there away.
 	Remove func(place string)
+	// OnlyObjects: what is no object at all cannot be put there.
+	OnlyObjects bool
 }
 
 const (
-	serviceA = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: shop}\nspec: {clusterIP: 10.96.0.1, ports: [{port: 80, name: http}]}\n"
-	serviceB = "apiVersion: v1\nkind: Service\nmetadata: {name: b, namespace: shop}\nspec: {clusterIP: 10.96.0.2, ports: [{port: 80, name: http}]}\n"
-	changedB = "apiVersion: v1\nkind: Service\nmetadata: {name: b, namespace: shop}\nspec: {clusterIP: 10.96.0.2, ports: [{port: 81, name: http}]}\n"
+	serviceA = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: shop}\nspec: {clusterIP: 10.96.0.201, ports: [{port: 80, name: http}]}\n"
+	serviceB = "apiVersion: v1\nkind: Service\nmetadata: {name: b, namespace: shop}\nspec: {clusterIP: 10.96.0.202, ports: [{port: 80, name: http}]}\n"
+	changedB = "apiVersion: v1\nkind: Service\nmetadata: {name: b, namespace: shop}\nspec: {clusterIP: 10.96.0.202, ports: [{port: 81, name: http}]}\n"
 	broken   = "apiVersion: v1\nkind: Service\nmetadata: {name: b\n"
+	routeB   = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: b, namespace: shop}\nspec: {hosts: [b], http: [{route: [{destination: {host: b}}]}]}\n"
+	misspelt = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: b, namespace: shop}\nspec: {hosts: [b], htpp: [{route: [{destination: {host: b}}]}]}\n"
 	timeout  = 10 * time.Second
 )
 
@@ -38,7 +42,7 @@ func Run(t *testing.T, make func(t *testing.T) Harness) {
 		h.Put("a", serviceA)
 		h.Put("b", serviceB)
 		st := <-start(t, h)
-		if got := st.Set.Of(config.Service).Len(); got != 2 {
+		if got := services(st); got != 2 {
 			t.Fatalf("first state has %d services", got)
 		}
 	})
@@ -60,22 +64,51 @@ func Run(t *testing.T, make func(t *testing.T) Harness) {
 		h.Put("b", serviceB)
 		states := start(t, h)
 		h.Remove("a")
-		await(t, states, func(st source.State) bool { return st.Set.Of(config.Service).Len() == 1 })
+		await(t, states, func(st source.State) bool { return services(st) == 1 })
 	})
-	t.Run("a malformed object is reported, the last good one stays", func(t *testing.T) {
+	t.Run("an object with an unknown field is reported, the last good one stays", func(t *testing.T) {
 		h := make(t)
+		h.Put("a", serviceA)
+		h.Put("b", routeB)
+		states := start(t, h)
+		first := <-states
+		route, ok := first.Set.Of(config.VirtualService).Get("shop/b")
+		if !ok {
+			t.Fatalf("the first state has no route; findings %v", first.Findings)
+		}
+		h.Put("b", misspelt)
+		st := await(t, states, func(st source.State) bool { return hasError(st.Findings) })
+		if got, _ := st.Set.Of(config.VirtualService).Get("shop/b"); got != route {
+			t.Fatal("the last good object did not stay")
+		}
+		h.Remove("b")
+		await(t, states, func(st source.State) bool { return !hasError(st.Findings) && st.Set.Of(config.VirtualService).Len() == 0 })
+	})
+	t.Run("what is no object is reported, the last good one stays", func(t *testing.T) {
+		h := make(t)
+		if h.OnlyObjects {
+			return
+		}
 		h.Put("a", serviceA)
 		h.Put("b", serviceB)
 		states := start(t, h)
 		<-states
 		h.Put("b", broken)
 		st := await(t, states, func(st source.State) bool { return hasError(st.Findings) })
-		if st.Set.Of(config.Service).Len() != 2 {
+		if services(st) != 2 {
 			t.Fatal("the last good state did not stay")
 		}
 		h.Put("b", changedB)
-		await(t, states, func(st source.State) bool { return !hasError(st.Findings) && st.Set.Of(config.Service).Len() == 2 })
+		await(t, states, func(st source.State) bool { return !hasError(st.Findings) && services(st) == 2 })
 	})
+}
+
+// services counts those of the contract: a cluster has others.
+func services(st source.State) (n int) {
+	for range st.Set.Of(config.Service).Prefix("shop/") {
+		n++
+	}
+	return n
 }
 
 func hasError(found []diag.Diagnostic) bool {
