@@ -38,7 +38,7 @@ func showSplit(ctx context.Context, d *demo) error {
 		versions = seen.ByVersion
 	}
 	d.row(row{
-		what:     fmt.Sprintf("%d requests through the gateway, v1 90 : v2 10", d.requests),
+		what:     fmt.Sprintf("%d requests, v1 90 : v2 10", d.requests),
 		expected: fmt.Sprintf("v1 %v, 0 failed", want),
 		seen:     fmt.Sprintf("v1 %d, v2 %d, %d failed", versions["v1"], versions["v2"], report.Failed),
 		ok:       want.Contains(versions["v1"]) && versions["v1"]+versions["v2"] == d.requests && report.Failed == 0,
@@ -69,16 +69,16 @@ func showEdit(ctx context.Context, d *demo) error {
 	want, v2 := stat.Binomial(len(after), editedShare), countV2(after)
 	delay, found := liveAfter(outcomes, edited)
 	d.row(row{
-		what: "weights edited to 50 : 50 in the file: live", expected: fmt.Sprintf("within %v", liveWithin),
+		what: "weights edited to 50 : 50: live", expected: fmt.Sprintf("within %v", liveWithin),
 		seen: liveText(delay, found), ok: found && delay <= liveWithin,
 	})
 	d.row(row{
-		what:     fmt.Sprintf("the %d requests from %v after the edit on", len(after), liveWithin),
+		what:     fmt.Sprintf("%d requests from %v after the edit on", len(after), liveWithin),
 		expected: fmt.Sprintf("v2 %v", want),
 		seen:     fmt.Sprintf("v1 %d, v2 %d", len(after)-v2, v2),
 		ok:       len(after) > 0 && want.Contains(v2),
 	})
-	d.row(noFailure("failed requests before, during and after the edit", outcomes))
+	d.row(noFailure("failed requests around the edit", outcomes))
 	return nil
 }
 
@@ -117,7 +117,10 @@ func liveText(delay time.Duration, found bool) string {
 	if !found {
 		return "not seen"
 	}
-	return fmt.Sprintf("after about %d ms, by the answers", delay.Milliseconds())
+	if delay < 10*time.Millisecond { // finer than the load shows
+		return "within 10 ms"
+	}
+	return fmt.Sprintf("after about %d ms", delay.Milliseconds())
 }
 
 // sentFrom returns the index of the first outcome sent at or after at.

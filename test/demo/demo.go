@@ -141,7 +141,7 @@ func (d *demo) down(ctx context.Context, port int) error {
 	d.client.CloseIdleConnections() // as a client that ends does: the gateway waits for open ones
 	d.say("weft down")
 	err := d.mesh.Down(ctx)
-	held := row{what: "weft down: the gateway's port on this machine", expected: "free again", seen: "still taken"}
+	held := row{what: "weft down: the gateway's port", expected: "free again", seen: "still taken"}
 	if l, free := (&net.ListenConfig{}).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port)); free == nil {
 		held.seen, held.ok = "free again", l.Close() == nil
 	}

@@ -125,14 +125,14 @@ func TestCopyFindsTheBinariesAndEditsLeaveTheSampleAlone(t *testing.T) {
 
 func TestTableFitsOneScreen(t *testing.T) {
 	d := &demo{began: time.Now()}
-	d.rows = []row{{what: "a", expected: "b", seen: strings.Repeat("long ", 40), ok: true}, {what: "c", seen: "one\ntwo"}}
+	d.rows = []row{{what: strings.Repeat("a", 41), expected: strings.Repeat("b", 24), seen: strings.Repeat("long ", 40), ok: true}, {what: "c", seen: "one\ntwo"}}
 	if d.allHeld() {
 		t.Error("a row that did not hold was taken for one that did")
 	}
 	var out bytes.Buffer
 	d.print(&out)
 	for line := range strings.Lines(out.String()) {
-		if len([]rune(line)) > 100 {
+		if len([]rune(strings.TrimSuffix(line, "\n"))) > columns {
 			t.Errorf("too long: %q", line)
 		}
 	}

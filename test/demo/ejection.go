@@ -51,7 +51,7 @@ func showEjection(ctx context.Context, d *demo) error {
 		what: "its answers once it is taken back", expected: "some",
 		seen: fmt.Sprintf("%d in 3 s", answered), ok: answered > 0,
 	})
-	d.row(noFailure("failed requests meanwhile: retried elsewhere", outcomes))
+	d.row(noFailure("failed meanwhile: retried elsewhere", outcomes))
 	return nil
 }
 
@@ -70,7 +70,7 @@ func (d *demo) fail(ctx context.Context, bad, caller weftcli.Pod) error {
 	failed, err := d.failures(ctx, bad)
 	d.row(row{
 		what:     "a replica that fails: ejected (weft ps)",
-		expected: "after 3 failures in a row",
+		expected: "after 3 failures",
 		seen:     fmt.Sprintf("after %.1f s and %d failures", took.Seconds(), failed),
 		ok:       err == nil && failed >= 3,
 	})

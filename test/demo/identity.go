@@ -44,7 +44,7 @@ func (d *demo) rowGRPC(service string, report load.GRPCReport) {
 		even = even && want.Contains(n)
 	}
 	d.row(row{
-		what:     fmt.Sprintf("%d gRPC calls, 1 connection, %s Service", d.requests, kind),
+		what:     fmt.Sprintf("%d gRPC calls, 1 connection, %s", d.requests, kind),
 		expected: fmt.Sprintf("%d pods, each %v", ratingsPods, want),
 		seen:     sum(counts) + odd(report),
 		ok:       even && odd(report) == "",
@@ -87,8 +87,8 @@ func showIdentities(ctx context.Context, d *demo) error {
 		delete(want, a.Service)
 		seen := peerURI(a.Peer)
 		d.row(row{
-			what:     "the caller that " + a.Service + " saw, by mTLS",
-			expected: short(caller), seen: short(seen), ok: seen == caller,
+			what:     "account of " + a.Service + "'s caller, by mTLS",
+			expected: account(caller), seen: seenAs(seen, caller), ok: seen == caller,
 		})
 	})
 	if len(want) > 0 {
@@ -110,14 +110,18 @@ func (d *demo) page(ctx context.Context) (shop.Answer, error) {
 	return out.Answer, nil
 }
 
-// short writes spiffe://cluster.local/ns/NAMESPACE/sa/ACCOUNT as
-// NAMESPACE/ACCOUNT, and anything else as it is.
-func short(uri string) string {
-	rest, ours := strings.CutPrefix(uri, "spiffe://cluster.local/ns/")
-	if !ours {
-		return uri
+// account is the last part of spiffe://cluster.local/ns/NAMESPACE/sa/ACCOUNT.
+func account(uri string) string { return uri[strings.LastIndexByte(uri, '/')+1:] }
+
+// seenAs is the account where the whole identity is as expected, else all of it.
+func seenAs(seen, expected string) string {
+	switch seen {
+	case expected:
+		return account(seen)
+	case "":
+		return "no certificate"
 	}
-	return strings.Replace(rest, "/sa/", "/", 1)
+	return seen
 }
 
 // peerURI returns the URI that the last hop of an x-forwarded-client-cert
@@ -171,7 +175,7 @@ func showStrict(ctx context.Context, d *demo) error {
 		d.row(row{
 			what:     fmt.Sprintf("plaintext calls of %s (%s)", c.deployment, c.mode),
 			expected: fmt.Sprintf("%d of %d served", c.served, calls),
-			seen:     fmt.Sprintf("%d of %d served%s", served, report.Total, because(report.Errors)),
+			seen:     fmt.Sprintf("%d of %d%s", served, report.Total, because(report.Errors)),
 			ok:       served == c.served && report.Total == calls,
 		})
 	}
@@ -184,5 +188,5 @@ func because(errors []string) string {
 		return ""
 	}
 	parts := strings.Split(errors[0], ": ")
-	return ": " + parts[len(parts)-1]
+	return ", " + strings.TrimSuffix(parts[len(parts)-1], " by peer")
 }

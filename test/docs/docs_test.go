@@ -62,6 +62,20 @@ func TestReadmeQuotesTheCanary(t *testing.T) {
 	}
 }
 
+// The table of make demo is pasted as it was printed, and fits 100 columns.
+func TestReadmeQuotesTheDemo(t *testing.T) {
+	_, table, found := strings.Cut(read(t, filepath.Join(root, "README.md")), "```\nwhat  ")
+	table, _, closed := strings.Cut(table, "```")
+	if !found || !closed || !regexp.MustCompile(`\n\n(\d+) of (\d+) held, in \d+ s\.\n$`).MatchString(table) {
+		t.Fatalf("README.md has no whole table of make demo:\n%s", table)
+	}
+	for line := range strings.Lines(table) {
+		if len([]rune(strings.TrimSuffix(line, "\n"))) > 100 {
+			t.Errorf("wider than 100 columns: %s", line)
+		}
+	}
+}
+
 func TestReadmeStartsWithTheTwoCommands(t *testing.T) {
 	readme := read(t, filepath.Join(root, "README.md"))
 	_, block, _ := strings.Cut(readme, "```sh\n")
