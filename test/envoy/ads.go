@@ -35,12 +35,13 @@ type adsServer struct {
 	logs   *accessLogs
 	server *grpc.Server
 
-	mu    sync.Mutex
-	nacks []string
+	mu      sync.Mutex
+	nacks   []string
+	streams map[deltaStream]bool // that are open; sends are made under mu
 }
 
 func startADS(socket string, resources []*discovery.Resource, keys *pki) (*adsServer, error) {
-	s := &adsServer{byType: map[string]map[string]*discovery.Resource{}, pki: keys, logs: newAccessLogs(), server: grpc.NewServer()}
+	s := &adsServer{streams: map[deltaStream]bool{}, byType: map[string]map[string]*discovery.Resource{}, pki: keys, logs: newAccessLogs(), server: grpc.NewServer()}
 	for _, r := range resources {
 		url := r.GetResource().GetTypeUrl()
 		if s.byType[url] == nil {
@@ -76,6 +77,14 @@ type deltaStream interface {
 
 // DeltaAggregatedResources serves all types on one stream.
 func (s *adsServer) DeltaAggregatedResources(stream discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	s.mu.Lock()
+	s.streams[stream] = true
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.streams, stream)
+	}()
 	return s.serve(stream)
 }
 
@@ -138,15 +147,36 @@ func (s *adsServer) serve(stream deltaStream) error {
 			continue // an ACK, or an unsubscription
 		}
 		wild[url] = wild[url] || all
-		resp, err := s.answer(url, names, all)
-		if err != nil {
+		if err := s.respond(stream, url, names, all, fmt.Sprint(nonce)); err != nil {
 			return err
 		}
-		resp.Nonce = fmt.Sprint(nonce)
+	}
+}
+
+func (s *adsServer) respond(stream deltaStream, url string, names []string, all bool, nonce string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	resp, err := s.answer(url, names, all)
+	if err != nil {
+		return err
+	}
+	resp.Nonce = nonce
+	return stream.Send(resp)
+}
+
+// push sends a changed resource to a client that has it already.
+func (s *adsServer) push(r *discovery.Resource) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	url := r.GetResource().GetTypeUrl()
+	s.byType[url][r.GetName()] = r
+	for stream := range s.streams {
+		resp := &discovery.DeltaDiscoveryResponse{TypeUrl: url, SystemVersionInfo: "2", Nonce: "pushed " + r.GetVersion(), Resources: []*discovery.Resource{r}}
 		if err := stream.Send(resp); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // answer holds the named resources, or all of them; a name that is not there

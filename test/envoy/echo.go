@@ -83,8 +83,12 @@ type connKey struct{}
 // place is the endpoint that a listener plays.
 type place struct{ cluster, endpoint string }
 
-// listen starts the endpoint of a cluster and returns its port.
+// listen starts the endpoint of a cluster, unless it is there, and returns its
+// port.
 func (e *echoes) listen(cluster, endpoint string) (int, error) {
+	if port := e.port(place{cluster, endpoint}); port != 0 {
+		return port, nil
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
@@ -109,6 +113,18 @@ func (e *echoes) listen(cluster, endpoint string) (int, error) {
 	go s.accept()
 	go func() { _ = server.Serve(s) }()
 	return port, nil
+}
+
+// port is that of an endpoint; 0 if there is none.
+func (e *echoes) port(at place) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for port, p := range e.places {
+		if p == at {
+			return port
+		}
+	}
+	return 0
 }
 
 // follow notes which connections are open.
