@@ -42,6 +42,8 @@ var (
 	LeftOut = Finding{"WEFT0106", Warning, "correct the entry"}
 	// NoEffect: allowed, but it does nothing here.
 	NoEffect = Finding{"WEFT0108", Warning, "remove it"}
+	// GatewaysOnly: a credential that sidecars are not given.
+	GatewaysOnly = Finding{"WEFT0110", Warning, "give the rule a workloadSelector for the sidecars that may use the Secret, or name files in clientCertificate, privateKey and caCertificates"}
 	// NoCommand: a "%" that no URI has and Envoy gives no meaning to here.
 	NoCommand = Finding{"WEFT0109", Warning, "write %25 for the character %; commands such as %REQ(NAME)% are read in values of headers only"}
 	// NoProcess: a container that a local mesh cannot run; a cluster may.

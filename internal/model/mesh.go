@@ -106,6 +106,7 @@ type Secret struct {
 	Cert            []byte // PEM chain
 	Key             PrivateKey
 	CA              []byte // PEM bundle, empty if none
+	CRL             []byte // PEM, certificates that CA has revoked; empty if none
 }
 
 // PrivateKey is PEM that prints as [redacted] in every format.

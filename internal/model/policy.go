@@ -174,13 +174,16 @@ const (
 
 // ClientTLS is how a client opens TLS to a destination.
 type ClientTLS struct {
-	Mode                 TLSMode
-	Cert, Key, CA        string // files, for TLSMutual and TLSSimple
-	Credential           string // Secret name
-	SNI                  string
-	SANs                 []string
-	InsecureSkipVerify   bool
-	HasInsecureSkipVerif bool
+	Mode               TLSMode
+	Cert, Key, CA, CRL string // files, for TLSMutual and TLSSimple
+	// Credential is a Secret's name; "namespace/name" in a View.
+	Credential string
+	// Lacking: a certificate that the rule asks for is not there for the proxy,
+	// so that every connection must fail.
+	Lacking            bool
+	SNI                string
+	SANs               []string
+	InsecureSkipVerify bool
 }
 
 // MTLSMode of a server.

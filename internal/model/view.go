@@ -89,7 +89,9 @@ type View struct {
 	Hosts memo.Table[*VirtualHost]
 	// Names are DNS answers, by fully qualified host.
 	Names memo.Table[*Name]
-	// Secrets are those that a router's servers name, by "namespace/name".
+	// Secrets are those of the proxy's namespace that its servers and clusters
+	// name, by "namespace/name"; a CA bundle that is in a Secret of its own has
+	// been put into them.
 	Secrets memo.Table[*Secret]
 	// Inbound is set for inbound classes, else nil.
 	Inbound *Inbound

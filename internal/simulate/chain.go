@@ -75,7 +75,13 @@ func (w *walk) handshake(socket *core.TransportSocket) (terminated bool, refusal
 		return false, "plaintext, where TLS is required", nil
 	}
 	for _, own := range context.GetCommonTlsContext().GetTlsCertificateSdsSecretConfigs() {
+		if !w.config.comes(own) {
+			return false, "the server's certificate is not there", nil
+		}
 		w.out.Credential = own.GetName()
+	}
+	if s := context.GetCommonTlsContext().GetCombinedValidationContext().GetValidationContextSdsSecretConfig(); s != nil && !w.config.comes(s) {
+		return false, "the clients' CA is not there", nil
 	}
 	if only := w.call.TLS.Version; only != "" && !speaks(context.GetCommonTlsContext().GetTlsParams(), only) {
 		return false, "no version of TLS that both sides speak", nil

@@ -24,6 +24,7 @@ import (
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 )
@@ -97,6 +98,10 @@ type Upstream struct {
 	// Identity is the name in the endpoint's certificate; "" is what the cluster
 	// asks for.
 	Identity string
+	// Revoked: its CA has revoked the endpoint's certificate.
+	Revoked bool
+	// Demands: over TLS the endpoint wants a certificate of the proxy's.
+	Demands bool
 }
 
 // Outcome is one thing that may become of a Call.
@@ -165,6 +170,10 @@ type Target struct {
 	SNI     string
 	// Certificate says that the proxy shows one of its own.
 	Certificate bool
+	// Revokes: it has a list of certificates that are revoked.
+	Revokes bool
+	// Unready: a secret that it needs for TLS is not there.
+	Unready bool
 	// Names are those one of which the endpoint's certificate must have; "*" at
 	// the end stands for any text. None: any certificate of the CA will do.
 	Names []string
@@ -197,10 +206,11 @@ type Config struct {
 	vhosts    map[string]map[string]*route.VirtualHost // by route table, by resource name
 	clusters  map[string]*cluster.Cluster
 	endpoints map[string]*endpoint.ClusterLoadAssignment
+	secrets   map[string]*tls.Secret
 }
 
 // New indexes resources. Types that do not decide where a request goes
-// (secrets, DNS tables) are passed over; any other unknown type is an error.
+// (DNS tables) are passed over; any other unknown type is an error.
 func New(resources []*discovery.Resource) (*Config, error) {
 	c := &Config{
 		listeners: map[string]*listener.Listener{},
@@ -208,6 +218,7 @@ func New(resources []*discovery.Resource) (*Config, error) {
 		vhosts:    map[string]map[string]*route.VirtualHost{},
 		clusters:  map[string]*cluster.Cluster{},
 		endpoints: map[string]*endpoint.ClusterLoadAssignment{},
+		secrets:   map[string]*tls.Secret{},
 	}
 	for _, r := range resources {
 		if err := c.add(r.GetName(), r.GetResource()); err != nil {
@@ -219,8 +230,7 @@ func New(resources []*discovery.Resource) (*Config, error) {
 
 func (c *Config) add(name string, body *anypb.Any) error {
 	switch body.GetTypeUrl() {
-	case "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
-		"type.googleapis.com/envoy.data.dns.v3.DnsTable.DnsVirtualDomain":
+	case "type.googleapis.com/envoy.data.dns.v3.DnsTable.DnsVirtualDomain":
 		return nil
 	}
 	m, err := body.UnmarshalNew()
@@ -244,6 +254,8 @@ func (c *Config) add(name string, body *anypb.Any) error {
 		c.vhosts[table][name] = m
 	case *cluster.Cluster:
 		c.clusters[m.GetName()] = m
+	case *tls.Secret:
+		c.secrets[m.GetName()] = m
 	case *endpoint.ClusterLoadAssignment:
 		c.endpoints[m.GetClusterName()] = m
 	default:

@@ -121,20 +121,9 @@ func (c *Config) transport(cl *cluster.Cluster, metadata *core.Metadata, t *Targ
 	case *rawbuffer.RawBuffer:
 		return nil
 	case *tls.UpstreamTlsContext:
-		t.TLS, t.SNI = true, config.GetSni()
-		common := config.GetCommonTlsContext()
-		for _, san := range validation(common).GetMatchTypedSubjectAltNames() {
-			name := san.GetMatcher().GetExact()
-			if prefix := san.GetMatcher().GetPrefix(); prefix != "" {
-				name = prefix + "*"
-			}
-			if name == "" {
-				return unknown("subject alternative name %v", san)
-			}
-			t.Names = append(t.Names, name)
+		if err := c.secured(config, t); err != nil {
+			return err
 		}
-		t.CA = authority(common)
-		t.Certificate = len(common.GetTlsCertificates())+len(common.GetTlsCertificateSdsSecretConfigs()) > 0
 		return checkKnown(config)
 	}
 	return unknown("transport socket %T", config)
@@ -158,12 +147,17 @@ func authority(c *tls.CommonTlsContext) Authority {
 // unreachable says whether no connection can be made to any of the targets
 // that answer so.
 func (u Upstream) unreachable(all []Target) bool {
-	for _, t := range all {
-		if !u.Refuse && (!t.TLS || !u.Hang && u.named(t.Names) && (t.CA == Unchecked || u.Public == (t.CA == PublicCA))) {
-			return false
-		}
+	return !slices.ContainsFunc(all, u.reachable)
+}
+
+func (u Upstream) reachable(t Target) bool {
+	switch {
+	case u.Refuse || t.Unready:
+		return false
+	case !t.TLS:
+		return true
 	}
-	return true
+	return !u.Hang && u.named(t.Names) && (t.CA == Unchecked || u.Public == (t.CA == PublicCA)) && !(u.Revoked && t.Revokes) && (t.Certificate || !u.Demands)
 }
 
 func (u Upstream) named(names []string) bool {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -221,9 +222,13 @@ func (s *adsServer) holder(leaf []byte) string {
 	return ""
 }
 
-// secret is a given secret, else one of the harness's own making.
+// fromCluster begins the names of secrets that the pilot serves.
+const fromCluster = "kubernetes://"
+
+// secret is a given secret, or one that an agent would serve, of the harness's
+// own making; nil when there is none.
 func (s *adsServer) secret(name string) (*discovery.Resource, error) {
-	if r := s.byType[typeSecret][name]; r != nil {
+	if r := s.byType[typeSecret][name]; r != nil || strings.HasPrefix(name, fromCluster) {
 		return r, nil
 	}
 	made := s.pki.secret(name)

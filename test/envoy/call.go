@@ -57,7 +57,7 @@ func (p *Proxy) Do(ctx context.Context, call simulate.Call) (Observed, error) {
 	if err != nil {
 		return Observed{}, err
 	}
-	if u := call.Upstream; u.Refuse || u.Hang || u.Public || u.Identity != "" {
+	if u := call.Upstream; mannered(u) {
 		defer p.echoes.behave(u)()
 	}
 	start, within := time.Now(), ctx

@@ -35,7 +35,7 @@ type Seen struct {
 	Request  simulate.Request
 	TLS      bool
 	SNI      string
-	Peer     string // URI in the proxy's certificate; "" when it showed none
+	Peer     string // URI in the proxy's certificate, else DNS name; "" when it showed none
 	TCP      bool
 	Protocol string // "HTTP/1.1" or "HTTP/2.0"; "" with TCP
 	// Conn is the same for all requests of one connection.
@@ -163,6 +163,11 @@ func (e *echoes) behave(u simulate.Upstream) (stop func()) {
 		defer e.mu.Unlock()
 		delete(e.manners, &u)
 	}
+}
+
+// mannered says whether u bears on connections, and not on answers alone.
+func mannered(u simulate.Upstream) bool {
+	return u.Refuse || u.Hang || u.Identity != "" || u.Public || u.Revoked || u.Demands
 }
 
 // manner is how connections to an endpoint go now.
@@ -394,36 +399,14 @@ func (s *Seen) secured(state *stdtls.ConnectionState) {
 		return
 	}
 	s.TLS, s.SNI = true, state.ServerName
-	if certs := state.PeerCertificates; len(certs) > 0 && len(certs[0].URIs) > 0 {
-		s.Peer = certs[0].URIs[0].String()
+	if len(state.PeerCertificates) == 0 {
+		return
 	}
-}
-
-// tlsConfig shows a certificate with the name that the endpoint's cluster
-// asks for, and looks at the client's without judging it.
-func (s *sniffer) tlsConfig() *stdtls.Config {
-	return &stdtls.Config{
-		MinVersion: stdtls.VersionTLS12, ClientAuth: stdtls.RequestClientCert, NextProtos: []string{"h2", "http/1.1", "weft-tcp"},
-		GetCertificate: func(hello *stdtls.ClientHelloInfo) (*stdtls.Certificate, error) {
-			s.echoes.mu.Lock()
-			san := s.echoes.sans[s.at.cluster]
-			s.echoes.mu.Unlock()
-			manner, ca := s.echoes.manner(s.at.endpoint), s.echoes.pki
-			if manner.Identity != "" {
-				san = manner.Identity
-			}
-			if manner.Public {
-				ca = ca.public
-			}
-			if san == "" {
-				san = hello.ServerName
-			}
-			if san == "" {
-				san = "localhost"
-			}
-			leaf, err := ca.leaf(san)
-			return &leaf, err
-		},
+	switch leaf := state.PeerCertificates[0]; {
+	case len(leaf.URIs) > 0:
+		s.Peer = leaf.URIs[0].String()
+	case len(leaf.DNSNames) > 0:
+		s.Peer = leaf.DNSNames[0]
 	}
 }
 

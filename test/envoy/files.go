@@ -58,11 +58,20 @@ func (p *pki) inPlaceOfFiles(c *tls.CommonTlsContext) {
 			c.TlsCertificates[i] = p.secret("").GetTlsCertificate()
 		}
 	}
-	switch checks := c.GetValidationContext(); checks.GetTrustedCa().GetFilename() {
+	p.trust(c.GetValidationContext())
+}
+
+// trust puts the harness's CAs, and its list of revoked certificates, in place
+// of those that a configuration names by files.
+func (p *pki) trust(checks *tls.CertificateValidationContext) {
+	switch checks.GetTrustedCa().GetFilename() {
 	case "":
 	case systemCAs:
 		checks.TrustedCa = p.public.bundle()
 	default:
 		checks.TrustedCa = p.bundle()
+	}
+	if checks.GetCrl() != nil {
+		checks.Crl = inlineBytes(pemOf("X509 CRL", p.crl))
 	}
 }

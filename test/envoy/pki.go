@@ -26,9 +26,14 @@ type pki struct {
 	public *pki // another CA, as the system knows them; nil in itself
 	proxy  stdtls.Certificate
 
+	crl []byte // DER; it lists revokedSerial
+
 	mu     sync.Mutex
-	leaves map[string]stdtls.Certificate // by SAN
+	leaves map[string]stdtls.Certificate // by SAN, those that are revoked by "revoked SAN"
 }
+
+// revokedSerial is that of every certificate that is revoked.
+var revokedSerial = big.NewInt(1 << 40)
 
 func newPKI(identity string) (*pki, error) {
 	p, err := newCA()
@@ -49,7 +54,7 @@ func newCA() (*pki, error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{Organization: []string{"test"}}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -59,7 +64,11 @@ func newCA() (*pki, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pki{key: key, root: root, leaves: map[string]stdtls.Certificate{}}, nil
+	crl, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+		Number: big.NewInt(1), ThisUpdate: template.NotBefore, NextUpdate: template.NotAfter,
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: revokedSerial, RevocationTime: template.NotBefore}},
+	}, root, key)
+	return &pki{key: key, root: root, crl: crl, leaves: map[string]stdtls.Certificate{}}, err
 }
 
 // leaf is a certificate for a SAN: a URI when it has a scheme, else a DNS
@@ -67,7 +76,19 @@ func newCA() (*pki, error) {
 func (p *pki) leaf(san string) (stdtls.Certificate, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if made, ok := p.leaves[san]; ok {
+	return p.signed(san, san, big.NewInt(int64(len(p.leaves)+2)))
+}
+
+// revokedLeaf is one that the CA has revoked.
+func (p *pki) revokedLeaf(san string) (stdtls.Certificate, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.signed("revoked "+san, san, revokedSerial)
+}
+
+// signed makes a certificate, once for each name; p.mu is held.
+func (p *pki) signed(name, san string, serial *big.Int) (stdtls.Certificate, error) {
+	if made, ok := p.leaves[name]; ok {
 		return made, nil
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -75,7 +96,7 @@ func (p *pki) leaf(san string) (stdtls.Certificate, error) {
 		return stdtls.Certificate{}, err
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(int64(len(p.leaves) + 2)), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: serial, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	if strings.Contains(san, "://") {
@@ -92,7 +113,7 @@ func (p *pki) leaf(san string) (stdtls.Certificate, error) {
 		return stdtls.Certificate{}, err
 	}
 	made := stdtls.Certificate{Certificate: [][]byte{der, p.root.Raw}, PrivateKey: key}
-	p.leaves[san] = made
+	p.leaves[name] = made
 	return made, nil
 }
 

@@ -65,6 +65,11 @@ func rebase(resources []*discovery.Resource, e *echoes) (*plan, error) {
 			if err = logged(m); err == nil {
 				err = p.listener(m)
 			}
+		case *tls.Secret:
+			if checks := m.GetValidationContext(); checks != nil {
+				checks.TrustedCa = e.pki.bundle()
+				e.pki.trust(checks)
+			}
 		case *cluster.Cluster:
 			sans[m.GetName()] = requiredSAN(m)
 			err = p.cluster(m, e)

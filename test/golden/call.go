@@ -59,6 +59,10 @@ type Call struct {
 		Public bool `json:"public"`
 		// Identity is the name in its certificate; by default what is asked for.
 		Identity string `json:"identity"`
+		// Revoked: its certificate is on the list of its CA.
+		Revoked bool `json:"revoked"`
+		// Demands a certificate of the proxy's.
+		Demands bool `json:"demands"`
 	} `json:"answer"`
 	// Abandon has the client go away once an endpoint has its request.
 	Abandon bool `json:"abandon"`
@@ -120,6 +124,7 @@ type Want struct {
 	TLS            *bool              `json:"tls"` // towards the endpoint
 	SNI            *string            `json:"sni"`
 	ClientCert     *bool              `json:"clientCert"` // the proxy shows the endpoint one
+	Peer           *string            `json:"peer"`       // the name in it; only Envoy is asked
 	Protocol       string             `json:"protocol"`   // to the endpoint: HTTP/1.1 or HTTP/2.0
 
 	// Spread of all Times over the endpoints: "one" gets all with one key,
@@ -228,8 +233,11 @@ func (c Call) resolve(r Resolver, n int) (simulate.Call, error) {
 	c = c.numbered(n)
 	out := simulate.Call{
 		Listener: c.Listener, TCP: c.TCP, HTTP2: c.HTTP2, Method: c.Method, Host: c.Host, Path: c.Path,
-		Upstream: simulate.Upstream{Status: c.Answer.Status, Failures: c.Answer.Failures, Only: c.Answer.Only, Refuse: c.Answer.Refuse, Hang: c.Answer.Hang, Mute: c.Answer.Mute, Public: c.Answer.Public, Identity: c.Answer.Identity},
-		Ejected:  r.ejected, Abandon: c.Abandon,
+		Upstream: simulate.Upstream{
+			Status: c.Answer.Status, Failures: c.Answer.Failures, Only: c.Answer.Only, Refuse: c.Answer.Refuse, Hang: c.Answer.Hang, Mute: c.Answer.Mute,
+			Public: c.Answer.Public, Identity: c.Answer.Identity, Revoked: c.Answer.Revoked, Demands: c.Answer.Demands,
+		},
+		Ejected: r.ejected, Abandon: c.Abandon,
 	}
 	if out.Listener == "" {
 		out.Listener = r.Listener

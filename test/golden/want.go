@@ -238,6 +238,7 @@ func (w Want) observed(o envoy.Observed) []string {
 	f.text("body", w.Body, strings.TrimSuffix(o.Body, "\n"))
 	f.headers("answer header", w.Headers, o.Headers)
 	for _, s := range o.Seen {
+		f.text("the proxy's certificate", w.Peer, s.Peer)
 		if !s.TCP && !strings.Contains(s.Request.Host, "-shadow") {
 			w.request(f, s.Request)
 		}

@@ -45,19 +45,21 @@ type Compiler struct {
 	byService *memo.Grouped[*slice]
 	endpoints *memo.Derived[*model.Service, *model.Endpoints]
 	secrets   *kind[model.Secret]
-	gateways  *kind[model.Gateway]
-	openPorts *memo.Grouped[*model.Gateway]        // by port
-	selectors *memo.Derived[*model.Gateway, bool]  // of Gateways, as FormatLabels gives them
-	edges     *memo.Derived[*model.Workload, bool] // "selector|namespace" in which it selects pods
-	edgesOf   *memo.Grouped[bool]                  // edges by selector
-	policies  *kind[model.Policy]
-	ruled     *memo.Grouped[*model.Policy]       // by host
-	subsets   *memo.Derived[*model.Policy, bool] // by "host|subset"
-	wildcards *memo.Derived[*model.Policy, bool] // those of hosts with "*"
-	virtual   *kind[model.VirtualService]
-	claims    *memo.Grouped[*model.VirtualService] // by host claimed in the mesh
-	peerAuth  *kind[model.PeerAuth]
-	peers     *memo.Grouped[*model.PeerAuth] // by scope
+	// secretNames are secrets by name alone.
+	secretNames *memo.Grouped[*model.Secret]
+	gateways    *kind[model.Gateway]
+	openPorts   *memo.Grouped[*model.Gateway]        // by port
+	selectors   *memo.Derived[*model.Gateway, bool]  // of Gateways, as FormatLabels gives them
+	edges       *memo.Derived[*model.Workload, bool] // "selector|namespace" in which it selects pods
+	edgesOf     *memo.Grouped[bool]                  // edges by selector
+	policies    *kind[model.Policy]
+	ruled       *memo.Grouped[*model.Policy]       // by host
+	subsets     *memo.Derived[*model.Policy, bool] // by "host|subset"
+	wildcards   *memo.Derived[*model.Policy, bool] // those of hosts with "*"
+	virtual     *kind[model.VirtualService]
+	claims      *memo.Grouped[*model.VirtualService] // by host claimed in the mesh
+	peerAuth    *kind[model.PeerAuth]
+	peers       *memo.Grouped[*model.PeerAuth] // by scope
 
 	last         Result
 	meshed       *model.Settings         // of the last Result

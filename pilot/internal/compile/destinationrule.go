@@ -31,7 +31,7 @@ func compileDestinationRule(o *config.Object, in scope, d *diag.List) *model.Pol
 	if len(out.Selector) == 0 {
 		out.Selector = nil
 	}
-	t := traffic{d: d, service: in.service(out.Host)}
+	t := traffic{d: d, service: in.service(out.Host), in: in, namespace: o.Namespace, selecting: out.Selector != nil}
 	if !strings.HasPrefix(out.Host, "*") && t.service == nil {
 		d.Add(diag.NotFound, "spec.host", "host %q not found", out.Host)
 	}
@@ -44,6 +44,10 @@ func compileDestinationRule(o *config.Object, in scope, d *diag.List) *model.Pol
 type traffic struct {
 	d       *diag.List
 	service *model.Service // nil: not known
+	in      scope
+	// namespace is the rule's; selecting: it has a workloadSelector.
+	namespace string
+	selecting bool
 }
 
 func (t traffic) subsets(in []*networking.Subset) (out []model.Subset) {
@@ -147,54 +151,4 @@ func (t traffic) percent(n int32, at diag.Path) uint32 {
 		return 0
 	}
 	return uint32(n)
-}
-
-// tls reads trafficPolicy.tls. A credentialName is refused by the ledger, but
-// kept: connections wait for a Secret that never comes, and so fail, where
-// without it the server would go unchecked.
-func (t traffic) tls(in *networking.ClientTLSSettings, at diag.Path) *model.ClientTLS {
-	if in == nil {
-		return nil
-	}
-	out := &model.ClientTLS{
-		Cert: in.GetClientCertificate(), Key: in.GetPrivateKey(), CA: in.GetCaCertificates(), Credential: in.GetCredentialName(),
-		SNI: in.GetSni(), SANs: in.GetSubjectAltNames(),
-		InsecureSkipVerify: in.GetInsecureSkipVerify().GetValue(), HasInsecureSkipVerif: in.GetInsecureSkipVerify() != nil,
-	}
-	switch in.GetMode() {
-	case networking.ClientTLSSettings_DISABLE:
-		out.Mode = model.TLSDisable
-	case networking.ClientTLSSettings_SIMPLE:
-		out.Mode = model.TLSSimple
-	case networking.ClientTLSSettings_MUTUAL:
-		out.Mode = model.TLSMutual
-	case networking.ClientTLSSettings_ISTIO_MUTUAL:
-		out.Mode = model.TLSMesh
-	}
-	if out.Mode == model.TLSMesh && out.SNI != "" {
-		// A server knows mesh mTLS by its SNI (decision 003).
-		t.d.Add(diag.NoEffect, at.Field("sni"), "ISTIO_MUTUAL sends the mesh's own SNI, which names the destination")
-		out.SNI = ""
-	}
-	t.tlsFiles(in, out, at)
-	return out
-}
-
-// tlsFiles checks which certificates the mode needs.
-func (t traffic) tlsFiles(in *networking.ClientTLSSettings, out *model.ClientTLS, at diag.Path) {
-	switch out.Mode {
-	case model.TLSMutual:
-		if out.Credential == "" && (out.Cert == "" || out.Key == "") {
-			t.d.Add(diag.Invalid, at, "MUTUAL needs credentialName, or clientCertificate and privateKey; connections fail until it is there")
-		}
-	case model.TLSMesh, model.TLSDisable:
-		if out.Cert != "" || out.Key != "" || out.CA != "" || out.Credential != "" {
-			t.d.Add(diag.NoEffect, at, "%s uses no certificates of its own", in.GetMode())
-		}
-		out.Cert, out.Key, out.CA, out.Credential = "", "", "", ""
-	case model.TLSSimple:
-		if out.CA == "" && out.Credential == "" && !out.InsecureSkipVerify && len(out.SANs) == 0 {
-			t.d.Add(diag.Insecure, at, "the server's certificate is checked against the system's roots only")
-		}
-	}
 }

@@ -2,6 +2,8 @@ package compile
 
 import (
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/weftmesh/weft/gateway"
 	"github.com/weftmesh/weft/internal/config"
@@ -27,6 +29,9 @@ func New() *Compiler {
 	}, memo.Same(equal[*model.Endpoints]))
 
 	c.secrets = addKind(c, config.Secret, compileSecret, func(s *model.Secret) string { return s.Namespace + "/" + s.Name })
+	c.secretNames = memo.Group(&c.graph, &c.secrets.values.Cell, func(_ string, s *model.Secret) []string {
+		return slices.Compact([]string{s.Name, strings.TrimSuffix(s.Name, "-cacert")})
+	})
 	c.gateways = addKind(c, config.Gateway, func(o *config.Object, _ scope, d *diag.List) *model.Gateway {
 		return gateway.Compile(o, d)
 	}, (*model.Gateway).Key)

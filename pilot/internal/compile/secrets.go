@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 
@@ -17,8 +18,8 @@ import (
 )
 
 // compileSecret reads one Secret that holds a TLS credential; other Secrets
-// give nothing. Both of Istio's layouts are read: tls.crt, tls.key, ca.crt and
-// cert, key, cacert. A credential that Envoy would refuse is left out.
+// give nothing. Both of Istio's layouts are read: tls.crt, tls.key, ca.crt,
+// ca.crl and cert, key, cacert, crl. A credential that Envoy would refuse is left out.
 //
 // Source: Istio "Secure Gateways", key formats.
 func compileSecret(o *config.Object, _ scope, d *diag.List) *model.Secret {
@@ -28,7 +29,7 @@ func compileSecret(o *config.Object, _ scope, d *diag.List) *model.Secret {
 	}
 	out := &model.Secret{
 		Namespace: o.Namespace, Name: o.Name,
-		Cert: either(s, "tls.crt", "cert"), Key: either(s, "tls.key", "key"), CA: either(s, "ca.crt", "cacert"),
+		Cert: either(s, "tls.crt", "cert"), Key: either(s, "tls.key", "key"), CA: either(s, "ca.crt", "cacert"), CRL: either(s, "ca.crl", "crl"),
 	}
 	if len(out.Cert) == 0 && len(out.Key) == 0 && len(out.CA) == 0 {
 		return nil
@@ -43,7 +44,27 @@ func compileSecret(o *config.Object, _ scope, d *diag.List) *model.Secret {
 		d.Add(diag.BadCredential, "data", "the CA bundle holds no PEM certificate")
 		return nil
 	}
+	if err := checkRevoked(out.CRL, len(out.CA) > 0); err != nil {
+		d.Add(diag.BadCredential, "data", "the list of revoked certificates cannot be used: %v", err)
+		return nil
+	}
 	return out
+}
+
+// checkRevoked reports what makes a list of revoked certificates useless.
+func checkRevoked(list []byte, hasCA bool) error {
+	if len(list) == 0 {
+		return nil
+	}
+	if !hasCA {
+		return errors.New("there is no CA bundle beside it")
+	}
+	block, _ := pem.Decode(list)
+	if block == nil {
+		return errors.New("it is not PEM")
+	}
+	_, err := x509.ParseRevocationList(block.Bytes)
+	return err
 }
 
 // minRSA is the least key that Envoy takes, in bits.

@@ -42,6 +42,21 @@ func signed(t *testing.T, k crypto.Signer, names []string) (cert, key []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})
 }
 
+// revocations is a list of revoked certificates in PEM: an empty one.
+func revocations(t *testing.T) []byte {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer := &x509.Certificate{KeyUsage: x509.KeyUsageCRLSign, SubjectKeyId: []byte{1}}
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), NextUpdate: time.Now().Add(time.Hour)}, issuer, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
+}
+
 func TestSecrets(t *testing.T) {
 	cert, key := certificate(t, "a.example.com")
 	_, foreign := certificate(t, "a.example.com")
@@ -66,6 +81,9 @@ func TestSecrets(t *testing.T) {
 		{"nameless", map[string][]byte{"tls.crt": nameless, "tls.key": itsKey}, false, true},
 		{"p-224", map[string][]byte{"tls.crt": odd, "tls.key": oddKey}, false, true},
 		{"garbage", map[string][]byte{"tls.crt": []byte("x"), "tls.key": []byte("y")}, false, true},
+		{"revoked", map[string][]byte{"ca.crt": cert, "ca.crl": revocations(t)}, true, false},
+		{"garbage-revoked", map[string][]byte{"ca.crt": cert, "ca.crl": []byte("x")}, false, true},
+		{"revoked-alone", map[string][]byte{"tls.crt": cert, "tls.key": key, "crl": revocations(t)}, false, true},
 		{"garbage-ca", map[string][]byte{"ca.crt": []byte("x")}, false, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -2,7 +2,6 @@ package translate
 
 import (
 	"cmp"
-	"errors"
 	"strings"
 	"time"
 
@@ -110,35 +109,43 @@ func (b *builder) meshClient(c *model.Cluster, identities []string) *core.Transp
 // ownClient opens TLS as a DestinationRule says, with files of the pod or a
 // credential. Source: istio.io/api networking/v1alpha3, ClientTLSSettings.
 func (b *builder) ownClient(c *model.Cluster, t *model.ClientTLS) *core.TransportSocket {
-	if t.Credential != "" && b.class.Role != model.RoleRouter {
-		b.errs = append(b.errs, errNoCredential)
-	}
 	common := &tls.CommonTlsContext{}
-	if t.Mode == model.TLSMutual {
-		if t.Credential != "" {
-			common.TlsCertificateSdsSecretConfigs = []*tls.SdsSecretConfig{b.fromPilot(secretName(t.Credential))}
-		} else {
-			common.TlsCertificates = []*tls.TlsCertificate{fileCertificate(t.Cert, t.Key)}
-		}
-	}
-	checks := &tls.CertificateValidationContext{MatchTypedSubjectAltNames: alternativeNames(t.SANs)}
 	switch {
-	case t.InsecureSkipVerify:
-	case t.Credential != "" && t.CA == "":
-		common.ValidationContextType = combined(checks, b.fromPilot(secretName(t.Credential)+caSuffix))
+	case t.Lacking:
+		common.TlsCertificateSdsSecretConfigs = []*tls.SdsSecretConfig{b.fromPilot(noSecret)}
+	case t.Mode != model.TLSMutual:
+	case t.Credential != "":
+		common.TlsCertificateSdsSecretConfigs = []*tls.SdsSecretConfig{b.fromPilot(secretName(t.Credential))}
 	default:
-		checks.TrustedCa = file(cmp.Or(t.CA, systemCAs))
-		common.ValidationContextType = &tls.CommonTlsContext_ValidationContext{ValidationContext: checks}
+		common.TlsCertificates = []*tls.TlsCertificate{fileCertificate(t.Cert, t.Key)}
 	}
+	b.checkServer(common, t)
 	if c.Port.Protocol.IsHTTP2() {
 		common.AlpnProtocols = []string{"h2"}
 	}
 	return b.socket(&tls.UpstreamTlsContext{CommonTlsContext: common, Sni: t.SNI})
 }
 
-// errNoCredential keeps a cluster back: in clear text it must not go, and a
-// sidecar is given no Secret.
-var errNoCredential = errors.New("trafficPolicy.tls.credentialName works at gateways only: mount the files into the pod and name them in clientCertificate, privateKey and caCertificates")
+// checkServer verifies the server's certificate.
+func (b *builder) checkServer(common *tls.CommonTlsContext, t *model.ClientTLS) {
+	checks := &tls.CertificateValidationContext{MatchTypedSubjectAltNames: alternativeNames(t.SANs)}
+	switch {
+	case t.InsecureSkipVerify:
+	case t.Credential != "":
+		common.ValidationContextType = combined(checks, b.fromPilot(secretName(t.Credential)+caSuffix))
+	default:
+		checks.TrustedCa = file(cmp.Or(t.CA, systemCAs))
+		if t.CRL != "" {
+			checks.Crl = file(t.CRL)
+		}
+		common.ValidationContextType = &tls.CommonTlsContext_ValidationContext{ValidationContext: checks}
+	}
+}
+
+// noSecret is the name of no secret: a cluster that asks for it is there, and
+// its connections fail with the flag UF and the reason that Envoy gives, "Secret
+// is not supplied by SDS". In clear text, or unchecked, it must not go.
+const noSecret = "kubernetes://"
 
 // systemCAs is Debian's and Alpine's bundle of public CAs.
 const systemCAs = "/etc/ssl/certs/ca-certificates.crt"

@@ -83,11 +83,24 @@ func (m *clusterMaker) of(r *memo.Reader, s *model.Service, port model.Port, sub
 		m.dial(r, c)
 	}
 	if t := c.Traffic.TLS; t != nil && t.Credential != "" {
-		own := *t
-		own.Credential = credential(t.Credential, m.namespace)
-		c.Traffic.TLS = &own
+		c.Traffic.TLS = m.ownTLS(t, e.selecting)
 	}
 	return c
+}
+
+// ownTLS resolves a credential: at gateways, and at sidecars that the rule
+// selects, a Secret of the proxy's namespace; other sidecars use the files
+// (Istio, ClientTLSSettings.credentialName), and fail where there are none.
+func (m *clusterMaker) ownTLS(t *model.ClientTLS, selecting bool) *model.ClientTLS {
+	own := *t
+	if m.router || selecting {
+		own.Credential = credential(t.Credential, m.namespace)
+		own.Cert, own.Key, own.CA, own.CRL = "", "", "", ""
+		return &own
+	}
+	own.Credential = ""
+	own.Lacking = t.Lacking || t.Mode == model.TLSMutual && (t.Cert == "" || t.Key == "") || t.CA == "" && !t.InsecureSkipVerify
+	return &own
 }
 
 // dial makes c connect to the address that the client dialled. Such an

@@ -18,6 +18,7 @@ type outbound struct {
 	bytes       *memo.Derived[*model.Service, *model.Listener]
 	listeners   union[*model.Listener]
 	names       *memo.Derived[*model.Service, *model.Name]
+	secrets     *memo.Derived[string, *model.Secret]
 }
 
 func newOutbound(in *inputs, class model.ProxyClass) *outbound {
@@ -36,6 +37,7 @@ func newOutbound(in *inputs, class model.ProxyClass) *outbound {
 		names:      names(in, &visible.Cell),
 	}
 	o.assignments = assignments(in, &o.clusters.Cell, maker)
+	o.secrets = secretsNamed(in, clusterCredentials(in.graph, &o.clusters.Cell))
 	o.fallbacks = fallbackHosts(in.graph, &o.tables.Cell)
 	return o
 }
@@ -53,4 +55,5 @@ func (o *outbound) fill(v *model.View) {
 	v.Hosts = o.hosts.of(o.ofServices.Table(), o.ofNames.Table(), o.fallbacks.Table())
 	v.Listeners = o.listeners.of(o.http.Table(), o.bytes.Table())
 	v.Names = o.names.Table()
+	v.Secrets = o.secrets.Table()
 }

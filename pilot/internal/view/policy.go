@@ -13,6 +13,8 @@ type effective struct {
 	origin  model.Origin
 	traffic model.PortTraffic
 	subsets []model.Subset
+	// selecting: the rule has a workloadSelector.
+	selecting bool
 }
 
 // subset returns a subset's settings for a port: its own over the rule's, and
@@ -109,7 +111,7 @@ func mergePolicies(found []*model.Policy, ns, host string) *effective {
 				continue
 			}
 			if e == nil {
-				e = &effective{origin: p.Origin, traffic: p.Traffic, subsets: p.Subsets}
+				e = &effective{origin: p.Origin, traffic: p.Traffic, subsets: p.Subsets, selecting: selecting}
 				continue
 			}
 			e.add(p)

@@ -3,7 +3,6 @@ package view
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/weftmesh/weft/internal/memo"
 	"github.com/weftmesh/weft/internal/model"
@@ -58,8 +57,8 @@ func newRouter(in *inputs, class model.ProxyClass) *router {
 		return maker.ofTarget(rd, t)
 	}, memo.Same(sameCluster))
 	r.assignments = assignments(in, &r.clusters.Cell, maker)
-	ofServers, ofClusters := credentialNames(in, class.Namespace, &servers.Cell, &r.clusters.Cell)
-	r.ofServers, r.ofClusters = secretsNamed(in, ofServers), secretsNamed(in, ofClusters)
+	r.ofServers = secretsNamed(in, serverCredentials(g, class.Namespace, &servers.Cell))
+	r.ofClusters = secretsNamed(in, clusterCredentials(g, &r.clusters.Cell))
 	return r
 }
 
@@ -180,15 +179,6 @@ func claim(taken map[string]bool, c *model.Chain) bool {
 	return len(c.SNI) > 0
 }
 
-// credential is the key of a credential: a Secret in the namespace of the
-// proxy, wherever the object that names it is (Istio, credentialName).
-func credential(name, namespace string) string {
-	if i := strings.LastIndex(name, "/"); i >= 0 {
-		name = name[i+1:]
-	}
-	return namespace + "/" + name
-}
-
 // serverTLS is a server's TLS with its credential resolved.
 func serverTLS(s *served, namespace string) *model.ServerTLS {
 	if s.TLS.Credential == "" {
@@ -197,31 +187,6 @@ func serverTLS(s *served, namespace string) *model.ServerTLS {
 	next := *s.TLS
 	next.Credential = credential(next.Credential, namespace)
 	return &next
-}
-
-// credentialNames derives the credentials that servers name, and those that
-// clusters name for their own TLS.
-func credentialNames(in *inputs, namespace string, servers *memo.Cell[*served], clusters *memo.Cell[*model.Cluster]) (ofServers, ofClusters *memo.Cell[string]) {
-	s := memo.Flat(in.graph, servers, func(_ *memo.Reader, _ string, s *served, emit memo.Emit[string]) {
-		if s.TLS != nil && s.TLS.Credential != "" {
-			emit(credential(s.TLS.Credential, namespace), "")
-			emit(credential(s.TLS.Credential, namespace)+"-cacert", "")
-		}
-	})
-	c := memo.Flat(in.graph, clusters, func(_ *memo.Reader, _ string, c *model.Cluster, emit memo.Emit[string]) {
-		if t := c.Traffic.TLS; t != nil && t.Credential != "" {
-			emit(t.Credential, "")
-			emit(t.Credential+"-cacert", "")
-		}
-	})
-	return &s.Cell, &c.Cell
-}
-
-// secretsNamed derives those Secrets that are named.
-func secretsNamed(in *inputs, names *memo.Cell[string]) *memo.Derived[string, *model.Secret] {
-	return memo.Map(in.graph, names, func(r *memo.Reader, key, _ string) (*model.Secret, bool) {
-		return memo.Get(r, &in.secrets.Cell, key)
-	})
 }
 
 func (r *router) fill(v *model.View) {

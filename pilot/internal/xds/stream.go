@@ -160,9 +160,10 @@ func (s *stream) intern(req *discovery.DeltaDiscoveryRequest) {
 }
 
 // Withheld reports whether a proxy is given nothing of a type: secrets go to
-// routers whose identity is proven, and to no one else.
+// proxies whose identity is proven, and to no one else. Which secrets, the
+// proxy's class decides: those that it needs, of the namespace that it proved.
 func Withheld(typeURL string, p model.Proxy) bool {
-	return typeURL == snapshot.Secret && (!p.Proven || p.Sidecar)
+	return typeURL == snapshot.Secret && !p.Proven
 }
 
 func served(typeURL string) bool {
