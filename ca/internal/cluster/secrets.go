@@ -101,9 +101,9 @@ func (c *Cluster) Follow(ctx context.Context, use func(*store.Authority) error) 
 // report logs a fault once, not at each look.
 func (c *Cluster) report(err error, last *string) {
 	var invalid *invalidError
-	c.metrics.stale.Set(0)
 	switch {
 	case err == nil:
+		c.metrics.stale.Set(0)
 		*last = ""
 	case errors.As(err, &invalid):
 		c.metrics.stale.Set(1)
