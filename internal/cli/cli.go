@@ -19,6 +19,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
 
 	"github.com/weftmesh/weft/internal/local"
 )
@@ -106,8 +107,10 @@ func (a *app) command() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVar(&a.name, "name", os.Getenv("WEFT_MESH"), "`NAME` of the local mesh, where there are several; default: $WEFT_MESH")
 	_ = root.RegisterFlagCompletionFunc("name", meshNames) // fails only where there is no such flag
-	root.AddGroup(&cobra.Group{ID: "local", Title: "The mesh on this machine:"}, &cobra.Group{ID: "look", Title: "Look into it:"})
+	root.AddGroup(&cobra.Group{ID: "local", Title: "The mesh on this machine:"}, &cobra.Group{ID: "cluster", Title: "The mesh in a cluster:"},
+		&cobra.Group{ID: "look", Title: "Look into it:"})
 	root.AddCommand(a.up(), a.down(), a.ps(), a.exec(), a.logs(), a.proxyStatus(), a.proxyConfig(), a.translate(), a.analyze(), a.versionCommand())
+	root.AddCommand(a.install(), a.upgrade(), a.check(), a.uninstall(), a.manifest())
 	return root
 }
 
@@ -156,6 +159,16 @@ func (a *app) json(v any) error {
 	enc := json.NewEncoder(a.out)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
+}
+
+// yaml prints a value for programs that read YAML, with the names of its JSON.
+func (a *app) yaml(v any) error {
+	text, err := yaml.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = a.out.Write(text)
+	return err
 }
 
 // table prints rows under a heading.

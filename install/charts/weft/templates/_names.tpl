@@ -1,0 +1,30 @@
+{{/* weft.suffix is what names end in: nothing for the default revision. */}}
+{{- define "weft.suffix" -}}
+{{- if ne .Values.revision "default" }}-{{ .Values.revision }}{{ end -}}
+{{- end }}
+
+{{/* weft.cluster is the suffix of names of cluster-wide objects: two installs
+in namespaces of their own must not share one. */}}
+{{- define "weft.cluster" -}}
+{{- include "weft.suffix" . }}{{- if ne .Release.Namespace "weft-system" }}-{{ .Release.Namespace }}{{ end -}}
+{{- end }}
+
+{{- define "weft.tag" -}}
+{{- .Values.tag | default .Chart.AppVersion -}}
+{{- end }}
+
+{{/* weft.labels: of every object. The argument is (list root component). */}}
+{{- define "weft.labels" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/part-of: weft
+app.kubernetes.io/managed-by: {{ $root.Release.Service | quote }}
+app.kubernetes.io/component: {{ index . 1 }}
+weft.mesh/system: {{ $root.Release.Namespace }}
+app.kubernetes.io/version: {{ include "weft.tag" $root | trunc 63 | quote }}
+istio.io/rev: {{ $root.Values.revision }}
+{{- end }}
+
+{{/* weft.priority is the priority class of the control plane. */}}
+{{- define "weft.priority" -}}
+{{- .Values.priorityClassName | default (printf "weft-control-plane%s" (include "weft.cluster" .)) -}}
+{{- end }}

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftmesh/weft/install"
+)
+
+func (a *app) check() *cobra.Command {
+	var k kube
+	var pre bool
+	c := &cobra.Command{
+		Use: "check", GroupID: "cluster", Short: "Say whether a cluster can take Weft (--pre), or whether Weft is well in it",
+		Long: "Check the installed Weft: components, webhook, CRDs, gateways and their addresses. With --pre,\n" +
+			"check instead whether the cluster can take it: version, rights, what is there already.\n" +
+			"Exit code 1 if something fails; a warning does not.",
+		Args: exactly(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runCheck(cmd.Context(), &k, pre) },
+	}
+	k.flags(c, "n")
+	c.Flags().BoolVar(&pre, "pre", false, "before an install: check the cluster alone")
+	a.outputFlag(c, "json", "yaml")
+	return c
+}
+
+func (a *app) runCheck(ctx context.Context, k *kube, pre bool) error {
+	cluster, err := k.cluster()
+	if err != nil {
+		return err
+	}
+	var found []install.Finding
+	if pre {
+		found, err = cluster.CheckBefore(ctx, k.namespace)
+	} else {
+		found, err = cluster.Check(ctx, k.namespace, a.version)
+	}
+	if err != nil {
+		return err
+	}
+	return a.printChecks(found)
+}
+
+// marks tell the outcomes apart without colour.
+var marks = map[install.Outcome]string{install.OK: "ok  ", install.Warning: "warn", install.Failed: "FAIL"}
+
+func (a *app) printChecks(found []install.Finding) error {
+	failed := 0
+	for _, f := range found {
+		if f.Outcome == install.Failed {
+			failed++
+		}
+	}
+	switch a.output {
+	case "json":
+		if err := a.json(found); err != nil {
+			return err
+		}
+	case "yaml":
+		if err := a.yaml(found); err != nil {
+			return err
+		}
+	default:
+		for _, f := range found {
+			fmt.Fprintf(a.out, "%s  %s: %s\n", marks[f.Outcome], f.Subject, f.Text)
+			if f.Cure != "" {
+				fmt.Fprintf(a.out, "      %s\n", f.Cure)
+			}
+		}
+	}
+	if failed > 0 {
+		return exitCode(1)
+	}
+	return nil
+}
