@@ -39,6 +39,7 @@ func TestEnvoyRefusesCluster(t *testing.T) {
 	old := put(t, snapshot.Snapshot{}, tableListener("l80", "80", port), tableOfHosts("80"),
 		clusterAt("one", app(t, "one")), leading("80", "a", "one"))
 	w.publish("", old)
+	second := app(t, "two") // before the calls, so that it outlives them
 	says(t, port, "a", "200 one")
 	goesOn(t, port, "200 one")
 
@@ -51,7 +52,6 @@ func TestEnvoyRefusesCluster(t *testing.T) {
 	held(t, port, "200 one")
 
 	// The old version is back, and then a good one.
-	second := app(t, "two")
 	moved = put(t, moved, clusterAt("two", second))
 	w.publish("", moved)
 	says(t, port, "a", "200 two")
