@@ -33,7 +33,12 @@ func (s *Source) follow(ctx context.Context, st *store) {
 			pause(ctx, jitter(firstRetry))
 		case version != "":
 			missing = 0
-			_ = s.followVersion(ctx, st, version)
+			err := s.followVersion(ctx, st, version)
+			if apierrors.IsForbidden(err) {
+				pause(ctx, jitter(lookAgain))
+			} else {
+				pause(ctx, jitter(firstRetry))
+			}
 		default:
 			if missing++; missing == goneAfter || s.world.expects(st.kind.name) {
 				_ = st.Replace(nil, "")

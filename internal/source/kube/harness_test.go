@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/weftmesh/weft/apis"
@@ -77,6 +79,25 @@ func (s server) eventually(text string) {
 func (s server) remove(text string) {
 	s.t.Helper()
 	if err := s.Delete(context.Background(), text); err != nil {
+		s.t.Error(err)
+	}
+}
+
+// run adds a Pod. No kubelet ends it, so it is taken away at once.
+func (s server) run(text, ns, name string) {
+	s.t.Helper()
+	s.apply(text)
+	s.t.Cleanup(func() { s.bury(ns, name) })
+}
+
+func (s server) bury(ns, name string) {
+	s.t.Helper()
+	client, err := s.Clientset()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	err = client.CoreV1().Pods(ns).Delete(context.Background(), name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
+	if err != nil && !apierrors.IsNotFound(err) {
 		s.t.Error(err)
 	}
 }

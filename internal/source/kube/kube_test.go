@@ -109,7 +109,7 @@ spec:
 
 func TestPodIsTrimmed(t *testing.T) {
 	s := newServer(t)
-	s.add(pod)
+	s.run(pod, "shop", "web")
 	w := watch(t, s.options())
 	o := get(w.first(), config.Pod, "shop/web")
 	if o == nil {
@@ -138,7 +138,7 @@ func TestPodIsTrimmed(t *testing.T) {
 
 func TestWhatIsIrrelevantIsNotPublished(t *testing.T) {
 	s := newServer(t)
-	s.add(pod)
+	s.run(pod, "shop", "web")
 	s.add(service("shop", "a", 80))
 	w := watch(t, s.options())
 	w.first()

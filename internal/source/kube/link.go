@@ -36,8 +36,8 @@ func (l *link) told(ctx context.Context, what string, err error) {
 	case err != nil:
 		l.troubles[what] = err
 		// One word for all kinds when nobody answers; one for each that is refused.
-		refused := apierrors.ReasonForError(err) != ""
-		if !known && (refused || len(l.troubles) == 1) || known && before.Error() != err.Error() && refused {
+		reason := apierrors.ReasonForError(err)
+		if !known && len(l.troubles) == 1 || reason != "" && (!known || reason != apierrors.ReasonForError(before)) {
 			l.log.Warn("the API server does not give what the mesh needs; the last state stays in force", "server", l.host, "what", what, "error", err)
 		}
 	case known:

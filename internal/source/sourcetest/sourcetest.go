@@ -82,7 +82,9 @@ func Run(t *testing.T, make func(t *testing.T) Harness) {
 			t.Fatal("the last good object did not stay")
 		}
 		h.Remove("b")
-		await(t, states, func(st source.State) bool { return !hasError(st.Findings) && st.Set.Of(config.VirtualService).Len() == 0 })
+		await(t, states, func(st source.State) bool {
+			return !hasError(st.Findings) && st.Set.Of(config.VirtualService).Len() == 0
+		})
 	})
 	t.Run("what is no object is reported, the last good one stays", func(t *testing.T) {
 		h := make(t)
