@@ -51,7 +51,9 @@ func Inject(pod *corev1.Pod, v Values) (*corev1.Pod, error) {
 	}
 	before := names(out)
 	s.probes = rewriteProbes(out, s)
-	s.prometheus = mergePrometheus(out, s)
+	if s.prometheus, err = mergePrometheus(out, s); err != nil {
+		return nil, err
+	}
 	if err := s.addContainers(out, own); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package injector
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"regexp"
 	"strconv"
@@ -133,10 +134,13 @@ type appMetrics struct {
 // mergePrometheus points the annotations at the agent, whose page has the app's
 // metrics too, and returns what they said for the agent: "" if nothing. A pod
 // that says it is not to be scraped is left alone.
-func mergePrometheus(pod *corev1.Pod, s *settings) string {
+func mergePrometheus(pod *corev1.Pod, s *settings) (string, error) {
 	a := appMetrics{pod.Annotations[scrapeAnnotation], pod.Annotations[pathAnnotation], pod.Annotations[portAnnotation]}
 	if !s.mergeMetrics || a.Scrape == "false" {
-		return ""
+		return "", nil
+	}
+	if err := s.checkMetricsPort(a); err != nil {
+		return "", err
 	}
 	annotations := maps.Clone(pod.Annotations)
 	if annotations == nil {
@@ -146,13 +150,22 @@ func mergePrometheus(pod *corev1.Pod, s *settings) string {
 	annotations[portAnnotation] = strconv.Itoa(int(s.statusPort))
 	pod.Annotations = annotations
 	if a == (appMetrics{}) {
-		return ""
+		return "", nil
 	}
 	text, err := json.Marshal(a)
-	if err != nil {
-		return "" // strings have a JSON form
+	return string(text), err
+}
+
+// checkMetricsPort refuses what the agent could not ask: it would not start.
+func (s *settings) checkMetricsPort(a appMetrics) error {
+	if a.Scrape != "true" || a.Port == "" {
+		return nil
 	}
-	return string(text)
+	n, err := strconv.ParseUint(a.Port, 10, 16)
+	if err != nil || n == 0 || n == uint64(s.statusPort) || n == prometheusPort {
+		return fmt.Errorf("pod annotation %s: %q: want the app's own port for metrics, 1 to 65535; %d and %d are the proxy's", portAnnotation, a.Port, s.statusPort, prometheusPort)
+	}
+	return nil
 }
 
 // restorePrometheus undoes mergePrometheus.

@@ -155,7 +155,7 @@ func (s *settings) applyMetadata(p *meshapi.ProxyConfig) error {
 		}
 		if name == "ISTIO_META_DNS_CAPTURE" {
 			if err := boolean(&s.dns, value); err != nil {
-				return fmt.Errorf("ProxyConfig: proxyMetadata.%s: %q: %w", name, value, err)
+				return fmt.Errorf("ProxyConfig (pod annotation %s, or defaultConfig of the mesh): proxyMetadata.%s: %q: %w", configAnnotation, name, value, err)
 			}
 		}
 	}

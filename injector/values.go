@@ -152,8 +152,8 @@ func (v Values) image(name string) string {
 
 // config is key "config" of ConfigMap istio-sidecar-injector.
 type config struct {
-	Policy    Policy `json:",inline"`
-	Templates map[string]string
+	Policy
+	Templates map[string]string `json:"templates"`
 }
 
 // templateName is what annotation inject.istio.io/templates may name.
