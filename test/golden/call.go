@@ -155,6 +155,10 @@ type Want struct {
 	// Credential is the name of the secret whose certificate the client gets.
 	Credential *string `json:"credential"`
 
+	// Labels are some of those under which the request is counted in
+	// istio_requests_total; "" is what the agent writes as "unknown".
+	Labels map[string]string `json:"labels"`
+
 	Mirrors  *[]string `json:"mirrors"`
 	Attempts int       `json:"attempts"`
 	// Mirrored is the percent of Times that the one mirror gets.

@@ -62,10 +62,17 @@ func (r *run) once(c Call, call simulate.Call) []string {
 	if proxy == nil {
 		return problems
 	}
+	var before envoy.Requests
+	if len(c.Want.Labels) > 0 {
+		if before, err = proxy.Requests(ctx); err != nil {
+			return append(problems, "Envoy: "+err.Error())
+		}
+	}
 	found, err := observe(ctx, c, call, outcomes, proxy)
 	if err != nil {
 		return append(problems, "Envoy: "+err.Error())
 	}
+	problems = append(problems, r.labels(c.Want, before)...)
 	problems = append(problems, c.Want.compare(outcomes, found)...)
 	if len(found[0].Seen) > 0 {
 		problems = append(problems, r.connection(c.Want, outcomes[0], found[0])...)

@@ -29,6 +29,24 @@ func (r *run) connection(w Want, o simulate.Outcome, found envoy.Observed) (prob
 	return problems
 }
 
+// labels looks at the count that the one request was added to.
+func (r *run) labels(w Want, before envoy.Requests) []string {
+	if len(w.Labels) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, 5*time.Second)
+	defer cancel()
+	got, err := r.proxy.AwaitRequest(ctx, before)
+	if err != nil {
+		return []string{"Envoy: the request is not counted: " + err.Error()}
+	}
+	f := &findings{by: "Envoy"}
+	for _, name := range sortedKeys(w.Labels) {
+		f.differ("label "+name, w.Labels[name], got[name])
+	}
+	return f.all
+}
+
 // keepalive compares the options of the proxy's socket.
 func (r *run) keepalive(o simulate.Outcome, seen envoy.Seen) []string {
 	got, err := r.proxy.Keepalive(seen)

@@ -65,14 +65,36 @@ var caller = peer{
 func hostLabel(key string) string {
 	return "%METADATA(UPSTREAM_HOST:" + telemetrySpace + ":" + key + ")%"
 }
-func clusterLabel(key string) string { return "%METADATA(CLUSTER:" + telemetrySpace + ":" + key + ")%" }
-func callerLabel(key string) string  { return "%FILTER_STATE(" + callerState(key) + ":PLAIN)%" }
-func callerState(key string) string  { return telemetrySpace + ".caller." + key }
+func callerLabel(key string) string { return "%FILTER_STATE(" + callerState(key) + ":PLAIN)%" }
+func callerState(key string) string { return telemetrySpace + ".caller." + key }
 
 // clientSide counts what this proxy's app, or a gateway, asks of others.
 func clientSide() side {
-	return side{reporter: "source", security: "unknown", source: self, target: upstream, service: serviceTags(clusterLabel("host"), clusterLabel("name"), clusterLabel("ns"))}
+	return side{reporter: "source", security: "unknown", source: self, target: upstream, service: serviceTags(
+		called("host", hostOf), called("name", nameOf, hostOf), called("ns", namespaceOf))}
 }
+
+// called is a label of the service that was asked for: that of the cluster
+// that got the request, else one read from the name of the virtual host, by
+// the first of these expressions that holds. So a request that reaches no
+// cluster, for want of a route or of the cluster or because the proxy answers
+// it, is still counted as one to that service.
+// Source: "%COALESCE%" and "%CEL%" of Envoy's documentation.
+func called(key string, expressions ...string) string {
+	out := `%COALESCE({"operators":[{"command":"METADATA","param":"CLUSTER:` + telemetrySpace + ":" + key + `"}`
+	for _, e := range expressions {
+		out += `,{"command":"CEL","param":"re.extract(xds.virtual_host_name,'` + e + `','\\\\1')"}`
+	}
+	return out + "]})%"
+}
+
+// What a virtual host's name, "TABLE/HOST:PORT", says; the host may be that of
+// a Kubernetes Service.
+const (
+	hostOf      = "^[^/]*/(.+):[0-9]+$"
+	nameOf      = "^[^/]*/([^./]+)[.][^./]+[.]svc[.]"
+	namespaceOf = "^[^/]*/[^./]+[.]([^./]+)[.]svc[.]"
+)
 
 // serverSide counts what others ask of this proxy's app; mesh says whether
 // they come by mesh mTLS.
