@@ -31,11 +31,15 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build the binaries of cmd/* and the sample's into bin/
-	$(call step,build,$(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/... ./samples/bookshop/cmd/...)
+	$(call step,build,CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/... ./samples/bookshop/cmd/...)
 
 .PHONY: demo
 demo: build ## start the sample mesh and show the mesh's main job on real traffic
 	@$(GO) run ./test/demo
+
+.PHONY: images
+images: build ## write container images to dist/images/*.tar, without Docker
+	$(call step,images,$(GO) run ./install/images --tag $(VERSION))
 
 NODES ?= 1
 NAME ?= dev
@@ -104,4 +108,4 @@ bench: build ## run the Go benchmarks, the convergence of the pilot binary and t
 
 .PHONY: clean
 clean: ## remove what the build made (Envoy and the linter stay in the user's cache)
-	rm -rf bin
+	rm -rf bin dist

@@ -32,8 +32,8 @@ import (
 
 // Image is one image to write.
 type Image struct {
-	// Name is HOST/REPOSITORY:TAG.
-	Name string
+	// Names are HOST/REPOSITORY:TAG, at least one.
+	Names []string
 	// Files are paths on the disk by absolute path in the image. All belong to
 	// root and can be read, and run where they can on the disk, by everybody.
 	Files map[string]string
@@ -55,22 +55,36 @@ var epoch = time.Unix(0, 0).UTC()
 
 // Write writes the archive to dest, which appears when it is whole.
 func (i Image) Write(dest string) error {
-	tag, err := name.NewTag(i.Name, name.StrictValidation)
-	if err != nil {
-		return fmt.Errorf("image %s: %w", i.Name, err)
+	if err := i.write(dest); err != nil {
+		return fmt.Errorf("image %v: %w", i.Names, err)
 	}
+	return nil
+}
+
+func (i Image) write(dest string) error {
 	layer, err := i.layer()
 	if err != nil {
-		return fmt.Errorf("image %s: %w", i.Name, err)
+		return err
 	}
 	img, err := i.assemble(layer)
 	if err != nil {
-		return fmt.Errorf("image %s: %w", i.Name, err)
+		return err
+	}
+	images := map[name.Tag]v1.Image{}
+	for _, n := range i.Names {
+		tag, err := name.NewTag(n, name.StrictValidation)
+		if err != nil {
+			return err
+		}
+		images[tag] = img
+	}
+	if len(images) == 0 {
+		return errors.New("it has no name")
 	}
 	partial := dest + ".partial"
 	defer func() { _ = os.Remove(partial) }()
-	if err := tarball.WriteToFile(partial, tag, img); err != nil {
-		return fmt.Errorf("image %s: write %s: %w", i.Name, dest, err)
+	if err := tarball.MultiWriteToFile(partial, images); err != nil {
+		return fmt.Errorf("write %s: %w", dest, err)
 	}
 	return os.Rename(partial, dest)
 }

@@ -31,14 +31,14 @@ func StartAPI(ctx context.Context, o Options) (*API, error) {
 		return nil, fmt.Errorf("API server %s: %w", o.Name, err)
 	}
 	a := &API{base{plan: machine.Plan{Name: o.Name, Dir: l.dir, Owned: !o.Detached}}}
-	if err := a.raise(ctx, l); err != nil {
+	if err := a.raise(ctx, l, o); err != nil {
 		err = fmt.Errorf("API server %s: %w%s", o.Name, err, l.tails())
 		return nil, errors.Join(err, Down(context.WithoutCancel(ctx), o.Name))
 	}
 	return a, nil
 }
 
-func (a *API) raise(ctx context.Context, l layout) error {
+func (a *API) raise(ctx context.Context, l layout, o Options) error {
 	ports, err := freePorts(3)
 	if err != nil {
 		return err
@@ -60,6 +60,7 @@ func (a *API) raise(ctx context.Context, l layout) error {
 			"--disable-admission-plugins=ServiceAccount"),
 	}
 	a.apiMachine = a.plan.Socket()
+	o.Progress("starting etcd and the API server")
 	if err := a.launch(ctx, l); err != nil {
 		return err
 	}

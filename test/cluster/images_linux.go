@@ -15,8 +15,8 @@ const (
 // writeImages writes their archives, and gives the paths.
 func (l layout) writeImages() ([]string, error) {
 	all := map[string]image.Image{
-		"pause":   {Name: pauseImage, Files: map[string]string{"/pause": l.daemon()}, Entrypoint: []string{"/pause"}, User: "65535:65535"},
-		"coredns": {Name: corednsImage, Files: map[string]string{"/coredns": l.programs["coredns"]}, Entrypoint: []string{"/coredns"}},
+		"pause":   {Names: []string{pauseImage}, Files: map[string]string{"/pause": l.daemon()}, Entrypoint: []string{"/pause"}, User: "65535:65535"},
+		"coredns": {Names: []string{corednsImage}, Files: map[string]string{"/coredns": l.programs["coredns"]}, Entrypoint: []string{"/coredns"}},
 	}
 	var paths []string
 	for _, name := range []string{"pause", "coredns"} {

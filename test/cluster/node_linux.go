@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -69,8 +72,8 @@ func (c *Cluster) Client(ctx context.Context, argv ...string) (string, error) {
 	return c.run(ctx, "lan", argv)
 }
 
-// Inside runs cmd to its end in the namespaces of a machine: "lan", "control",
-// or a node's name. The command may have any input and output.
+// Inside lets cmd run in the namespaces of a machine when it is started: "lan",
+// "control", or a node's name. It dies with the machine.
 func (c *Cluster) Inside(name string, cmd *exec.Cmd) error {
 	resp, err := machine.Ask(c.plan.Socket(), machine.Request{Operation: machine.Ping})
 	if err != nil {
@@ -80,7 +83,10 @@ func (c *Cluster) Inside(name string, cmd *exec.Cmd) error {
 	if pid == 0 {
 		return fmt.Errorf("cluster %s: machine %s does not run", c.plan.Name, name)
 	}
-	return machine.Run(pid, cmd)
+	// A process of its own changes namespaces: here it would be a thread's.
+	cmd.Path, cmd.Err = layout{dir: c.plan.Dir}.daemon(), nil
+	cmd.Args = append([]string{cmd.Path, "enter", strconv.Itoa(pid)}, cmd.Args...)
+	return nil
 }
 
 func (c *Cluster) run(ctx context.Context, name string, argv []string) (string, error) {
@@ -88,6 +94,9 @@ func (c *Cluster) run(ctx context.Context, name string, argv []string) (string, 
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := c.Inside(name, cmd); err != nil {
+		return "", err
+	}
+	if err := cmd.Run(); err != nil {
 		return out.String(), fmt.Errorf("%s: %s: %w\n%s", name, strings.Join(argv, " "), err, out.String())
 	}
 	return out.String(), nil
@@ -96,6 +105,14 @@ func (c *Cluster) run(ctx context.Context, name string, argv []string) (string, 
 // LoadImages puts images into every node's container runtime. Each is the path
 // of an archive as `make images` or `docker save` writes it.
 func (c *Cluster) LoadImages(ctx context.Context, archives ...string) error {
+	archives = slices.Clone(archives)
+	for i, archive := range archives {
+		absolute, err := filepath.Abs(archive) // a machine has its own working directory
+		if err != nil {
+			return err
+		}
+		archives[i] = absolute
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for n := 1; n <= c.nodes; n++ {
 		group.Go(func() error {

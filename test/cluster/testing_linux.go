@@ -3,8 +3,11 @@ package cluster
 import (
 	"context"
 	"os"
+	"os/exec"
 	"sync"
 	"testing"
+
+	"github.com/weftmesh/weft/test/cluster/binaries"
 )
 
 // shared is the API server of this process's tests.
@@ -58,4 +61,21 @@ func Require(t testing.TB) {
 	default:
 		t.Skip(err)
 	}
+}
+
+// Kubectl is the path of one: the machine's, or that of the cluster's version.
+func Kubectl(t testing.TB) string {
+	t.Helper()
+	if path, err := exec.LookPath("kubectl"); err == nil {
+		return path
+	}
+	root, err := binaries.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	built, err := binaries.Ensure(t.Context(), root, func(line string) { t.Log(line) }, "kubectl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return built["kubectl"]
 }

@@ -4,11 +4,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"syscall"
 
 	"github.com/weftmesh/weft/test/cluster/machine"
@@ -20,7 +23,11 @@ func main() {
 		return
 	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	if err := run(os.Args[1:]); err != nil {
+	err := run(os.Args[1:])
+	if exit := (&exec.ExitError{}); errors.As(err, &exit) && os.Args[1] == "enter" {
+		os.Exit(exit.ExitCode()) // the program has said what it had to say
+	}
+	if err != nil {
 		slog.Error("clusterd", "args", os.Args[1:], "error", err)
 		os.Exit(1)
 	}
@@ -36,8 +43,16 @@ func run(args []string) error {
 		return machine.Boot(args[1], args[2])
 	case len(args) == 3 && args[0] == "serve":
 		return machine.Serve(args[1], args[2])
+	case len(args) >= 3 && args[0] == "enter":
+		pid, err := strconv.Atoi(args[1])
+		if err != nil {
+			return err
+		}
+		return machine.Enter(pid, args[2:])
+	case len(args) >= 2 && args[0] == "become":
+		return machine.Become(args[1:])
 	}
-	return fmt.Errorf("usage: clusterd keep DIR | enlist|boot|serve DIR MACHINE; `make cluster-up` does it")
+	return fmt.Errorf("usage: clusterd keep DIR | enlist|boot|serve DIR MACHINE | enter PID PROGRAM...; `make cluster-up` does it")
 }
 
 // pause holds the namespaces of a pod: it reaps, and ends when asked to.

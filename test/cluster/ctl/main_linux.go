@@ -110,7 +110,11 @@ func execCommand(name *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.Inside(args[0], attach(exec.CommandContext(cmd.Context(), args[1], args[2:]...)))
+			program := attach(exec.CommandContext(cmd.Context(), args[1], args[2:]...))
+			if err := c.Inside(args[0], program); err != nil {
+				return err
+			}
+			return program.Run()
 		},
 	}
 }

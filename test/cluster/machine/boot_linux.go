@@ -36,6 +36,12 @@ const self = "/proc/self/exe"
 // runs its programs, and then does what a process 1 does: it reaps. When it
 // ends, so does everything in the machine.
 func Boot(dir, name string) error {
+	// The exec of Enlist has kept the keeper's "die with me" only if the thread
+	// that called it was the first; this one stays as long as the machine.
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("die with the keeper: %w", err)
+	}
 	plan, err := Read(dir)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,22 +20,35 @@ var namespaces = []struct {
 	{"cgroup", unix.CLONE_NEWCGROUP}, {"pid", unix.CLONE_NEWPID}, {"mnt", unix.CLONE_NEWNS},
 }
 
-// Run runs cmd to its end inside the machine whose first process is pid (as the
-// caller counts), as if it were started there. It dies with the machine. Needs
-// root.
-func Run(pid int, cmd *exec.Cmd) error {
-	done := make(chan error, 1)
-	go func() {
-		// Namespaces are the thread's. It is never unlocked, so it ends with the
-		// goroutine and no other code runs on it.
-		runtime.LockOSThread()
-		if err := enter(pid); err != nil {
-			done <- err
-			return
-		}
-		done <- cmd.Run()
-	}()
-	return <-done
+// Enter runs a program to its end inside the machine whose first process is
+// pid (as the caller counts), as if it were started there, with this process's
+// input and output. It dies with this process and with the machine. Needs root.
+//
+// It changes the namespaces of the thread that calls it, for ever: a process of
+// its own must do that.
+func Enter(pid int, argv []string) error {
+	runtime.LockOSThread()
+	if err := enter(pid); err != nil {
+		return err
+	}
+	cmd := exec.Command(self, append([]string{"become"}, argv...)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	return cmd.Run()
+}
+
+// Become turns this process into another program that dies with its parent. (Go
+// can ask for that when it forks, but takes a parent in another pid namespace
+// for a dead one.)
+func Become(argv []string) error {
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		return err
+	}
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return err
+	}
+	return syscall.Exec(path, argv, os.Environ())
 }
 
 // enter moves this thread, and so what it starts, into the machine.
