@@ -10,6 +10,10 @@
 // to free loopback ports, where a PROXY header takes the place of capture, so
 // that original destination and source are those of the call.
 //
+// Besides, it tells how each call ended by Envoy's own word (response flags,
+// counts), what the options of Envoy's sockets are, and what came on the
+// connections to the endpoints. Linux only: it reads a child's sockets.
+//
 // It may import Envoy's protos, internal/simulate for its Call, and
 // internal/envoybin. It needs no root and no network.
 package envoy
