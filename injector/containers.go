@@ -61,7 +61,7 @@ func (s *settings) agentArgs() []string {
 		"--run-dir=" + proxyDir + "/run", // of its own: that of the volume belongs to root
 		"--envoy=" + envoyPath,
 		"--pilot=" + g.PilotAddress, "--pilot-identity=" + g.Namespace + "/weft-pilot" + ending,
-		"--ca=" + g.CAAddress, "--ca-identity=" + g.Namespace + "/weft-ca" + ending,
+		"--ca=" + g.CAAddress, "--ca-identity=" + g.Namespace + "/weft-ca", // one for all revisions
 		"--root-cert=" + rootsDir + "/root-cert.pem", "--token=" + tokenDir + "/istio-token",
 		"--labels-file=" + podInfoDir + "/labels",
 		"--domain=" + g.Proxy.ClusterDomain,

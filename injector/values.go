@@ -115,7 +115,7 @@ func (v Values) WithDefaults() Values {
 	fill(&g.Tag, "latest")
 	fill(&g.Namespace, DefaultNamespace)
 	fill(&g.PilotAddress, "weft-pilot"+suffix(v.Revision)+"."+g.Namespace+".svc:15012")
-	fill(&g.CAAddress, "weft-ca"+suffix(v.Revision)+"."+g.Namespace+".svc:15012")
+	fill(&g.CAAddress, "weft-ca."+g.Namespace+".svc:15012")
 	fill(&g.MultiCluster.ClusterName, "Kubernetes")
 	fill(&p.Image, "proxy")
 	fill(&p.ClusterDomain, "cluster.local")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -91,8 +92,35 @@ func (r *installing) look(ctx context.Context) error {
 		}
 		return fmt.Errorf("%s is there and is not Weft's: remove it, or install into another namespace (-n)", title(o))
 	}
+	return r.lookForCA(ctx)
+}
+
+// lookForCA refuses a revision that no CA serves: its injector would get no
+// certificate with its name, and so be asked for no pod.
+func (r *installing) lookForCA(ctx context.Context) error {
+	shared := !slices.ContainsFunc(r.manifest.Objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" && part(o) == "ca" })
+	if !shared {
+		return nil
+	}
+	ca, err := r.objects.Resource(deployments).Namespace(r.manifest.Namespace).Get(ctx, caName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return fmt.Errorf("revision %s has no CA: install the default revision first, or give this one a CA with --set ca.enabled=true", r.manifest.Revision)
+	}
+	if err != nil {
+		return err
+	}
+	text, err := ca.MarshalJSON()
+	if err != nil {
+		return err
+	}
+	if r.manifest.Revision != DefaultRevision && !strings.Contains(string(text), "/weft-injector-"+r.manifest.Revision+"=") {
+		return fmt.Errorf("the CA does not know revision %[1]s: weft upgrade --set ca.revisions={%[1]s} tells it", r.manifest.Revision)
+	}
 	return nil
 }
+
+// caName is the CA's Deployment: one for all revisions.
+const caName = "weft-ca"
 
 // foreign says whether an object that there is was made by another.
 func foreign(o *unstructured.Unstructured) bool {

@@ -28,6 +28,7 @@ func NewCluster(config *rest.Config) (*Cluster, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = 100, 200 // a person waits: an install is some 150 calls
 	config.UserAgent = "weft"
+	config.WarningHandler = rest.NoWarnings{} // of kinds that an uninstall only looks into
 	objects, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return nil, err

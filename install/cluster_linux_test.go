@@ -323,7 +323,15 @@ func TestGuestsStay(t *testing.T) {
 // other's.
 func TestRevisions(t *testing.T) {
 	b := newBench(t)
+	canary := rendered(t, Inputs{Profile: "minimal", Revision: "canary"})
+	if _, err := b.c.Install(t.Context(), canary, Options{}); err == nil || !strings.Contains(err.Error(), "ca.enabled=true") {
+		t.Errorf("a revision without a CA: %v", err)
+	}
 	b.install(Inputs{Profile: "minimal"})
+	if _, err := b.c.Install(t.Context(), canary, Options{}); err == nil || !strings.Contains(err.Error(), "ca.revisions={canary}") {
+		t.Errorf("a revision that the CA does not know: %v", err)
+	}
+	b.install(Inputs{Profile: "minimal", Sets: []string{"ca.revisions={canary}"}})
 	b.apply(made)
 	first := b.objects()
 	b.install(Inputs{Profile: "minimal", Revision: "canary"})
@@ -344,18 +352,18 @@ func TestRevisions(t *testing.T) {
 // An upgrade begins with the values of the install.
 func TestValuesAreKept(t *testing.T) {
 	b := newBench(t)
-	b.install(Inputs{Profile: "minimal", Sets: []string{"pilot.logLevel=debug"}})
+	b.install(Inputs{Profile: "minimal", Sets: []string{"pilot.credentialNamespaces={default}"}})
 	defer b.uninstall("", true)
 	all, err := b.c.Installed(t.Context())
 	if err != nil || len(all) != 1 {
 		t.Fatal(all, err)
 	}
-	next := Inputs{Base: all[0].Values, Sets: []string{"ca.logLevel=debug"}}
+	next := Inputs{Base: all[0].Values, Sets: []string{"ca.ttl=1h"}}
 	if n := count(b.install(Inputs{Base: all[0].Values})); n[Unchanged] == 0 || len(n) != 1 {
 		t.Errorf("with the kept values: %v", n)
 	}
 	values, err := next.Values()
-	if err != nil || fmt.Sprint(values["pilot"]) != "map[logLevel:debug replicas:1]" || fmt.Sprint(values["ca"]) != "map[logLevel:debug replicas:1]" {
+	if err != nil || fmt.Sprint(values["pilot"]) != "map[credentialNamespaces:[default] replicas:1]" || fmt.Sprint(values["ca"]) != "map[replicas:1 ttl:1h]" {
 		t.Errorf("%v, %v", values, err)
 	}
 }

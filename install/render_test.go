@@ -206,18 +206,20 @@ func TestGatewayService(t *testing.T) {
 	}
 }
 
-// A revision shares no name with another, but for the gateways, which go over
-// to the newest.
+// A revision shares no name with another; CA and gateways are the default one's.
 func TestRevision(t *testing.T) {
 	first := titles(rendered(t, Inputs{}).Objects)
 	m := rendered(t, Inputs{Revision: "canary"})
 	for _, o := range m.Objects {
-		if slices.Contains(first, title(o)) && o.GetKind() != "Namespace" && !strings.HasSuffix(o.GetName(), "gateway") {
+		if slices.Contains(first, title(o)) && o.GetKind() != "Namespace" {
 			t.Errorf("revision canary and default share %s", title(o))
 		}
 		if o.GetKind() != "Namespace" && o.GetLabels()[revisionKey] != "canary" {
 			t.Errorf("%s has the labels %v", title(o), o.GetLabels())
 		}
+	}
+	if all := fmt.Sprint(titles(m.Objects)); strings.Contains(all, "weft-ca") || strings.Contains(all, "gateway") {
+		t.Errorf("the manifest holds %s", all)
 	}
 	if m.Revision != "canary" {
 		t.Errorf("the manifest is of revision %q", m.Revision)

@@ -21,7 +21,7 @@ func TestValuesOrder(t *testing.T) {
 	values, err := Inputs{
 		Profile: "demo",
 		Files:   []string{file(t, "pilot: {replicas: 3}\nca: {replicas: 3}"), "-"}, Stdin: strings.NewReader("ca: {replicas: 4}"),
-		Sets: []string{"injector.replicas=5,meshConfig.accessLogFile=/dev/stderr", "hub=example.com/weft"}, Revision: "canary",
+		Sets: []string{"injector.replicas=5,meshConfig.accessLogFile=/dev/stderr", "hub=example.com/weft,ca.enabled=true"}, Revision: "canary",
 	}.Values()
 	if err != nil {
 		t.Fatal(err)

@@ -75,13 +75,9 @@ func (f *flags) identity() (*enroll.Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--root-cert: %w", err)
 	}
-	caAccount := "weft-ca"
-	if f.opts.Revision != "default" {
-		caAccount += "-" + f.opts.Revision
-	}
 	client, err := enroll.NewClient(enroll.ClientOptions{
 		Address:  f.ca,
-		CA:       spiffe.ID{TrustDomain: f.trustDomain, Namespace: f.opts.Namespace, ServiceAccount: caAccount},
+		CA:       spiffe.ID{TrustDomain: f.trustDomain, Namespace: f.opts.Namespace, ServiceAccount: "weft-ca"},
 		Identity: spiffe.ID{TrustDomain: f.trustDomain, Namespace: f.opts.Namespace, ServiceAccount: f.serviceAccount},
 		Roots:    roots, TokenFile: f.token,
 	})

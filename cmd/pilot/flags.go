@@ -30,6 +30,7 @@ type flags struct {
 	kube       bool
 	kubeconfig string
 	namespace  string
+	revision   string
 }
 
 func (f *flags) register(set *pflag.FlagSet) {
@@ -39,6 +40,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.BoolVar(&f.kube, "kube", false, "follow the API server of the cluster that this pod runs in, in place of --config")
 	set.StringVar(&f.kubeconfig, "kubeconfig", "", "follow the API server of this kubeconfig `FILE`, in place of --config")
 	set.StringVar(&f.namespace, "namespace", systemNamespace(), "system `NAMESPACE`: of the pilot, the ca, and the ConfigMap istio with MeshConfig")
+	set.StringVar(&f.revision, "revision", defaultRevision, "`NAME` of this control plane among several; another than default has ConfigMap istio-NAME and account weft-pilot-NAME")
 	// The ports listen on every address by default: in its pod, the pilot must
 	// be reached by the other pods. Only /metrics, /ready and /version answer
 	// callers without a certificate that are not on loopback.
@@ -75,7 +77,7 @@ func (f *flags) source() (source.Source, error) {
 		return nil, errors.New("--config, --state and --mesh-config are for folders; with --kube or --kubeconfig all comes from the API server (MeshConfig from the ConfigMap istio)")
 	case cluster:
 		f.inCluster()
-		return kube.New(kube.Options{Kubeconfig: f.kubeconfig, Namespace: f.namespace})
+		return kube.New(kube.Options{Kubeconfig: f.kubeconfig, Namespace: f.namespace, MeshConfig: "istio" + f.suffix()})
 	case len(f.folders) == 0:
 		return nil, errors.New("no configuration: give --config DIR, or --kube or --kubeconfig FILE")
 	}
@@ -110,6 +112,17 @@ func (f *flags) inCluster() {
 	}
 }
 
+// defaultRevision is the one whose names have no ending.
+const defaultRevision = "default"
+
+// suffix is what names of the revision's objects end in.
+func (f *flags) suffix() string {
+	if f.revision == "" || f.revision == defaultRevision {
+		return ""
+	}
+	return "-" + f.revision
+}
+
 // systemNamespace is that of this pod, where it says so.
 func systemNamespace() string {
 	if ns := os.Getenv("POD_NAMESPACE"); ns != "" {
@@ -128,6 +141,7 @@ func (f *flags) identity() (*enroll.Manager, error) {
 	}
 	id := pilot.ID(f.opts.TrustDomain)
 	id.Namespace = f.namespace
+	id.ServiceAccount += f.suffix()
 	client, err := enroll.NewClient(enroll.ClientOptions{
 		Address:  f.ca,
 		CA:       spiffe.ID{TrustDomain: f.opts.TrustDomain, Namespace: f.namespace, ServiceAccount: "weft-ca"},

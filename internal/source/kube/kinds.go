@@ -37,7 +37,7 @@ func (s *Source) stores() (all []*store) {
 	}
 	settings := kind{
 		name: config.MeshConfig, versions: stable, resource: "configmaps",
-		namespace: s.namespace, fields: byName + meshConfigMap, read: meshConfigReader(s.namespace),
+		namespace: s.namespace, fields: byName + s.settings, read: meshConfigReader(s.namespace, s.settings),
 	}
 	return append(all, &store{world: s.world, kind: settings, only: meshKey, absent: defaultMeshConfig(s.namespace)})
 }

@@ -37,14 +37,15 @@ type Options struct {
 	// Kubeconfig is a file; empty: the service account of this pod.
 	Kubeconfig string
 	// Namespace is the system namespace; default DefaultNamespace. The
-	// ConfigMap "istio" in it holds MeshConfig.
-	Namespace string
-	Log       *slog.Logger // default slog.Default()
+	// ConfigMap MeshConfig in it holds MeshConfig; default "istio".
+	Namespace, MeshConfig string
+	Log                   *slog.Logger // default slog.Default()
 }
 
 // Source follows an API server.
 type Source struct {
 	namespace string
+	settings  string // name of the ConfigMap with MeshConfig
 	clients   *clients
 	link      *link
 	world     *world
@@ -65,6 +66,9 @@ func New(o Options) (*Source, error) {
 	if o.Namespace == "" {
 		o.Namespace = DefaultNamespace
 	}
+	if o.MeshConfig == "" {
+		o.MeshConfig = meshConfigMap
+	}
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
@@ -73,7 +77,7 @@ func New(o Options) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client of the API server %s: %w", config.Host, err)
 	}
-	s := &Source{namespace: o.Namespace, clients: clients, link: link, world: newWorld(), trim: newTrimmer()}
+	s := &Source{namespace: o.Namespace, settings: o.MeshConfig, clients: clients, link: link, world: newWorld(), trim: newTrimmer()}
 	s.credits = newCredentials(s.world, s.namespace)
 	return s, nil
 }

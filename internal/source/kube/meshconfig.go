@@ -8,7 +8,8 @@ import (
 	"github.com/weftmesh/weft/internal/diag"
 )
 
-// meshConfigMap and its key hold MeshConfig, as in Istio.
+// meshConfigMap and its key hold MeshConfig, as in Istio, unless Options name
+// another.
 const meshConfigMap, meshConfigKey = "istio", "mesh"
 
 // meshKey is the one MeshConfig's in a Set.
@@ -16,7 +17,7 @@ const meshKey = "/mesh"
 
 // meshConfigReader reads MeshConfig out of its ConfigMap in the system
 // namespace, which is the root namespace unless it names another.
-func meshConfigReader(namespace string) reader {
+func meshConfigReader(namespace, name string) reader {
 	return func(in runtime.Object) (*config.Object, []diag.Diagnostic) {
 		cm, ok := in.(*corev1.ConfigMap)
 		if !ok {
@@ -25,7 +26,7 @@ func meshConfigReader(namespace string) reader {
 		if cm.Data[meshConfigKey] == "" {
 			return defaultMeshConfig(namespace), nil
 		}
-		o, found := config.DecodeMeshConfig("ConfigMap "+namespace+"/"+meshConfigMap, []byte(cm.Data[meshConfigKey]))
+		o, found := config.DecodeMeshConfig("ConfigMap "+namespace+"/"+name, []byte(cm.Data[meshConfigKey]))
 		if o == nil {
 			return nil, found
 		}

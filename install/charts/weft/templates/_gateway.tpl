@@ -104,8 +104,8 @@ spec:
             - --run-dir=/etc/istio/proxy/run
             - --pilot=weft-pilot{{ include "weft.suffix" $root }}.{{ $ns }}.svc:15012
             - --pilot-identity={{ $ns }}/weft-pilot{{ include "weft.suffix" $root }}
-            - --ca=weft-ca{{ include "weft.suffix" $root }}.{{ $ns }}.svc:15012
-            - --ca-identity={{ $ns }}/weft-ca{{ include "weft.suffix" $root }}
+            - --ca=weft-ca.{{ $ns }}.svc:15012
+            - --ca-identity={{ $ns }}/weft-ca
             - --domain={{ $root.Values.proxy.clusterDomain }}
             - --envoy-log-level={{ $root.Values.proxy.logLevel }}
             {{- with ($root.Values.meshConfig.defaultConfig | default dict).concurrency }}

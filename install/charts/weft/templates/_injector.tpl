@@ -13,7 +13,7 @@ package injector's Values. global.network is read by Kiali as well. */}}
     "imagePullSecrets" $secrets
     "istioNamespace" .Release.Namespace
     "pilotAddress" (printf "weft-pilot%s.%s.svc:15012" (include "weft.suffix" .) .Release.Namespace)
-    "caAddress" (printf "weft-ca%s.%s.svc:15012" (include "weft.suffix" .) .Release.Namespace)
+    "caAddress" (printf "weft-ca.%s.svc:15012" .Release.Namespace)
     "network" .Values.network
     "multiCluster" (dict "clusterName" .Values.clusterName)
     "proxy" .Values.proxy)

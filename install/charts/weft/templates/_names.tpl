@@ -3,6 +3,18 @@
 {{- if ne .Values.revision "default" }}-{{ .Values.revision }}{{ end -}}
 {{- end }}
 
+{{/* weft.home is the suffix of cluster-wide names that revisions share. */}}
+{{- define "weft.home" -}}
+{{- if ne .Release.Namespace "weft-system" }}-{{ .Release.Namespace }}{{ end -}}
+{{- end }}
+
+{{/* weft.shared says "true" where what revisions share is rendered: with the
+default revision, or where the value says so. The argument is (list root value). */}}
+{{- define "weft.shared" -}}
+{{- $root := index . 0 -}}
+{{- ternary (eq $root.Values.revision "default") (index . 1) (eq "auto" (toString (index . 1))) -}}
+{{- end }}
+
 {{/* weft.cluster is the suffix of names of cluster-wide objects: two installs
 in namespaces of their own must not share one. */}}
 {{- define "weft.cluster" -}}

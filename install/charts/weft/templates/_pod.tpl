@@ -69,7 +69,7 @@ roots that the CA publishes. Names and paths are Istio's. */}}
 
 {{/* weft.identityArgs: how a component reaches the CA. */}}
 {{- define "weft.identityArgs" -}}
-- --ca=weft-ca{{ include "weft.suffix" . }}.{{ .Release.Namespace }}.svc:15012
+- --ca=weft-ca.{{ .Release.Namespace }}.svc:15012
 - --root-cert=/var/run/secrets/istio/root-cert.pem
 - --token=/var/run/secrets/tokens/istio-token
 {{- end }}
