@@ -117,7 +117,11 @@ func TestOptionsThatCannotWork(t *testing.T) {
 		"monitoring":         func(o *Options) { o.Monitoring = "nowhere" },
 		"root-out":           func(o *Options) { o.RootOut = m.path("missing/root.pem") },
 		"trust domain":       func(o *Options) { o.TrustDomain = "Not/One" },
-		"lifetime":           func(o *Options) { o.DefaultTTL, o.MaxTTL = 2*time.Hour, time.Hour },
+		"kubeconfig": func(o *Options) {
+			o.Kube, o.Kubeconfig, o.Store, o.RootOut, o.LocalIdentityKey = true, m.path("kubeconfig"), "", "", ""
+		},
+		"with --kube": func(o *Options) { o.Kube = true },
+		"lifetime":    func(o *Options) { o.DefaultTTL, o.MaxTTL = 2*time.Hour, time.Hour },
 	} {
 		opts := m.options()
 		change(&opts)

@@ -31,7 +31,7 @@ func (l *connLimiter) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		from := address(conn)
+		from := ipOf(conn.RemoteAddr())
 		if l.add(from) {
 			return &limitedConn{Conn: conn, done: sync.OnceFunc(func() { l.remove(from) })}, nil
 		}
@@ -40,8 +40,9 @@ func (l *connLimiter) Accept() (net.Conn, error) {
 	}
 }
 
-func address(c net.Conn) netip.Addr {
-	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+// ipOf is the address of a TCP peer, without its port.
+func ipOf(a net.Addr) netip.Addr {
+	if tcp, ok := a.(*net.TCPAddr); ok {
 		return tcp.AddrPort().Addr().Unmap()
 	}
 	return netip.Addr{}

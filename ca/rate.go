@@ -12,49 +12,69 @@ import (
 const (
 	rateBurst = 20
 	rateEvery = time.Second
-	// ratePods bounds the memory for pods; beyond it those at rest are forgotten.
-	ratePods = 20_000
 )
 
-// limiter is a token bucket for each pod, so that one that asks without end
+// An address may have that many tokens looked at, each of which costs calls to
+// the API server: room for a node whose pods, started together, come from its
+// own address, but not for one pod that would keep the others waiting.
+const (
+	addressBurst = 1000
+	addressEvery = 10 * time.Millisecond
+)
+
+// rateKeys bounds the memory of one limiter; beyond it those at rest are
+// forgotten.
+const rateKeys = 20_000
+
+// limiter is a token bucket for each key, so that one that asks without end
 // cannot keep the others waiting.
-type limiter struct {
+type limiter[K comparable] struct {
+	burst int
+	every time.Duration
+
 	mu   sync.Mutex
-	pods map[identity.Pod]time.Time // when the pod's bucket will be full again
+	full map[K]time.Time // when the key's bucket will be full again
 }
 
-func newLimiter() *limiter { return &limiter{pods: map[identity.Pod]time.Time{}} }
+// newLimiter lets each key ask burst times at once, then once in every.
+func newLimiter[K comparable](burst int, every time.Duration) *limiter[K] {
+	return &limiter[K]{burst: burst, every: every, full: map[K]time.Time{}}
+}
 
-// allow takes one token of caller's pod, if there is one at now.
-func (l *limiter) allow(caller identity.Caller, now time.Time) bool {
-	key := caller.Pod
-	if key.UID == "" {
-		key.Name = caller.ID.String()
+// podOf is the key of a caller: its pod, or its identity where it has none.
+func podOf(c identity.Caller) identity.Pod {
+	if c.Pod.UID == "" {
+		c.Pod.Name = c.ID.String()
 	}
+	return c.Pod
+}
+
+// allow takes one token of key's bucket, if there is one at now.
+func (l *limiter[K]) allow(key K, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	full := l.pods[key]
+	full := l.full[key]
 	if full.Before(now) {
 		full = now
 	}
-	if full.Sub(now) > (rateBurst-1)*rateEvery {
+	if full.Sub(now) > time.Duration(l.burst-1)*l.every {
 		return false
 	}
-	if len(l.pods) >= ratePods {
+	if len(l.full) >= rateKeys {
 		l.forget(now)
 	}
-	l.pods[key] = full.Add(rateEvery)
+	l.full[key] = full.Add(l.every)
 	return true
 }
 
-// forget drops the pods whose bucket is full, or all of them if none is.
-func (l *limiter) forget(now time.Time) {
-	for key, full := range l.pods {
+// forget drops the keys whose bucket is full, or all of them if none is.
+func (l *limiter[K]) forget(now time.Time) {
+	for key, full := range l.full {
 		if full.Before(now) {
-			delete(l.pods, key)
+			delete(l.full, key)
 		}
 	}
-	if len(l.pods) >= ratePods {
-		clear(l.pods)
+	if len(l.full) >= rateKeys {
+		clear(l.full)
 	}
 }

@@ -146,28 +146,28 @@ func TestGarbageOnThePort(t *testing.T) {
 }
 
 func TestOnePodCannotAskWithoutEnd(t *testing.T) {
-	l, now := newLimiter(), time.Now()
+	l, now := newLimiter[identity.Pod](rateBurst, rateEvery), time.Now()
 	noisy, quiet := identity.Caller{Pod: identity.Pod{UID: "1"}}, identity.Caller{Pod: identity.Pod{UID: "2"}}
 	granted := 0
 	for range 5 * rateBurst {
-		if l.allow(noisy, now) {
+		if l.allow(podOf(noisy), now) {
 			granted++
 		}
 	}
 	if granted != rateBurst {
 		t.Errorf("%d calls granted at once, want %d", granted, rateBurst)
 	}
-	if !l.allow(quiet, now) {
+	if !l.allow(podOf(quiet), now) {
 		t.Error("another pod has to wait")
 	}
-	if l.allow(noisy, now.Add(rateEvery/2)) || !l.allow(noisy, now.Add(rateEvery)) {
+	if l.allow(podOf(noisy), now.Add(rateEvery/2)) || !l.allow(podOf(noisy), now.Add(rateEvery)) {
 		t.Errorf("the next call should be granted after %v", rateEvery)
 	}
-	for i := range 2 * ratePods {
-		l.allow(identity.Caller{Pod: identity.Pod{UID: fmt.Sprint(i)}}, now)
+	for i := range 2 * rateKeys {
+		l.allow(identity.Pod{UID: fmt.Sprint(i)}, now)
 	}
-	if len(l.pods) > ratePods {
-		t.Errorf("%d pods remembered, at most %d", len(l.pods), ratePods)
+	if len(l.full) > rateKeys {
+		t.Errorf("%d pods remembered, at most %d", len(l.full), rateKeys)
 	}
 }
 

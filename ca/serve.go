@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	securityapi "istio.io/api/security/v1alpha1"
 
+	"github.com/weftmesh/weft/ca/internal/identity"
 	"github.com/weftmesh/weft/ca/internal/issue"
 )
 
@@ -34,7 +36,10 @@ const (
 // serveCSR serves the CSR service on l until ctx is done.
 func (a *authority) serveCSR(ctx context.Context, l net.Listener) error {
 	issuer := func() *issue.Issuer { return a.signing.Load().issuer }
-	s := &service{proof: a.proof, issuer: issuer, rate: newLimiter(), metrics: a.metrics, log: a.log}
+	s := &service{
+		proof: a.proof, issuer: issuer, metrics: a.metrics, log: a.log,
+		rate: newLimiter[identity.Pod](rateBurst, rateEvery), peers: newLimiter[netip.Addr](addressBurst, addressEvery),
+	}
 	server := grpc.NewServer(a.serverOptions(s)...)
 	securityapi.RegisterIstioCertificateServiceServer(server, s)
 	stopped := make(chan struct{})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -26,7 +27,8 @@ type service struct {
 	securityapi.UnimplementedIstioCertificateServiceServer
 	proof   identity.Authenticator
 	issuer  func() *issue.Issuer // of the key in force
-	rate    *limiter
+	rate    *limiter[identity.Pod]
+	peers   *limiter[netip.Addr]
 	metrics *metrics
 	log     *slog.Logger
 }
@@ -54,15 +56,26 @@ func (s *service) create(ctx context.Context, req *securityapi.IstioCertificateR
 	if err != nil {
 		return identity.Caller{}, nil, err
 	}
+	if from := peerAddress(ctx); !s.peers.allow(from, time.Now()) {
+		return identity.Caller{}, nil, refusal.New(refusal.Rate, "address %s asks more than %d times at once and once in %v", from, addressBurst, addressEvery)
+	}
 	caller, err := s.proof.Authenticate(ctx, token)
 	if err != nil {
 		return identity.Caller{}, nil, err
 	}
-	if !s.rate.allow(caller, time.Now()) {
+	if !s.rate.allow(podOf(caller), time.Now()) {
 		return caller, nil, refusal.New(refusal.Rate, "pod %s of %s asks more than %d times at once and once in %v", caller.Pod.Name, caller.ID, rateBurst, rateEvery)
 	}
 	issued, err := s.issuer().Issue(issue.Request{Caller: caller, CSR: req.GetCsr(), TTL: seconds(req.GetValidityDuration())})
 	return caller, issued, err
+}
+
+// peerAddress is the caller's, without its port.
+func peerAddress(ctx context.Context) netip.Addr {
+	if p, ok := peer.FromContext(ctx); ok {
+		return ipOf(p.Addr)
+	}
+	return netip.Addr{}
 }
 
 // seconds is n seconds; a number that no Duration can hold becomes the longest.

@@ -203,7 +203,11 @@ func TestKilledCA(t *testing.T) {
 }
 
 func TestFlagsThatCannotWork(t *testing.T) {
-	for _, args := range [][]string{{}, {"--store", t.TempDir()}, {"--dns-names", "*.svc"}, {"surplus"}} {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "") // no pod
+	for _, args := range [][]string{
+		{}, {"--store", t.TempDir()}, {"--dns-names", "*.svc"}, {"surplus"},
+		{"--kube"}, {"--kubeconfig", filepath.Join(t.TempDir(), "missing")}, {"--kube", "--store", t.TempDir()},
+	} {
 		cmd := command()
 		cmd.SetArgs(args)
 		if err := cmd.ExecuteContext(context.Background()); err == nil {

@@ -72,7 +72,6 @@ func NewKube(config *rest.Config, trustDomain string, reg prometheus.Registerer)
 		Timeout:       breakerOpen,
 		ReadyToTrip:   func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= breakerTrip },
 		IsSuccessful:  func(err error) bool { return refusal.Of(err) != refusal.KubernetesAway },
-		IsExcluded:    func(err error) bool { return errors.Is(err, context.Canceled) }, // the caller went away
 		OnStateChange: func(_ string, _, to gobreaker.State) { k.metrics.breaker.Set(float64(to)) },
 	})
 	return k, nil
@@ -84,14 +83,16 @@ func (k *Kube) Authenticate(ctx context.Context, token Token) (Caller, error) {
 	if err := screen(token, time.Now()); err != nil {
 		return Caller{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, kubeTimeout)
-	defer cancel()
 	select {
 	case k.turns <- struct{}{}:
 		defer func() { <-k.turns }()
 	case <-ctx.Done():
 		return Caller{}, refusal.New(refusal.KubernetesAway, "too many callers wait for the API server; ask again: %w", ctx.Err())
 	}
+	// A caller that goes away, or gives a moment only, must not look like an API
+	// server that does: it could open the breaker for all.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), kubeTimeout)
+	defer cancel()
 	caller, err := k.breaker.Execute(func() (Caller, error) { return k.prove(ctx, token) })
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
 		return Caller{}, refusal.New(refusal.KubernetesAway, "the API server gave no answer lately; ask again in %v: %w", breakerOpen, err)
@@ -121,6 +122,9 @@ func (k *Kube) review(ctx context.Context, token Token) (binding, error) {
 		Spec: authenticationv1.TokenReviewSpec{Token: string(token), Audiences: []string{Audience}},
 	}, metav1.CreateOptions{})
 	k.metrics.done("tokenreview", start, err)
+	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
+		return binding{}, refusal.New(refusal.TokenDenied, "the API server cannot read the token")
+	}
 	if err != nil {
 		return binding{}, away("review the token", err)
 	}

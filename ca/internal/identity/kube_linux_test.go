@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -193,6 +196,20 @@ func TestKubeSeesThatAPodIsGone(t *testing.T) {
 	}
 }
 
+// Callers that do not wait say nothing of the API server.
+func TestKubeImpatientCallers(t *testing.T) {
+	p := newProving(t)
+	token := Token(p.Token(p.Pod("reviews-0", "reviews", p.node.Name)))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 3 * breakerTrip {
+		_, _ = p.kube.Authenticate(ctx, token)
+	}
+	if got := value(t, p.kube.metrics.breaker); got != 0 {
+		t.Errorf("breaker state %v, want 0 (closed)", got)
+	}
+}
+
 // While the API server is away callers are told to ask again, at once once the
 // breaker is open; after its return they are served within seconds.
 func TestKubeWithoutAPIServer(t *testing.T) {
@@ -263,7 +280,8 @@ func (p *proving) serves(t *testing.T) {
 }
 
 // BenchmarkKube is what the API server adds to a certificate: a review and a
-// read for one of 1,000 pods after the other.
+// read for one of 1,000 pods after the other, and the processor time that they
+// cost here and there.
 func BenchmarkKube(b *testing.B) {
 	p := newProving(b)
 	tokens := make([]Token, 1000)
@@ -285,10 +303,15 @@ func BenchmarkKube(b *testing.B) {
 					done <- err
 				}()
 			}
-			for n := 0; b.Loop(); n++ {
+			here, there := p.cpu(b)
+			n := 0
+			for ; b.Loop(); n++ {
 				next <- tokens[n%len(tokens)]
 			}
 			close(next)
+			hereAfter, thereAfter := p.cpu(b)
+			b.ReportMetric(float64((hereAfter-here).Microseconds())/float64(n), "cpu-us/op")
+			b.ReportMetric(float64((thereAfter-there).Microseconds())/float64(n), "apiserver-cpu-us/op")
 			for range callers {
 				if err := <-done; err != nil {
 					b.Fatal(err)
@@ -296,4 +319,32 @@ func BenchmarkKube(b *testing.B) {
 			}
 		})
 	}
+}
+
+var cpuSeconds = regexp.MustCompile(`(?m)^process_cpu_seconds_total (\S+)$`)
+
+// cpu is the processor time that this process and the API server have used.
+func (p *proving) cpu(b *testing.B) (here, there time.Duration) {
+	b.Helper()
+	var use syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
+		b.Fatal(err)
+	}
+	clients, err := p.api.Clientset()
+	if err != nil {
+		b.Fatal(err)
+	}
+	text, err := clients.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(context.Background())
+	if err != nil {
+		b.Fatal(err)
+	}
+	found := cpuSeconds.FindSubmatch(text)
+	if found == nil {
+		b.Fatal("the API server does not tell its processor time")
+	}
+	seconds, err := strconv.ParseFloat(string(found[1]), 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano()), time.Duration(seconds * float64(time.Second))
 }
