@@ -24,6 +24,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/weftmesh/weft/ca/internal/refusal"
 	"github.com/weftmesh/weft/internal/enroll"
@@ -59,13 +60,67 @@ func newKubeMesh(t *testing.T) *kubeMesh {
 	for _, account := range []string{"weft-pilot", "weft-injector", "weft-ca"} {
 		m.system.Account(account)
 	}
+	m.limit()
 	return m
+}
+
+// rights are all that the CA may do, as package cluster lists them.
+const rights = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: weft-ca}
+rules:
+- {apiGroups: [""], resources: [namespaces], verbs: [list, watch]}
+- {apiGroups: [""], resources: [configmaps], resourceNames: [istio-ca-root-cert], verbs: [list, watch, patch, delete]}
+- {apiGroups: [""], resources: [configmaps], verbs: [create]}
+- {apiGroups: [authentication.k8s.io], resources: [tokenreviews], verbs: [create]}
+- {apiGroups: [""], resources: [pods], verbs: [get]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: SYSTEM-ca}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: weft-ca}
+subjects: [{kind: ServiceAccount, name: weft-ca, namespace: SYSTEM}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: weft-ca, namespace: SYSTEM}
+rules:
+- {apiGroups: [""], resources: [secrets], resourceNames: [cacerts, istio-ca-secret], verbs: [get, list, watch]}
+- {apiGroups: [""], resources: [secrets], verbs: [create]}
+- {apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [weft-ca-leader], verbs: [get, update]}
+- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: weft-ca, namespace: SYSTEM}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: weft-ca}
+subjects: [{kind: ServiceAccount, name: weft-ca, namespace: SYSTEM}]
+`
+
+// limit writes a kubeconfig of the CA's account, which has the rights above and
+// no other: every test shows that they are enough.
+func (m *kubeMesh) limit() {
+	m.t.Helper()
+	if err := m.server.Apply(m.t.Context(), strings.ReplaceAll(rights, "SYSTEM", m.system.Namespace)); err != nil {
+		m.t.Fatal(err)
+	}
+	config, err := clientcmd.LoadFromFile(m.server.Kubeconfig())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, user := range config.AuthInfos {
+		user.Impersonate = "system:serviceaccount:" + m.system.Namespace + ":weft-ca"
+	}
+	if err := clientcmd.WriteToFile(*config, m.path("kubeconfig")); err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 func (m *kubeMesh) options(replica string) Options {
 	return Options{
 		Listen: "127.0.0.1:0", Monitoring: "127.0.0.1:0", Namespace: m.system.Namespace,
-		Kube: true, Kubeconfig: m.server.Kubeconfig(), Replica: replica, Logger: slog.New(slog.NewTextHandler(&m.logs, nil)),
+		Kube: true, Kubeconfig: m.path("kubeconfig"), Replica: replica, Logger: slog.New(slog.NewTextHandler(&m.logs, nil)),
 	}
 }
 
