@@ -5,14 +5,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/capture"
+	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/local/pod"
 )
 
@@ -173,9 +174,26 @@ func apps(p *corev1.Pod, s surroundings) ([]pod.Process, error) {
 		if c.WorkingDir != "" {
 			dir = c.WorkingDir
 		}
-		out = append(out, pod.Process{Name: c.Name, Argv: argv, Env: append(s.options.Env, pairs(env)...), Dir: dir, Restart: pod.Restart{Policy: pod.Policy(p.Spec.RestartPolicy)}})
+		out = append(out, pod.Process{Name: c.Name, Argv: argv, Env: processEnv(p, s, env), Dir: dir, Restart: pod.Restart{Policy: pod.Policy(p.Spec.RestartPolicy)}})
 	}
 	return out, nil
+}
+
+// processEnv is what a container's process finds: the caller's variables, what a
+// container runtime sets, and the container's own. Of one name the last stays
+// alone: programs differ in which of two they read.
+func processEnv(p *corev1.Pod, s surroundings, own []variable) (out []string) {
+	all := slices.Concat(s.options.Env, []string{"HOSTNAME=" + hostname(p.Name)}, pairs(own))
+	seen := map[string]bool{}
+	for _, e := range slices.Backward(all) {
+		name, _, _ := strings.Cut(e, "=")
+		if !seen[name] {
+			out = append(out, e)
+		}
+		seen[name] = true
+	}
+	slices.Reverse(out)
+	return out
 }
 
 // command is what a container runs: the annotation, else command and args with

@@ -81,9 +81,17 @@ func TestAppsEnvironmentAndCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantArgv := []string{"./serve", "--pod=" + p.Name, "$(NOPE)", "$(POD)", "--color=blue"}
-	wantEnv := []string{"PATH=/bin", "COLOR=blue", "SIZE=3", "POD=" + p.Name, "PASSWORD=hunter2", "BOTH=blue-" + p.Name}
+	wantEnv := []string{"PATH=/bin", "HOSTNAME=" + p.Name, "COLOR=blue", "SIZE=3", "POD=" + p.Name, "PASSWORD=hunter2", "BOTH=blue-" + p.Name}
 	if !slices.Equal(got[0].Argv, wantArgv) || !slices.Equal(got[0].Env, wantEnv) || got[0].Dir != "/shop" {
 		t.Fatalf("got %v in %s with %v", got[0].Argv, got[0].Dir, got[0].Env)
+	}
+}
+
+// TestOneValueOfEachVariable: a container's own value is the only one.
+func TestOneValueOfEachVariable(t *testing.T) {
+	got := processEnv(&corev1.Pod{}, surroundings{options: Options{Env: []string{"PATH=/bin", "HOME=/"}}}, []variable{{"PATH", "/opt"}, {"HOSTNAME", "me"}})
+	if want := []string{"HOME=/", "PATH=/opt", "HOSTNAME=me"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
