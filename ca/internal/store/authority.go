@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 )
 
@@ -179,7 +180,8 @@ func (a *Authority) trimChain() {
 	a.Chain = kept
 }
 
-// check reports whether key, chain and roots belong together at time now.
+// check reports whether key, chain and roots belong together at time now, and
+// puts the root of the chain first.
 func (a *Authority) check(now time.Time) error {
 	cert := a.Chain[0]
 	if !isKeyOf(a.signer, cert) {
@@ -195,11 +197,15 @@ func (a *Authority) check(now time.Time) error {
 	for _, c := range a.Chain[1:] {
 		above.AddCert(c)
 	}
-	_, err := cert.Verify(x509.VerifyOptions{
+	chains, err := cert.Verify(x509.VerifyOptions{
 		Roots: roots, Intermediates: above, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
 		return fmt.Errorf("%s does not chain to %s: %w", CertFile, RootFile, err)
 	}
+	// In a bundle of old and new roots, what signs comes first: chains end with it.
+	signs := chains[0][len(chains[0])-1]
+	others := slices.DeleteFunc(slices.Clone(a.Roots), signs.Equal)
+	a.Roots = append([]*x509.Certificate{signs}, others...)
 	return nil
 }

@@ -33,7 +33,7 @@ const (
 // Authority is a key that signs certificates. Print verbs do not show the key.
 type Authority struct {
 	Chain   []*x509.Certificate // signing certificate first; roots are left out unless a root signs
-	Roots   []*x509.Certificate // trusted roots, at least one
+	Roots   []*x509.Certificate // trusted roots, the one above Chain first
 	RootPEM []byte              // Roots as PEM
 
 	signer crypto.Signer
