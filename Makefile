@@ -46,6 +46,10 @@ NAME ?= dev
 # Kubernetes to run tests and one's own experiments on (test/cluster).
 CLUSTER = $(GO) run ./test/cluster/ctl --name $(NAME)
 
+.PHONY: cluster-build
+cluster-build: ## build Kubernetes for the tests, once (some minutes; it stays in the user's cache)
+	$(call step,cluster-build,$(CLUSTER) build)
+
 .PHONY: cluster-up
 cluster-up: ## bring up a Kubernetes with NODES=1..3 nodes (NAME=dev; its first build takes some minutes)
 	@$(CLUSTER) up --nodes $(NODES) $(wildcard dist/images/*.tar)
@@ -59,7 +63,7 @@ cluster-shell: ## a shell with kubectl and the KUBECONFIG of it
 	@$(CLUSTER) shell
 
 .PHONY: test
-test: build vet test-unit test-race ## pass every test
+test: build cluster-build vet test-unit test-race ## pass every test
 
 .PHONY: test-unit
 test-unit: ## run all tests, without the race detector
