@@ -102,7 +102,10 @@ func (o options) proxy(ctx context.Context) (image.Image, error) {
 	for _, name := range []string{"agent", "capture"} {
 		files["/usr/local/bin/"+name] = filepath.Join(o.bin, name)
 	}
-	return image.Image{Files: files, Dirs: []string{"/tmp"}, Entrypoint: []string{"/usr/local/bin/agent"}, User: proxyUser}, nil
+	return image.Image{
+		Names: []string{o.hub + "/proxy:dev"}, // of samples/plain-envoy
+		Files: files, Dirs: []string{"/tmp"}, Entrypoint: []string{"/usr/local/bin/agent"}, User: proxyUser,
+	}, nil
 }
 
 // bookshop is the sample's image. Its second name is the one that the samples'

@@ -116,7 +116,19 @@ func (a *app) upOptions(ctx context.Context, dir string, f upFlags) (controller.
 		}
 	}
 	o.Envoy, err = envoybin.Ensure(ctx, func(line string) { fmt.Fprintln(a.err, line) })
+	o.Env = lastOnPath(o.Env, filepath.Dir(o.Envoy))
 	return o, err
+}
+
+// lastOnPath adds a folder to PATH: an app may be an Envoy with a configuration
+// of its own, as in samples/plain-envoy; its image in a cluster has one.
+func lastOnPath(env []string, dir string) []string {
+	for i, e := range env {
+		if path, ok := strings.CutPrefix(e, "PATH="); ok {
+			env[i] = "PATH=" + strings.Join([]string{path, dir}, string(filepath.ListSeparator))
+		}
+	}
+	return env
 }
 
 // inherited are the variables that apps get from the shell; no others, so that
