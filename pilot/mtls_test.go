@@ -144,6 +144,10 @@ func TestMutualTLS(t *testing.T) {
 
 // clusters asks for all clusters as pod web-1 and returns their names.
 func clusters(ctx context.Context, addr string, config *tls.Config) (string, error) {
+	return clustersOf(ctx, addr, config, "web-1")
+}
+
+func clustersOf(ctx context.Context, addr string, config *tls.Config, pod string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(credentials.NewTLS(config)))
@@ -156,7 +160,7 @@ func clusters(ctx context.Context, addr string, config *tls.Config) (string, err
 		return "", err
 	}
 	// A failed handshake shows at Recv.
-	_ = stream.Send(&discovery.DeltaDiscoveryRequest{TypeUrl: snapshot.Cluster, Node: &core.Node{Id: "sidecar~10.1.0.1~web-1.shop~shop.svc.cluster.local"}})
+	_ = stream.Send(&discovery.DeltaDiscoveryRequest{TypeUrl: snapshot.Cluster, Node: &core.Node{Id: "sidecar~10.1.0.1~" + pod + ".shop~shop.svc.cluster.local"}})
 	m, err := stream.Recv()
 	if err != nil {
 		return "", err
