@@ -10,6 +10,7 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -62,6 +63,14 @@ func (i Image) Write(dest string) error {
 }
 
 func (i Image) write(dest string) error {
+	if len(i.Names) == 0 {
+		return errors.New("it has no name")
+	}
+	for _, n := range i.Names {
+		if _, err := name.NewTag(n, name.StrictValidation); err != nil {
+			return err
+		}
+	}
 	layer, err := i.layer()
 	if err != nil {
 		return err
@@ -70,23 +79,66 @@ func (i Image) write(dest string) error {
 	if err != nil {
 		return err
 	}
-	images := map[name.Tag]v1.Image{}
-	for _, n := range i.Names {
-		tag, err := name.NewTag(n, name.StrictValidation)
-		if err != nil {
-			return err
-		}
-		images[tag] = img
-	}
-	if len(images) == 0 {
-		return errors.New("it has no name")
-	}
 	partial := dest + ".partial"
 	defer func() { _ = os.Remove(partial) }()
-	if err := tarball.MultiWriteToFile(partial, images); err != nil {
+	out, err := os.Create(partial)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(i.archive(out, img, layer), out.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", dest, err)
 	}
 	return os.Rename(partial, dest)
+}
+
+// archive writes what `docker save` would: configuration, layer, and a manifest
+// that names both. (The library's own writer orders names by chance.) Source:
+// the Docker image specification v1.2, "Combined Image JSON + Filesystem
+// Changeset Format".
+func (i Image) archive(w io.Writer, img v1.Image, layer v1.Layer) error {
+	config, err := img.RawConfigFile()
+	if err != nil {
+		return err
+	}
+	id, err := img.ConfigName()
+	if err != nil {
+		return err
+	}
+	content, err := layer.Uncompressed()
+	if err != nil {
+		return err
+	}
+	size, err := layer.Size()
+	if err != nil {
+		return err
+	}
+	digest, err := layer.DiffID()
+	if err != nil {
+		return err
+	}
+	manifest, err := json.Marshal(tarball.Manifest{{Config: id.Hex + ".json", RepoTags: i.Names, Layers: []string{digest.Hex + ".tar"}}})
+	if err != nil {
+		return err
+	}
+	archive := tar.NewWriter(w)
+	for _, file := range []struct {
+		name    string
+		size    int64
+		content io.Reader
+	}{
+		{id.Hex + ".json", int64(len(config)), bytes.NewReader(config)},
+		{digest.Hex + ".tar", size, content},
+		{"manifest.json", int64(len(manifest)), bytes.NewReader(manifest)},
+	} {
+		header := &tar.Header{Name: file.name, Size: file.size, Mode: 0o644, ModTime: epoch, Typeflag: tar.TypeReg, Format: tar.FormatUSTAR}
+		if err := archive.WriteHeader(header); err != nil {
+			return err
+		}
+		if _, err := io.Copy(archive, file.content); err != nil {
+			return err
+		}
+	}
+	return archive.Close()
 }
 
 // assemble puts the configuration around the layer.
@@ -166,7 +218,10 @@ func add(archive *tar.Writer, dest, source string) error {
 	if !info.Mode().IsRegular() {
 		return errors.New(source + " is not a file")
 	}
-	header.Typeflag, header.Size, header.Mode = tar.TypeReg, info.Size(), 0o644|int64(info.Mode()&0o111)
+	header.Typeflag, header.Size, header.Mode = tar.TypeReg, info.Size(), 0o644
+	if info.Mode()&0o111 != 0 {
+		header.Mode = 0o755 // whatever the umask of who built it
+	}
 	if err := archive.WriteHeader(header); err != nil {
 		return err
 	}
