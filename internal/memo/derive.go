@@ -16,10 +16,12 @@ type Derived[V, W comparable] struct {
 	f     func(r *Reader, key string, value V, emit Emit[W])
 	same  func(a, b W) bool
 	dirty map[string]struct{}
-	kept  map[string]*entry[W] // by key of over
+	kept  map[string]*entry[W] // by key of over; in a fork only its own
 	// claims holds, for an output key, the input keys that give it, in order:
 	// the first wins.
 	claims map[string][]string
+	log    runLog[W]
+	fork   derivedFork[V, W]
 }
 
 // entry is what one input entry read and gave.
@@ -96,8 +98,13 @@ func Flat[V, W comparable](g *Graph, over *Cell[V], f func(r *Reader, key string
 		opt(&o)
 	}
 	d := &Derived[V, W]{over: over, f: f, same: o.same, kept: map[string]*entry[W]{}, dirty: map[string]struct{}{}, claims: map[string][]string{}}
-	g.nodes = append(g.nodes, d)
-	g.done = append(g.done, &d.Cell)
+	at, of := add(g, d)
+	if of != nil {
+		d.join(g, at, &of.Cell)
+		d.fork = derivedFork[V, W]{of: of, seen: of.log.count}
+	} else {
+		d.join(g, at, nil)
+	}
 	return d
 }
 
@@ -107,31 +114,37 @@ func (d *Derived[V, W]) update() {
 	for _, ch := range d.over.changes {
 		d.dirty[ch.Key] = struct{}{}
 	}
+	outs := map[string]struct{}{}
+	d.follow(outs)
 	if len(d.dirty) == 0 {
 		return
 	}
-	before := d.now
-	outs := map[string]struct{}{}
+	before := d.state.now
+	d.log.begin(len(d.dirty))
 	for key := range d.dirty {
-		d.again(key, outs)
+		if !d.stays(key, outs) {
+			d.log.add(key, d.kept[key])
+			d.again(key, outs)
+		}
 	}
 	// A map that was once large costs its size to clear, at every run.
 	d.dirty = map[string]struct{}{}
-	if before.Len() == 0 {
-		d.now = d.settled()
+	if before.Len() == 0 && d.fork.of == nil {
+		d.state.now = d.settled()
 	} else {
 		for key := range outs {
 			d.settleKey(key)
 		}
+		d.state.Settle()
 	}
 	d.changes = slices.Grow(d.changes, len(outs))
-	for ch := range Diff(before, d.now) {
+	for ch := range Diff(before, d.state.now) {
 		d.report(ch)
 	}
 }
 
-// again runs f for one input entry and notes in outs the output keys that it
-// gave before or gives now.
+// again runs f for one input entry, for its new state. It notes in outs the
+// output keys that the entry gave before or gives now.
 func (d *Derived[V, W]) again(key string, outs map[string]struct{}) {
 	old := d.kept[key]
 	if old != nil {
@@ -144,8 +157,12 @@ func (d *Derived[V, W]) again(key string, outs map[string]struct{}) {
 		}
 		delete(d.kept, key)
 	}
-	value, ok := d.over.now.Get(key)
+	if d.shares(key) {
+		return
+	}
+	value, ok := d.over.state.now.Get(key)
 	if !ok {
+		d.hide(key)
 		return
 	}
 	next := &entry[W]{}
@@ -181,12 +198,11 @@ func (d *Derived[V, W]) unclaim(out, by string) {
 }
 
 func (d *Derived[V, W]) settleKey(out string) {
-	if by := d.claims[out]; len(by) > 0 {
-		w, _ := d.kept[by[0]].get(out)
-		d.now = d.now.With(out, w)
-		return
+	w, ok, own := d.winner(out)
+	if ok && d.fork.of != nil {
+		w = d.known(out, w, own)
 	}
-	d.now = d.now.Without(out)
+	d.put(out, w, ok)
 }
 
 // settled is the whole table, made at once.
@@ -205,28 +221,35 @@ type Grouped[V comparable] struct {
 	Cell[Table[V]]
 	over *Cell[V]
 	of   func(key string, value V) []string
+	fork groupedFork[V]
 }
 
 // Group derives an index: of says to which groups an entry belongs. of must be
 // pure. A group that has no member has no entry.
 func Group[V comparable](g *Graph, over *Cell[V], of func(key string, value V) []string) *Grouped[V] {
 	n := &Grouped[V]{over: over, of: of}
-	g.nodes = append(g.nodes, n)
-	g.done = append(g.done, &n.Cell)
+	at, from := add(g, n)
+	if from != nil {
+		n.join(g, at, &from.Cell)
+		n.fork = newGroupedFork(from)
+	} else {
+		n.join(g, at, nil)
+	}
 	return n
 }
 
 func (n *Grouped[V]) update() {
-	if len(n.over.changes) == 0 {
-		return
-	}
-	before := n.now
-	if before.Len() == 0 {
+	before := n.state.now
+	switch {
+	case n.fork.from != nil:
+		n.follow()
+	case len(n.over.changes) == 0:
+	case before.Len() == 0:
 		n.fill()
-	} else {
+	default:
 		n.move()
 	}
-	for ch := range Diff(before, n.now) {
+	for ch := range Diff(before, n.state.now) {
 		n.report(ch)
 	}
 }
@@ -249,7 +272,7 @@ func (n *Grouped[V]) fill() {
 	for _, k := range slices.Sorted(maps.Keys(groups)) {
 		entries = append(entries, pair[Table[V]]{k, sorted(groups[k])})
 	}
-	n.now = sorted(entries)
+	n.state.now = sorted(entries)
 }
 
 // move takes the changed entries from group to group.
@@ -257,26 +280,20 @@ func (n *Grouped[V]) move() {
 	for _, ch := range n.over.changes {
 		if ch.InOld {
 			for _, k := range n.of(ch.Key, ch.Old) {
-				n.put(k, n.members(k).Without(ch.Key))
+				n.set(k, n.members(k).Without(ch.Key))
 			}
 		}
 		if ch.InNew {
 			for _, k := range n.of(ch.Key, ch.New) {
-				n.put(k, n.members(k).With(ch.Key, ch.New))
+				n.set(k, n.members(k).With(ch.Key, ch.New))
 			}
 		}
 	}
 }
 
 func (n *Grouped[V]) members(k string) Table[V] {
-	t, _ := n.now.Get(k)
+	t, _ := n.state.now.Get(k)
 	return t
 }
 
-func (n *Grouped[V]) put(k string, members Table[V]) {
-	if members.Len() == 0 {
-		n.now = n.now.Without(k)
-		return
-	}
-	n.now = n.now.With(k, members)
-}
+func (n *Grouped[V]) set(k string, members Table[V]) { n.put(k, members, members.Len() > 0) }

@@ -15,8 +15,39 @@ import "slices"
 // Graph is an ordered list of derived tables. Build it once with NewInput,
 // Map, Flat and Group; then Set inputs and Run, as often as wanted.
 type Graph struct {
-	nodes []interface{ update() }
-	done  []interface{ settle() }
+	nodes []part
+	base  *Graph // what it was forked from; nil: nothing
+}
+
+// part is a cell with what keeps it up to date.
+type part interface {
+	update()
+	settle()
+	differs(m readMark) bool
+	touch(key string)
+}
+
+// Fork returns an empty graph, in which the same nodes must be created, in the
+// same order, as in g. Each begins as that of g is, and from then on holds of
+// its own only what differs: entries that read something by which the two
+// graphs differ, in their inputs or what came of them. The functions are those
+// of the fork, but an entry that read nothing of that kind is not run again.
+// So they must read all that they depend on by their Reader.
+//
+// A fork has the same results as a graph of its own, whenever either is run;
+// it costs little while both are run on states of which most is shared. It
+// belongs to the goroutine of g. A fork cannot be forked.
+func (g *Graph) Fork() *Graph { return &Graph{base: g} }
+
+// add puts n into g, and returns the place and what n is a fork of, if g is
+// one.
+func add[N part](g *Graph, n N) (at int, of N) {
+	at = len(g.nodes)
+	if g.base != nil {
+		of = g.base.nodes[at].(N)
+	}
+	g.nodes = append(g.nodes, n)
+	return at, of
 }
 
 // Run brings every derived table up to date, in the order of creation.
@@ -24,7 +55,7 @@ func (g *Graph) Run() {
 	for _, n := range g.nodes {
 		n.update()
 	}
-	for _, n := range g.done {
+	for _, n := range g.nodes {
 		n.settle()
 	}
 }
@@ -32,13 +63,19 @@ func (g *Graph) Run() {
 // Cell is a table in a graph, given (NewInput) or derived. V is compared by
 // ==, so it is usually a pointer to an immutable value.
 type Cell[V comparable] struct {
-	now     Table[V]
+	state   Branch[V]
+	graph   *Graph
+	at      int                // among the graph's nodes
+	from    *Cell[V]           // what it stands for in a fork, or nil
 	changes []Change[V]        // of the current Run
 	readers map[string]readers // who read which key
 	all     readers            // who read all of it
 }
 
-type reader interface{ touch(key string) }
+type reader interface {
+	touch(key string)
+	place() int
+}
 
 // readers are the entries of derived tables to run again. Most keys have one
 // reader, which then costs no map.
@@ -74,12 +111,14 @@ func (rs readers) without(r readerKey) readers {
 
 func (rs readers) none() bool { return rs.one.of == nil && rs.more == nil }
 
-func (rs readers) touch() {
+// touch marks the readers, or where they are those of the graph that in was
+// forked from, what stands for them in in.
+func (rs readers) touch(in *Graph) {
 	if rs.one.of != nil {
-		rs.one.of.touch(rs.one.key)
+		in.nodes[rs.one.of.place()].touch(rs.one.key)
 	}
 	for r := range rs.more {
-		r.of.touch(r.key)
+		in.nodes[r.of.place()].touch(r.key)
 	}
 }
 
@@ -89,7 +128,20 @@ type readerKey struct {
 }
 
 // Table returns the state after the last Run (for an input: after Set).
-func (c *Cell[V]) Table() Table[V] { return c.now }
+func (c *Cell[V]) Table() Table[V] { return c.state.now }
+
+// join makes c the cell at a place of g.
+func (c *Cell[V]) join(g *Graph, at int, from *Cell[V]) {
+	c.graph, c.at = g, at
+	if from != nil {
+		c.from, c.state = from, from.state.Fork()
+	}
+}
+
+func (c *Cell[V]) place() int { return c.at }
+
+// touch is for nodes that read nothing.
+func (c *Cell[V]) touch(string) {}
 
 // Input is a cell whose table is given from outside.
 type Input[V comparable] struct {
@@ -100,8 +152,13 @@ type Input[V comparable] struct {
 // NewInput adds an empty input to g.
 func NewInput[V comparable](g *Graph) *Input[V] {
 	in := &Input[V]{}
-	g.nodes = append(g.nodes, in)
-	g.done = append(g.done, &in.Cell)
+	at, of := add(g, in)
+	if of != nil {
+		in.join(g, at, &of.Cell)
+		in.next = in.state.now
+	} else {
+		in.join(g, at, nil)
+	}
 	return in
 }
 
@@ -109,17 +166,57 @@ func NewInput[V comparable](g *Graph) *Input[V] {
 func (in *Input[V]) Set(t Table[V]) { in.next = t }
 
 func (in *Input[V]) update() {
-	for ch := range Diff(in.now, in.next) {
+	before := in.state.now
+	in.state.now = in.next
+	moved := in.state.Follow()
+	if in.next != in.state.base || len(in.state.differs) > 0 {
+		for ch := range moved {
+			in.compare(ch.Key)
+		}
+		for ch := range Diff(before, in.next) {
+			in.compare(ch.Key)
+		}
+	}
+	for ch := range Diff(before, in.next) {
 		in.report(ch)
 	}
-	in.now = in.next
+}
+
+func (in *Input[V]) compare(key string) {
+	v, ok := in.next.Get(key)
+	if _, turned := in.state.compare(key, v, ok); turned {
+		in.turned(key)
+	}
 }
 
 // report records a change and marks all who read the key.
 func (c *Cell[V]) report(ch Change[V]) {
 	c.changes = append(c.changes, ch)
-	c.readers[ch.Key].touch()
-	c.all.touch()
+	c.readers[ch.Key].touch(c.graph)
+	c.all.touch(c.graph)
+}
+
+// turned marks, in a fork, what has the entry of key shared or not shared now:
+// all that stands for a reader of it in the other graph.
+func (c *Cell[V]) turned(key string) {
+	c.from.readers[key].touch(c.graph)
+	c.from.all.touch(c.graph)
+}
+
+// put sets an entry, and marks whom that concerns beside its own readers.
+func (c *Cell[V]) put(key string, v V, ok bool) {
+	if c.state.Put(key, v, ok) {
+		c.turned(key)
+	}
+}
+
+// differs reports whether what m reads in the other graph is another here.
+func (c *Cell[V]) differs(m readMark) bool {
+	if m.all {
+		return len(c.state.differs) > 0
+	}
+	_, ok := c.state.differs[m.key]
+	return ok
 }
 
 func (c *Cell[V]) settle() { c.changes = nil }
@@ -153,9 +250,12 @@ type Reader struct {
 
 // readMark is one thing that was read: a key of a cell, or all of it.
 type readMark struct {
-	cell interface{ unwatch(m readMark, r readerKey) }
-	key  string
-	all  bool
+	cell interface {
+		unwatch(m readMark, r readerKey)
+		place() int
+	}
+	key string
+	all bool
 }
 
 // Get reads one key of c, now and as a dependency (its absence too). c must
@@ -164,7 +264,7 @@ func Get[V comparable](r *Reader, c *Cell[V], key string) (V, bool) {
 	if r.first(readMark{cell: c, key: key}) {
 		c.watch(key, r.me)
 	}
-	return c.now.Get(key)
+	return c.state.now.Get(key)
 }
 
 // All reads a whole table: the function runs again at every change of it. Use
@@ -173,7 +273,7 @@ func All[V comparable](r *Reader, c *Cell[V]) Table[V] {
 	if r.first(readMark{cell: c, all: true}) {
 		c.all = c.all.with(r.me)
 	}
-	return c.now
+	return c.state.now
 }
 
 // fewMarks are looked through one by one.

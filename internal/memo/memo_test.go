@@ -145,8 +145,10 @@ type world struct {
 	runs      int
 }
 
-func newWorld() *world {
-	w := &world{g: &Graph{}}
+func newWorld() *world { return newWorldIn(&Graph{}) }
+
+func newWorldIn(g *Graph) *world {
+	w := &world{g: g}
 	w.items = NewInput[int](w.g)
 	w.discounts = NewInput[int](w.g)
 	w.priced = Map(w.g, &w.items.Cell, func(r *Reader, key string, v int) (int, bool) {
