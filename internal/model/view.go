@@ -27,8 +27,8 @@ type ProxyClass struct {
 	// Labels are those that some object selects on, as FormatLabels gives
 	// them; others split no class.
 	Labels string
-	// Ports are the workload's named ports ("http=8080,..."), for inbound
-	// classes whose services use named target ports.
+	// Ports are the workload's named ports ("http=8080,..."), for inbound and
+	// router classes whose services use named target ports.
 	Ports string
 	// Bare proxies have proven no identity, so they hold no certificate and
 	// most likely no agent: what needs one is left out where nothing asks for it.

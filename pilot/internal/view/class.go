@@ -81,11 +81,12 @@ func (c *Classifier) Classes(proxy model.Proxy) []model.ProxyClass {
 	ns := proxy.Namespace
 	clientLabels := filter(labels, func(key string) bool { return has(&c.routes.Cell, key) || has(&c.rules.Cell, ns+"/"+key) })
 	if !proxy.Sidecar {
-		routerLabels := filter(labels, func(key string) bool { return has(&c.router.Cell, "/"+key) })
+		// A Service of the gateway says at which port its pods listen.
+		routerLabels := filter(labels, func(key string) bool { return has(&c.router.Cell, "/"+key) || has(&c.server.Cell, ns+"/"+key) })
 		for k, v := range clientLabels {
 			routerLabels[k] = v
 		}
-		return []model.ProxyClass{{Role: model.RoleRouter, Namespace: ns, Labels: model.FormatLabels(routerLabels), Bare: !proxy.Proven}}
+		return []model.ProxyClass{{Role: model.RoleRouter, Namespace: ns, Labels: model.FormatLabels(routerLabels), Ports: c.namedPorts(ns, ports), Bare: !proxy.Proven}}
 	}
 	serverLabels := filter(labels, func(key string) bool {
 		key = ns + "/" + key

@@ -20,9 +20,7 @@ type inbound struct {
 
 func newInbound(in *inputs, class model.ProxyClass) *inbound {
 	labels := model.ParseLabels(class.Labels)
-	selecting := memo.Map(in.graph, &in.services.Cell, func(_ *memo.Reader, _ string, s *model.Service) (*model.Service, bool) {
-		return s, s.Namespace == class.Namespace && len(s.Selector) > 0 && selects(s.Selector, labels)
-	})
+	selecting := ownServices(in, class)
 	effective := policies(in, class, &selecting.Cell)
 	auth := memo.Flat(in.graph, &in.peerAuth.Cell, func(r *memo.Reader, key string, p *model.PeerAuth, emit memo.Emit[*model.PeerAuth]) {
 		if p.Namespace == class.Namespace && selects(p.Selector, labels) || p.Namespace == in.config(r).RootNamespace && len(p.Selector) == 0 {
@@ -53,6 +51,14 @@ func newInbound(in *inputs, class model.ProxyClass) *inbound {
 	return i
 }
 
+// ownServices derives the services that select the class's workloads.
+func ownServices(in *inputs, class model.ProxyClass) *memo.Derived[*model.Service, *model.Service] {
+	labels := model.ParseLabels(class.Labels)
+	return memo.Map(in.graph, &in.services.Cell, func(_ *memo.Reader, _ string, s *model.Service) (*model.Service, bool) {
+		return s, s.Namespace == class.Namespace && len(s.Selector) > 0 && selects(s.Selector, labels)
+	})
+}
+
 func values[V comparable](t memo.Table[V]) (out []V) {
 	for _, v := range t.All() {
 		out = append(out, v)
@@ -66,7 +72,7 @@ func inboundCluster(port uint32) string { return fmt.Sprintf("inbound|%d||", por
 // one port the first by host says its protocol.
 func (i *inbound) addPorts(ports map[uint32]model.InboundPort, s *model.Service, e *effective) {
 	for _, p := range s.Ports {
-		target := i.target(p)
+		target := targetOf(i.class, p)
 		if _, taken := ports[target]; taken || target == 0 || p.Protocol == model.ProtocolUDP {
 			continue
 		}
@@ -76,11 +82,11 @@ func (i *inbound) addPorts(ports map[uint32]model.InboundPort, s *model.Service,
 	}
 }
 
-// target is the workload's port for a service port, or 0 if the workload has
+// targetOf is the workload's port for a service port, or 0 if the workload has
 // no port of that name.
-func (i *inbound) target(p model.Port) uint32 {
+func targetOf(class model.ProxyClass, p model.Port) uint32 {
 	if p.TargetName != "" {
-		for part := range strings.SplitSeq(i.class.Ports, ",") {
+		for part := range strings.SplitSeq(class.Ports, ",") {
 			if number, ok := strings.CutPrefix(part, p.TargetName+"="); ok {
 				n, err := strconv.ParseUint(number, 10, 16)
 				if err != nil {

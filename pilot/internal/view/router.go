@@ -3,6 +3,7 @@ package view
 import (
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/weftmesh/weft/internal/memo"
 	"github.com/weftmesh/weft/internal/model"
@@ -28,6 +29,7 @@ type served struct {
 	*model.Server
 	gateway *model.Gateway
 	index   int
+	listen  uint32 // the port that the proxy's pod listens on
 }
 
 // target is a destination as one comparable value.
@@ -43,7 +45,7 @@ func newRouter(in *inputs, class model.ProxyClass) *router {
 	maker := newClusterMaker(in, class, &visible.Cell, effective)
 	servers := routerServers(in, class)
 	byTable := memo.Group(g, &servers.Cell, func(_ string, s *served) []string { return nonEmpty(s.RouteTable) })
-	byPort := memo.Group(g, &servers.Cell, func(_ string, s *served) []string { return []string{listenerName(bindOf(s), s.Port)} })
+	byPort := memo.Group(g, &servers.Cell, func(_ string, s *served) []string { return []string{listenerName(bindOf(s), s.listen)} })
 	hosts := &routerHosts{in: in, class: class, servers: servers, binder: &binder{services: &visible.Cell, effective: effective}}
 	r := &router{
 		listeners: routerListeners(g, byPort, class.Namespace),
@@ -77,17 +79,45 @@ func bindOf(s *served) string {
 }
 
 // routerServers derives the servers of the Gateways that select the proxy, by
-// rank and position. An empty selector selects every gateway proxy (Istio).
+// rank and position. An empty selector selects every gateway proxy (Istio). The
+// port of a server is that of the Service in front of the gateway, if one has
+// it: the pods listen on its target port. Of several Services the first by host
+// decides.
 func routerServers(in *inputs, class model.ProxyClass) *memo.Derived[*model.Gateway, *served] {
 	labels := model.ParseLabels(class.Labels)
-	return memo.Flat(in.graph, &in.gateways.Cell, func(_ *memo.Reader, _ string, gw *model.Gateway, emit memo.Emit[*served]) {
+	front := memo.Group(in.graph, &ownServices(in, class).Cell, func(_ string, s *model.Service) []string { return portNumbers(s) })
+	return memo.Flat(in.graph, &in.gateways.Cell, func(r *memo.Reader, _ string, gw *model.Gateway, emit memo.Emit[*served]) {
 		if !selects(gw.Selector, labels) {
 			return
 		}
 		for i := range gw.Servers {
-			emit(fmt.Sprintf("%s\x00%s\x00%04d", gw.Rank, gw.Key(), i), &served{Server: &gw.Servers[i], gateway: gw, index: i})
+			services, _ := memo.Get(r, &front.Cell, portKey(gw.Servers[i].Port))
+			emit(fmt.Sprintf("%s\x00%s\x00%04d", gw.Rank, gw.Key(), i),
+				&served{Server: &gw.Servers[i], gateway: gw, index: i, listen: listenPort(class, services, gw.Servers[i].Port)})
 		}
-	})
+	}, memo.Same(func(a, b *served) bool { return *a == *b }))
+}
+
+func portKey(number uint32) string { return strconv.FormatUint(uint64(number), 10) }
+
+func portNumbers(s *model.Service) (out []string) {
+	for _, p := range s.Ports {
+		out = append(out, portKey(p.Number))
+	}
+	return out
+}
+
+// listenPort is the pod's port behind a port of the Services in front of it;
+// the port itself where there is none, or its target is not there.
+func listenPort(class model.ProxyClass, front memo.Table[*model.Service], number uint32) uint32 {
+	for _, s := range front.All() {
+		if p, ok := s.Port(number); ok {
+			if target := targetOf(class, p); target != 0 {
+				return target
+			}
+		}
+	}
+	return number
 }
 
 // targets derives the clusters that virtual hosts refer to.
@@ -133,7 +163,7 @@ func routerListeners(g *memo.Graph, byPort *memo.Grouped[*served], namespace str
 				continue // bytes are not routed yet
 			}
 			if l == nil {
-				l = &model.Listener{Name: name, Address: bindOf(s), Port: s.Port}
+				l = &model.Listener{Name: name, Address: bindOf(s), Port: s.listen}
 			}
 			chain := model.Chain{HTTP: &model.HTTPChain{Table: s.RouteTable}}
 			if secure(s) {
