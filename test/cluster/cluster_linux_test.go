@@ -181,9 +181,10 @@ func gone(t *testing.T, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, left := range processes(t, dir) {
-		t.Errorf("left: %s", left)
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	// The keeper removes the folder as the last thing that it does.
+	until(ctx, t, "all processes have ended", func() bool { return len(processes(t, dir)) == 0 })
 	for _, left := range cgroups(t, "weft-cluster-"+name) {
 		t.Errorf("left: cgroup %s", left)
 	}

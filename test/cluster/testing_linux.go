@@ -43,6 +43,9 @@ func New(t testing.TB, o Options) *Cluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(c.Report(context.Background()))
+		}
 		if err := c.Down(context.Background()); err != nil {
 			t.Error(err)
 		}

@@ -147,8 +147,11 @@ func (m module) ensure(ctx context.Context, source string, progress func(string)
 // folder is where the programs of this version of the module's files belong.
 func (m module) folder(source string) (string, error) {
 	files, err := filepath.Glob(filepath.Join(source, "*"))
-	if err != nil || len(files) == 0 {
-		return "", fmt.Errorf("%s: no files (%v): run this inside the repository", source, err)
+	if err != nil {
+		return "", err
+	}
+	if len(files) == 0 {
+		return "", fmt.Errorf("%s: no files: run this inside the repository", source)
 	}
 	hash := sha256.New()
 	for _, path := range files { // Glob sorts

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -114,12 +115,12 @@ func plug(m Machine, pid, lan int) error {
 func unplug(m Machine, lan int) error {
 	return onSwitch(lan, func(h *netlink.Handle) error {
 		link, err := h.LinkByName(m.port())
-		if _, gone := err.(netlink.LinkNotFoundError); gone {
+		if gone := (netlink.LinkNotFoundError{}); errors.As(err, &gone) {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		if err := h.LinkDel(link); err != nil && err != unix.ENODEV {
+		if err := h.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
 			return err
 		}
 		return nil
