@@ -104,7 +104,7 @@ func (s *settings) environment() []corev1.EnvVar {
 	literal("TRUST_DOMAIN", s.values.TrustDomain)
 	literal("ISTIO_META_CLUSTER_ID", s.values.Global.MultiCluster.ClusterName)
 	literal("ISTIO_META_MESH_ID", s.meshID())
-	literal("ISTIO_META_WORKLOAD_NAME", workloadName(s.pod))
+	literal("ISTIO_META_WORKLOAD_NAME", s.workload())
 	literal("ISTIO_PROMETHEUS_ANNOTATIONS", s.prometheus)
 	literal("ISTIO_KUBE_APP_PROBERS", s.probes)
 	metadata := s.proxy.GetProxyMetadata()

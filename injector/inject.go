@@ -32,7 +32,10 @@ const (
 //
 // Errors say which annotation or field is at fault, and what to write instead;
 // several are joined.
-func Inject(pod *corev1.Pod, v Values) (*corev1.Pod, error) {
+func Inject(pod *corev1.Pod, v Values) (*corev1.Pod, error) { return inject(pod, "", v) }
+
+// inject is Inject; owner is the workload's name where the pod cannot tell it.
+func inject(pod *corev1.Pod, owner string, v Values) (*corev1.Pod, error) {
 	v = v.WithDefaults()
 	out := pod.DeepCopy()
 	if err := strip(out); err != nil {
@@ -42,6 +45,7 @@ func Inject(pod *corev1.Pod, v Values) (*corev1.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.owner = owner
 	own, err := takeOverrides(out)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package injector
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -36,7 +37,7 @@ func (s *settings) addMetadata(pod *corev1.Pod, own overrides) {
 			to[key] = value
 		}
 	}
-	add(labels, canonicalNameLabel, firstLabel(labels, workloadName(pod), "app.kubernetes.io/name", "app"))
+	add(labels, canonicalNameLabel, firstLabel(labels, s.workload(), "app.kubernetes.io/name", "app"))
 	add(labels, canonicalRevisionLabel, firstLabel(labels, "latest", "app.kubernetes.io/version", "version"))
 	if !s.gateway {
 		add(labels, tlsModeLabel, "istio")
@@ -86,6 +87,8 @@ func labelValue(name string) string {
 // cronJobSuffix is what a CronJob puts after its name to name a Job: the minute
 // of its schedule since 1970.
 var cronJobSuffix = regexp.MustCompile(`^(.+)-\d{8,10}$`)
+
+func (s *settings) workload() string { return cmp.Or(s.owner, workloadName(s.pod)) }
 
 // workloadName is the name of what the user wrote, from what owns the pod: a
 // Deployment behind a ReplicaSet, a CronJob behind a Job.

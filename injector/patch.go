@@ -23,12 +23,16 @@ type operation struct {
 // and this build does not know, as fields of a later Kubernetes, stays: the
 // patch touches only what injection changes. Errors are those of Inject, and
 // that raw is not a pod.
-func Patch(raw []byte, v Values) ([]byte, error) {
+func Patch(raw []byte, v Values) ([]byte, error) { return PatchOwned(raw, "", v) }
+
+// PatchOwned is Patch for a pod template: owner is the name of the workload
+// that has it, for a template has none. "" is Patch.
+func PatchOwned(raw []byte, owner string, v Values) ([]byte, error) {
 	var pod corev1.Pod
 	if err := json.Unmarshal(raw, &pod); err != nil {
 		return nil, fmt.Errorf("the object is no pod: %w", err)
 	}
-	injected, err := Inject(&pod, v)
+	injected, err := inject(&pod, owner, v)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ type settings struct {
 	values   Values
 	proxy    *meshapi.ProxyConfig
 	pod      *corev1.Pod // as its user wrote it; read only
+	owner    string      // name of the workload, where the pod cannot tell it
 	gateway  bool
 	native   bool
 	hold     bool

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 )
@@ -109,7 +110,7 @@ func (in *injector) readValues(s stores, last *seen) (err error) {
 		return nil
 	}
 	if !last.versionKnown {
-		if last.nativeSidecars, err = in.hasNativeSidecars(); err != nil {
+		if last.nativeSidecars, err = HasNativeSidecars(in.Client.Discovery()); err != nil {
 			return err
 		}
 		last.versionKnown = true
@@ -135,10 +136,10 @@ func (in *injector) take(config, values, mesh string, native bool) {
 	in.Log.Info("configuration read", "revision", v.Revision, "image", v.WithDefaults().image("proxy"), "nativeSidecars", native)
 }
 
-// hasNativeSidecars asks the API server for its version; native sidecars are
+// HasNativeSidecars asks the API server for its version; native sidecars are
 // there by default since Kubernetes 1.29.
-func (in *injector) hasNativeSidecars() (bool, error) {
-	version, err := in.Client.Discovery().ServerVersion()
+func HasNativeSidecars(api discovery.ServerVersionInterface) (bool, error) {
+	version, err := api.ServerVersion()
 	if err != nil {
 		return false, fmt.Errorf("version of the API server: %w", err)
 	}
