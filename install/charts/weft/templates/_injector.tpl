@@ -27,7 +27,8 @@ namespace (matchExpressions of its namespaces), pod (those of its pods). */}}
 - name: {{ .name }}
   admissionReviewVersions: [v1]
   sideEffects: None
-  reinvocationPolicy: Never
+  # Once more where another webhook has changed the pod since: twice is as once.
+  reinvocationPolicy: IfNeeded
   failurePolicy: {{ .root.Values.injector.failurePolicy }}
   timeoutSeconds: {{ .root.Values.injector.timeoutSeconds }}
   # caBundle is the injector's to fill in, and to keep.
