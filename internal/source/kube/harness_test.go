@@ -193,8 +193,8 @@ func (w testWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func service(ns, name string, port int) string {
-	return fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: %s}\nspec: {ports: [{port: %d, name: http}]}\n---\n", name, ns, port)
+func service(name string, port int) string {
+	return fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: shop}\nspec: {ports: [{port: %d, name: http}]}\n---\n", name, port)
 }
 
 func route(ns, name string) string {

@@ -139,7 +139,7 @@ func TestPodIsTrimmed(t *testing.T) {
 func TestWhatIsIrrelevantIsNotPublished(t *testing.T) {
 	s := newServer(t)
 	s.run(pod, "shop", "web")
-	s.add(service("shop", "a", 80))
+	s.add(service("a", 80))
 	w := watch(t, s.options())
 	w.first()
 	client, err := s.Clientset()
@@ -161,7 +161,7 @@ func TestWhatIsIrrelevantIsNotPublished(t *testing.T) {
 			[]byte(`{"metadata":{"annotations":{"example.com/revision":"7"}}}`), metav1.PatchOptions{})
 		return err
 	})
-	s.add(service("shop", "last", 80))
+	s.add(service("last", 80))
 	states := 0
 	w.await("the change that matters", func(st source.State) bool { states++; return get(st, config.Service, "shop/last") != nil })
 	if states != 1 {

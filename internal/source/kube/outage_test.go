@@ -77,16 +77,16 @@ func (c *cable) carry(client net.Conn) {
 
 func TestAPIServerKilledAndBack(t *testing.T) {
 	s := newServer(t)
-	s.add(service("shop", "stays", 80) + service("shop", "changes", 80) + service("shop", "goes", 80) + route("shop", "stays"))
+	s.add(service("stays", 80) + service("changes", 80) + service("goes", 80) + route("shop", "stays"))
 	wire := newCable(t, s)
 	w := watch(t, kubeOptions(through(s.RESTConfig(), wire.address())))
 	before := w.first()
 	// While nobody can reach it, the server changes, and forgets its history:
 	// what the source missed can be learnt from a whole list only.
 	wire.set(true)
-	s.remove(service("shop", "goes", 80))
-	s.apply(service("shop", "changes", 81) + service("shop", "comes", 80))
-	defer s.remove(service("shop", "comes", 80))
+	s.remove(service("goes", 80))
+	s.apply(service("changes", 81) + service("comes", 80))
+	defer s.remove(service("comes", 80))
 	s.restart()
 	if w.Waiting() != "" {
 		t.Errorf("a source that has its first state waits for nothing, but says %q", w.Waiting())
@@ -115,7 +115,7 @@ func TestAPIServerKilledAndBack(t *testing.T) {
 
 func TestAPIServerAwayAtTheStart(t *testing.T) {
 	s := newServer(t)
-	s.add(service("shop", "a", 80))
+	s.add(service("a", 80))
 	if err := s.KillAPIServer(); err != nil {
 		t.Fatal(err)
 	}
