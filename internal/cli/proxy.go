@@ -10,15 +10,13 @@ import (
 )
 
 func (a *app) proxyStatus() *cobra.Command {
+	var k kube
 	c := &cobra.Command{
 		Use: "proxy-status", GroupID: "look", Aliases: []string{"ps-proxy"}, Short: "Show for each proxy whether it holds what the pilot sent",
+		Long: "Show for each proxy whether it holds what the pilot sent.\n\n" + whichMesh,
 		Args: exactly(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			mesh, err := a.connect()
-			if err != nil {
-				return err
-			}
-			text, err := fetch(cmd.Context(), mesh, "/v1/pilot/debug/syncz")
+			text, err := a.syncPages(cmd.Context(), &k)
 			if err != nil {
 				return err
 			}
@@ -29,6 +27,7 @@ func (a *app) proxyStatus() *cobra.Command {
 			return a.printSync(text)
 		},
 	}
+	k.flags(c, "")
 	a.outputFlag(c, "json")
 	return c
 }
@@ -66,9 +65,11 @@ var configKinds = []string{"listeners", "routes", "clusters", "endpoints", "secr
 
 func (a *app) proxyConfig() *cobra.Command {
 	var namespace string
+	var k kube
 	c := &cobra.Command{
 		Use: "proxy-config {" + strings.Join(configKinds, "|") + "} POD", ValidArgsFunction: a.kindThenPod, GroupID: "look", Aliases: []string{"pc"},
 		Short:   "Show the configuration that a pod's Envoy holds",
+		Long:    "Show the configuration that a pod's Envoy holds. POD is a pod, the beginning of one's name, or a\nDeployment.\n\n" + whichMesh,
 		Example: "  weft proxy-config routes frontend\n  weft proxy-config endpoints frontend -o json",
 		Args:    exactly(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -76,14 +77,7 @@ func (a *app) proxyConfig() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			mesh, p, err := a.pod(cmd.Context(), args[1], namespace)
-			if err != nil {
-				return err
-			}
-			if p.Synced == "" {
-				return fmt.Errorf("pod %s/%s has no proxy", p.Namespace, p.Name)
-			}
-			text, err := fetch(cmd.Context(), mesh, envoyPath(p, show.path))
+			text, pod, err := a.envoyPage(cmd.Context(), &k, args[1], namespace, show.path)
 			if err != nil {
 				return err
 			}
@@ -92,12 +86,13 @@ func (a *app) proxyConfig() *cobra.Command {
 			}
 			rows, err := show.rows(text)
 			if err != nil {
-				return fmt.Errorf("configuration of %s: %w", p.Name, err)
+				return fmt.Errorf("configuration of %s: %w", pod, err)
 			}
 			return a.table(rows)
 		},
 	}
 	c.Flags().StringVarP(&namespace, "namespace", "n", "", "`NAMESPACE` of the pod; default: any")
+	k.flags(c, "")
 	a.outputFlag(c, "json")
 	return c
 }

@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/portforward"
+	"k8s.io/client-go/transport/spdy"
+)
+
+// pods reaches ports of a cluster's pods through the API server, as kubectl
+// port-forward does, but without opening a port here.
+type pods struct {
+	config *rest.Config
+	client kubernetes.Interface
+}
+
+func (k *kube) pods() (*pods, error) {
+	config, err := k.config()
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	return &pods{config: config, client: client}, err
+}
+
+// page is an HTTP page of a pod.
+type page struct {
+	namespace, pod string
+	port           int
+	path           string // with its query
+}
+
+// get reads a page. It has the pod's loopback as its way in.
+func (p *pods) get(ctx context.Context, from page) ([]byte, error) {
+	conn, err := p.dial(from)
+	if err != nil {
+		return nil, fmt.Errorf("port %d of pod %s/%s: %w", from.port, from.namespace, from.pod, err)
+	}
+	var once sync.Once
+	end := func() { once.Do(func() { _ = conn.Close() }) }
+	defer end()
+	defer context.AfterFunc(ctx, end)()
+	text, err := exchange(ctx, conn, from)
+	if err != nil {
+		return nil, fmt.Errorf("port %d of pod %s/%s: %w", from.port, from.namespace, from.pod, err)
+	}
+	return text, nil
+}
+
+// dial opens a connection of streams to a pod: by WebSocket, or by SPDY where
+// the API server or a proxy before it takes no WebSocket.
+func (p *pods) dial(to page) (httpstream.Connection, error) {
+	url := p.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(to.namespace).Name(to.pod).SubResource("portforward").URL()
+	transport, upgrader, err := spdy.RoundTripperFor(p.config)
+	if err != nil {
+		return nil, err
+	}
+	old := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, url)
+	socket, err := portforward.NewSPDYOverWebsocketDialer(url, p.config)
+	if err != nil {
+		return nil, err
+	}
+	dialer := portforward.NewFallbackDialer(socket, old, func(err error) bool {
+		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+	})
+	conn, _, err := dialer.Dial(portforward.PortForwardProtocolV1Name)
+	return conn, err
+}
+
+// exchange sends one request and reads its answer. What the kubelet says on the
+// error stream is why there is none.
+func exchange(ctx context.Context, conn httpstream.Connection, from page) ([]byte, error) {
+	headers := http.Header{}
+	headers.Set(corev1.PortHeader, strconv.Itoa(from.port))
+	headers.Set(corev1.PortForwardRequestIDHeader, "0")
+	headers.Set(corev1.StreamType, corev1.StreamTypeError)
+	failure, err := conn.CreateStream(headers)
+	if err != nil {
+		return nil, err
+	}
+	if err := failure.Close(); err != nil { // nothing is written to it
+		return nil, err
+	}
+	headers.Set(corev1.StreamType, corev1.StreamTypeData)
+	data, err := conn.CreateStream(headers)
+	if err != nil {
+		return nil, err
+	}
+	text, err := ask(ctx, data, from.path)
+	if err == nil || ctx.Err() != nil {
+		return text, errors.Join(err, ctx.Err())
+	}
+	if why, _ := io.ReadAll(failure); len(why) > 0 {
+		return nil, errors.New(strings.TrimSpace(string(why)))
+	}
+	return nil, err
+}
+
+func ask(ctx context.Context, conn io.ReadWriter, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/"+strings.TrimPrefix(path, "/"), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Close = true
+	if err := req.Write(conn); err != nil {
+		return nil, err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(text))
+	}
+	return text, err
+}
+
+// pilots are the running pods of the control plane.
+func (p *pods) pilots(ctx context.Context, namespace string) ([]corev1.Pod, error) {
+	found, err := p.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=istiod,app.kubernetes.io/part-of=weft", FieldSelector: "status.phase=Running"})
+	if err != nil {
+		return nil, err
+	}
+	var out []corev1.Pod
+	for _, pod := range found.Items {
+		if pod.DeletionTimestamp == nil {
+			out = append(out, pod)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("no pilot runs in namespace %s; weft check says more", namespace)
+	}
+	return out, nil
+}
