@@ -16,6 +16,8 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/weftmesh/weft/internal/admission"
 )
 
 func reviewer(t testing.TB) *Reviewer {
@@ -124,10 +126,10 @@ func TestGarbage(t *testing.T) {
 		"an old version":    {strings.NewReader(`{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","request":{"uid":"1"}}`), 400},
 		"no request":        {strings.NewReader(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`), 400},
 		"deep":              {strings.NewReader(strings.Repeat(`{"a":[`, 1000)), 400},
-		"large":             {strings.NewReader(strings.Repeat(" ", maxReview+1)), 413},
-		"large, in chunks":  {io.MultiReader(strings.NewReader(strings.Repeat(" ", maxReview+1))), 413},
+		"large":             {strings.NewReader(strings.Repeat(" ", admission.MaxReview+1)), 413},
+		"large, in chunks":  {io.MultiReader(strings.NewReader(strings.Repeat(" ", admission.MaxReview+1))), 413},
 		"the body breaks":   {io.MultiReader(strings.NewReader("{"), broken{}), 400},
-		"many small levels": {strings.NewReader(strings.Repeat(`[`, maxReview)), 400},
+		"many small levels": {strings.NewReader(strings.Repeat(`[`, admission.MaxReview)), 400},
 	} {
 		if w := post(r, c.body); w.Code != c.want {
 			t.Errorf("%s: %d %.100s", name, w.Code, w.Body)
@@ -142,7 +144,7 @@ func TestGarbage(t *testing.T) {
 			t.Errorf("%s: %d", q.Method, w.Code)
 		}
 	}
-	if !r.reading.TryAcquire(maxReading) {
+	if !r.Idle() {
 		t.Error("a refused request still counts as being read")
 	}
 }

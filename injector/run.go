@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/weftmesh/weft/internal/admission"
 	"github.com/weftmesh/weft/internal/enroll"
 )
 
@@ -135,9 +136,13 @@ func (in *injector) run(ctx context.Context, reviewer http.Handler, webhook, mon
 	pages := http.NewServeMux()
 	pages.Handle("/inject", reviewer)
 	pages.Handle("/inject/", reviewer) // Istio's clients may add variables to the path
-	group.Go(func() error { return serve(ctx, tls.NewListener(limit(webhook, maxConnections), in.tls()), pages) })
+	group.Go(func() error {
+		return admission.Serve(ctx, tls.NewListener(admission.Limit(webhook, admission.MaxConnections), admission.TLS(in.Identity.Certificate)), pages)
+	})
 	if monitoring != nil {
-		group.Go(func() error { return serve(ctx, limit(monitoring, maxConnections), in.monitoring()) })
+		group.Go(func() error {
+			return admission.Serve(ctx, admission.Limit(monitoring, admission.MaxConnections), in.monitoring())
+		})
 	}
 	return group.Wait()
 }
@@ -151,15 +156,6 @@ func (in *injector) outlive(ctx context.Context) (context.Context, context.Cance
 		time.AfterFunc(in.StopDelay, cancel)
 	})
 	return longer, func() { stop(); cancel() }
-}
-
-// tls shows the certificate of the moment. It asks for none: API servers have
-// none unless they are configured so, and nothing that is answered is secret.
-func (in *injector) tls() *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return in.Identity.Certificate() },
-	}
 }
 
 // monitoring is the port for Prometheus and the kubelet.

@@ -1,7 +1,8 @@
-package injector
+package admission
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -11,19 +12,30 @@ import (
 )
 
 // Bounds of a server: a caller that is slow or silent holds a connection for
-// no longer, and no more than maxConnections are open; further callers wait in
+// no longer, and no more than MaxConnections are open; further callers wait in
 // the kernel's queue.
 const (
-	maxConnections = 512
-	headerTime     = 5 * time.Second
-	bodyTime       = 10 * time.Second
-	answerTime     = 20 * time.Second
-	idleTime       = 2 * time.Minute
-	maxHeader      = 16 << 10
+	MaxConnections = 512
+
+	headerTime = 5 * time.Second
+	bodyTime   = 10 * time.Second
+	answerTime = 20 * time.Second
+	idleTime   = 2 * time.Minute
+	maxHeader  = 16 << 10
 )
 
-// serve answers on l until ctx ends; what has begun is finished, for a while.
-func serve(ctx context.Context, l net.Listener, pages http.Handler) error {
+// TLS shows the certificate of the moment. It asks for none: API servers have
+// none unless they are configured so, and nothing that is answered is secret.
+func TLS(certificate func() (*tls.Certificate, error)) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate() },
+	}
+}
+
+// Serve answers on l until ctx ends, and then returns ctx's error; what has
+// begun is finished, for a while.
+func Serve(ctx context.Context, l net.Listener, pages http.Handler) error {
 	server := &http.Server{
 		Handler: pages, ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime, WriteTimeout: answerTime,
 		IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
@@ -44,7 +56,7 @@ func serve(ctx context.Context, l net.Listener, pages http.Handler) error {
 	if errors.Is(err, http.ErrServerClosed) {
 		return ctx.Err()
 	}
-	return fmt.Errorf("injector: %s: %w", l.Addr(), err)
+	return fmt.Errorf("serve at %s: %w", l.Addr(), err)
 }
 
 // limited accepts a connection only while fewer than its limit are open.
@@ -55,10 +67,12 @@ type limited struct {
 	once  sync.Once
 }
 
-func limit(l net.Listener, n int) net.Listener {
+// Limit returns a listener of which at most n connections are open.
+func Limit(l net.Listener, n int) net.Listener {
 	return &limited{Listener: l, slots: make(chan struct{}, n), done: make(chan struct{})}
 }
 
+// Accept waits for a free slot, then for a connection.
 func (l *limited) Accept() (net.Conn, error) {
 	select {
 	case l.slots <- struct{}{}:
@@ -73,6 +87,7 @@ func (l *limited) Accept() (net.Conn, error) {
 	return &slotted{Conn: conn, free: func() { <-l.slots }}, nil
 }
 
+// Close closes the listener and ends a wait for a slot.
 func (l *limited) Close() error {
 	l.once.Do(func() { close(l.done) })
 	return l.Listener.Close()
@@ -84,6 +99,7 @@ type slotted struct {
 	free func()
 }
 
+// Close gives the slot back.
 func (c *slotted) Close() error {
 	c.once.Do(c.free)
 	return c.Conn.Close()
