@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/weftmesh/weft/internal/admission"
 	"github.com/weftmesh/weft/internal/enroll"
@@ -28,10 +30,10 @@ const (
 	DefaultMonitoring = ":15014"
 )
 
-// Options of Run. Client and Identity are required; other zero values mean what
-// each comment says.
+// Options of Run. Identity is required; other zero values mean what each
+// comment says.
 type Options struct {
-	Client     kubernetes.Interface
+	Kubeconfig string          // file of the cluster's; "": the pod's own cluster
 	Identity   *enroll.Manager // keeps the webhook's certificate; Run runs it
 	Namespace  string          // of the control plane, and of the ConfigMaps; "": weft-system
 	Revision   string          // of the control plane; "": default
@@ -80,10 +82,14 @@ func suffix(revision string) string {
 // Run serves the webhook until ctx ends (then it returns nil) or a part fails.
 func Run(ctx context.Context, o Options) error {
 	o = o.withDefaults()
-	if o.Client == nil || o.Identity == nil {
-		return errors.New("injector: a client of the API server and an identity are needed")
+	if o.Identity == nil {
+		return errors.New("injector: an identity is needed, for the webhook's certificate")
 	}
-	in := &injector{Options: o}
+	client, err := connect(o.Kubeconfig)
+	if err != nil {
+		return fmt.Errorf("injector: %w", err)
+	}
+	in := &injector{Options: o, client: client}
 	reviewer := NewReviewer(in.current, o.Metrics, o.Log)
 	webhook, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.Webhook)
 	if err != nil {
@@ -104,6 +110,18 @@ func Run(ctx context.Context, o Options) error {
 	return nil
 }
 
+func connect(kubeconfig string) (kubernetes.Interface, error) {
+	load := rest.InClusterConfig
+	if kubeconfig != "" {
+		load = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", kubeconfig) }
+	}
+	config, err := load()
+	if err != nil {
+		return nil, err
+	}
+	return kubernetes.NewForConfig(config)
+}
+
 func address(l net.Listener) net.Addr {
 	if l == nil {
 		return nil
@@ -114,6 +132,7 @@ func address(l net.Listener) net.Addr {
 // injector is a running webhook.
 type injector struct {
 	Options
+	client   kubernetes.Interface
 	values   atomic.Pointer[Values] // the last good ones; nil before the first
 	stopping atomic.Bool
 }

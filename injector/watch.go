@@ -25,13 +25,13 @@ func (in *injector) watch(ctx context.Context) error {
 		default: // a look is due already
 		}
 	}
-	core := in.Client.CoreV1().RESTClient()
+	core := in.client.CoreV1().RESTClient()
 	s := stores{
 		config: admission.Follow(ctx, core, admission.ConfigMap(in.Namespace, "istio-sidecar-injector"+suffix(in.Revision)), poke),
 		mesh:   admission.Follow(ctx, core, admission.ConfigMap(in.Namespace, "istio"+suffix(in.Revision)), poke),
 	}
 	bundle := &admission.Bundle{
-		Client: in.Client.AdmissionregistrationV1().RESTClient(), Manager: "weft-injector",
+		Client: in.client.AdmissionregistrationV1().RESTClient(), Manager: "weft-injector",
 		Hooks: admission.Kept{Resource: "mutatingwebhookconfigurations", Name: in.WebhookConfig, Object: &admissionregistrationv1.MutatingWebhookConfiguration{}},
 	}
 	bundle.Follow(ctx, core, in.Namespace, poke)
@@ -69,7 +69,7 @@ func (in *injector) readValues(s stores, last *seen) (err error) {
 		return nil
 	}
 	if !last.versionKnown {
-		if last.nativeSidecars, err = HasNativeSidecars(in.Client.Discovery()); err != nil {
+		if last.nativeSidecars, err = HasNativeSidecars(in.client.Discovery()); err != nil {
 			return err
 		}
 		last.versionKnown = true

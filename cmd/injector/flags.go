@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/weftmesh/weft/injector"
 	"github.com/weftmesh/weft/internal/enroll"
@@ -22,7 +20,6 @@ import (
 type flags struct {
 	opts                injector.Options
 	kube                bool
-	kubeconfig          string
 	ca, rootCert, token string
 	trustDomain         string
 	serviceAccount      string
@@ -32,7 +29,7 @@ type flags struct {
 func (f *flags) register(set *pflag.FlagSet) {
 	set.SortFlags = false
 	set.BoolVar(&f.kube, "kube", false, "use the API server of the cluster that this pod runs in")
-	set.StringVar(&f.kubeconfig, "kubeconfig", "", "like --kube, for the cluster of a kubeconfig `FILE`")
+	set.StringVar(&f.opts.Kubeconfig, "kubeconfig", "", "like --kube, for the cluster of a kubeconfig `FILE`")
 	set.StringVar(&f.opts.Namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), injector.DefaultNamespace), "`NAMESPACE` of the control plane; default from $POD_NAMESPACE")
 	set.StringVar(&f.opts.Revision, "revision", "default", "`REVISION` of the control plane")
 	set.StringVar(&f.opts.WebhookConfig, "webhook-config", "", "`NAME` of the MutatingWebhookConfiguration to keep; default: the chart's")
@@ -51,16 +48,10 @@ func (f *flags) register(set *pflag.FlagSet) {
 
 func (f *flags) run(ctx context.Context) error {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: f.logLevel})))
-	if !f.kube && f.kubeconfig == "" {
+	if !f.kube && f.opts.Kubeconfig == "" {
 		return errors.New("no cluster: give --kube, or --kubeconfig FILE")
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", f.kubeconfig) // "" is the pod's own cluster
-	if err != nil {
-		return err
-	}
-	if f.opts.Client, err = kubernetes.NewForConfig(config); err != nil {
-		return err
-	}
+	var err error
 	if f.opts.Identity, err = f.identity(); err != nil {
 		return err
 	}

@@ -128,6 +128,7 @@ func New(probes map[string]Probe, at netip.Addr, log *slog.Logger) *Handler {
 	return h
 }
 
+// ServeHTTP makes the probe of that path.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p, ok := h.probes[r.URL.Path]
 	if !ok {
