@@ -48,6 +48,7 @@ type Server struct {
 	metrics *metrics
 	log     nackLog
 	wanted  chan struct{} // holds one token: a class without a snapshot is asked for
+	moved   chan struct{} // holds one token: see Moved
 
 	mu      sync.Mutex
 	dir     Directory
@@ -75,7 +76,7 @@ func NewServer(opts Options) *Server {
 		opts.AckTimeout = 5 * time.Minute
 	}
 	s := &Server{
-		opts: opts, wanted: make(chan struct{}, 1), dirSet: make(chan struct{}),
+		opts: opts, wanted: make(chan struct{}, 1), moved: make(chan struct{}, 1), dirSet: make(chan struct{}),
 		classes: map[model.ProxyClass]*class{}, streams: map[uint64]*stream{}, pods: map[string]int{},
 	}
 	s.metrics = newMetrics(opts.Metrics, s)
@@ -324,6 +325,7 @@ func (s *Server) want() {
 func (s *Server) leave(st *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.move()
 	s.unplace(st)
 	delete(s.streams, st.id)
 	pod := podKey(st.claim)
@@ -386,6 +388,7 @@ func (s *Server) Publish(key model.ProxyClass, snap snapshot.Snapshot, since tim
 		return 0
 	}
 	c.now.Store(ed)
+	defer s.move()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for st := range c.streams {

@@ -205,6 +205,7 @@ func (s *stream) waits(now time.Time) (longest time.Duration) {
 // verdict takes the ACK or NACK of the answer in flight.
 func (s *stream) verdict(w *watch, req *discovery.DeltaDiscoveryRequest) {
 	f, now := w.flight, time.Now()
+	defer s.srv.move()
 	if req.ErrorDetail == nil {
 		routesWaited := len(s.warming) > 0
 		w.ack()
