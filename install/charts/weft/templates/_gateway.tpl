@@ -48,6 +48,9 @@ spec:
       port: {{ .port }}
       targetPort: {{ .targetPort | default .port }}
       protocol: TCP
+      {{- with .appProtocol }}
+      appProtocol: {{ . }}
+      {{- end }}
       {{- if ne $g.type "ClusterIP" }}
       {{- with index $g.nodePorts .name }}
       nodePort: {{ . }}
