@@ -36,7 +36,9 @@ type Compiler struct {
 	graph    memo.Graph
 	inputs   map[config.Kind]*memo.Input[*config.Object]
 	settings *memo.Input[*model.Settings]
-	found    []*memo.Cell[*Findings]
+	// anyPod has an entry, with key "", while the set holds Pods.
+	anyPod *memo.Input[bool]
+	found  []*memo.Cell[*Findings]
 
 	nodes     *memo.Derived[*config.Object, *model.Locality]
 	pods      *kind[model.Workload]
@@ -77,6 +79,10 @@ func (c *Compiler) Mesh(set config.Set) Result {
 		c.meshed = settings
 	}
 	c.settings.Set(memo.Table[*model.Settings]{}.With(settingsKey, c.meshed))
+	c.anyPod.Set(memo.Table[bool]{})
+	if set.Of(config.Pod).Len() > 0 {
+		c.anyPod.Set(memo.Table[bool]{}.With("", true))
+	}
 	for k, in := range c.inputs {
 		in.Set(set.Of(k))
 	}

@@ -75,8 +75,8 @@ func sliceHosts(o *config.Object, es *discovery.EndpointSlice, in scope, d *diag
 			continue
 		}
 		base := model.Endpoint{Health: health, Weight: 1, Namespace: o.Namespace}
-		if e.TargetRef != nil && e.TargetRef.Kind == "Pod" {
-			describe(&base, in, o.Namespace, e.TargetRef.Name)
+		if e.TargetRef != nil && e.TargetRef.Kind == "Pod" && !describe(&base, in, o.Namespace, e.TargetRef.Name) {
+			continue
 		}
 		if e.Zone != nil && base.Locality.Zone == "" {
 			base.Locality.Zone = *e.Zone
@@ -178,16 +178,21 @@ func identities(ports []model.PortEndpoints) (out []string) {
 	return slices.Compact(out)
 }
 
-// describe fills in what is known of the pod behind an endpoint.
-func describe(ep *model.Endpoint, in scope, namespace, pod string) {
+// describe fills in what is known of the pod behind an endpoint. It reports
+// whether the endpoint may be called: not while its Pod has yet to come, for
+// without it nobody could tell that the call must be mTLS, and to whom (Istio
+// leaves such an endpoint out too). A folder without any Pod will get none, so
+// that there the slices stand for themselves.
+func describe(ep *model.Endpoint, in scope, namespace, pod string) bool {
 	w := in.workload(namespace + "/" + pod)
 	ep.Pod = pod
 	if w == nil {
-		return
+		return !in.hasPods()
 	}
 	ep.MTLS, ep.Locality, ep.Labels = w.InMesh, w.Locality, w.Labels
 	ep.Workload, ep.App, ep.Version = w.Controller, w.App, w.Version
 	if id, err := spiffe.New(in.settings().TrustDomain, w.Namespace, w.ServiceAccount); err == nil {
 		ep.Identity = id.String()
 	}
+	return true
 }

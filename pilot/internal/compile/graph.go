@@ -17,6 +17,7 @@ import (
 func New() *Compiler {
 	c := &Compiler{inputs: map[config.Kind]*memo.Input[*config.Object]{}}
 	c.settings = memo.NewInput[*model.Settings](&c.graph)
+	c.anyPod = memo.NewInput[bool](&c.graph)
 	c.nodes = memo.Map(&c.graph, c.input(config.Node), nodeLocality, memo.Same(equal[*model.Locality]))
 
 	c.pods = addKind(c, config.Pod, compilePod, func(w *model.Workload) string { return w.Namespace + "/" + w.Name })
@@ -154,6 +155,12 @@ func (s scope) service(host string) *model.Service {
 func (s scope) workload(key string) *model.Workload {
 	v, _ := memo.Get(s.r, &s.c.pods.values.Cell, key)
 	return v
+}
+
+// hasPods reports whether the set holds any Pod.
+func (s scope) hasPods() bool {
+	_, ok := memo.Get(s.r, &s.c.anyPod.Cell, "")
+	return ok
 }
 
 // locality returns where a node stands.

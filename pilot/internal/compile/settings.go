@@ -95,6 +95,9 @@ func readMeshConfig(in *mesh.MeshConfig, out *model.Settings, d *diag.List) {
 	if v, ok := notNegative(in.GetProtocolDetectionTimeout(), "protocolDetectionTimeout", d); ok {
 		out.ProtocolDetectionTimeout = v
 	}
+	if t := in.GetDefaultConfig().GetGatewayTopology(); t != nil {
+		out.Edge = model.Edge{TrustedProxies: t.GetNumTrustedProxies(), ProxyProtocol: t.GetProxyProtocol() != nil}
+	}
 	if r := in.GetDefaultHttpRetryPolicy(); r != nil {
 		out.DefaultRetry = compileRetry(r, out.DefaultRetry, "defaultHttpRetryPolicy", d)
 	}
