@@ -43,11 +43,20 @@ var (
 	// NoEffect: allowed, but it does nothing here.
 	NoEffect = Finding{"WEFT0108", Warning, "remove it"}
 	// GatewaysOnly: a credential that sidecars are not given.
-	GatewaysOnly = Finding{"WEFT0110", Warning, "give the rule a workloadSelector for the sidecars that may use the Secret, or name files in clientCertificate, privateKey and caCertificates"}
+	GatewaysOnly = Finding{"WEFT0111", Warning, "give the rule a workloadSelector for the sidecars that may use the Secret, or name files in clientCertificate, privateKey and caCertificates"}
 	// NoCommand: a "%" that no URI has and Envoy gives no meaning to here.
 	NoCommand = Finding{"WEFT0109", Warning, "write %25 for the character %; commands such as %REQ(NAME)% are read in values of headers only"}
 	// NoProcess: a container that a local mesh cannot run; a cluster may.
 	NoProcess = Finding{"WEFT0110", Warning, "correct it, if it is to run in a local mesh"}
+	// CannotConvert: a part of a foreign object that has no counterpart: requests
+	// would be treated otherwise.
+	CannotConvert = Finding{"WEFT0301", Error, "correct it, or settle it by hand before you switch over"}
+	// NotConverted: an annotation that nothing was made of.
+	NotConverted = Finding{"WEFT0302", Warning, "see whether you need what it does"}
+	// NotAsBefore: converted, but not the same in each respect.
+	NotAsBefore = Finding{"WEFT0303", Warning, "see whether the difference matters to you"}
+	// OtherClass: an object that another controller takes care of.
+	OtherClass = Finding{"WEFT0304", Info, "nothing to do; leave --class out to convert it too"}
 	// Insecure: in force, but weaker than it may look.
 	Insecure = Finding{"WEFT0107", Warning, "name what the server must prove (caCertificates, subjectAltNames)"}
 )

@@ -66,7 +66,7 @@ var Gates = []Gate{
 	{
 		Prefix: "github.com/envoyproxy/go-control-plane",
 		Open:   []string{"pilot/internal/translate", "pilot/internal/xds", "pilot/internal/snapshot", "internal/simulate", "internal/agent", "test"},
-		Tests:  []string{"pilot"},
+		Tests:  []string{"pilot", "gateway"},
 	},
 	{
 		Prefix: "istio.io/",
