@@ -49,7 +49,7 @@ func TestLedger(t *testing.T) {
 	}
 	messages := reachable(&networking.VirtualService{}, &networking.DestinationRule{}, &networking.Gateway{}, &security.PeerAuthentication{})
 	// Of MeshConfig only what supported fields lead to is listed.
-	for _, m := range []proto.Message{&mesh.MeshConfig{}, &mesh.MeshConfig_OutboundTrafficPolicy{}} {
+	for _, m := range []proto.Message{&mesh.MeshConfig{}, &mesh.MeshConfig_OutboundTrafficPolicy{}, &mesh.ProxyConfig{}, &mesh.Topology{}} {
 		d := m.ProtoReflect().Descriptor()
 		messages[string(d.FullName())] = d
 	}

@@ -48,6 +48,8 @@ type Settings struct {
 	DefaultRetry *Retry
 	// HTTP10 accepts HTTP/1.0 requests.
 	HTTP10 bool
+	// Edge is MeshConfig's defaultConfig.gatewayTopology.
+	Edge Edge
 }
 
 // Origin names the object that a piece of configuration comes from, as Kiali

@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"fmt"
+	"net/netip"
 	"path"
 	"strconv"
 	"strings"
@@ -69,6 +70,7 @@ func (w walk) local(status int, body string) []Outcome {
 func (w *walk) mend(m *hcm.HttpConnectionManager) (status int, err error) {
 	r := &w.out.Request
 	w.forwardedProto(m)
+	w.forwardedFor(m)
 	w.clientCertificate(m)
 	if m.GetStripTrailingHostDot() {
 		host, port, hasPort := cutPort(r.Host)
@@ -110,7 +112,8 @@ func (w *walk) forwardedProto(m *hcm.HttpConnectionManager) {
 		r.Scheme = s
 		return
 	}
-	if m.GetUseRemoteAddress().GetValue() {
+	// Proxies that are trusted have written what they were asked with.
+	if m.GetUseRemoteAddress().GetValue() && m.GetXffNumTrustedHops() == 0 {
 		r.Headers = r.Headers.With("x-forwarded-proto", r.Scheme)
 		return
 	}
@@ -120,6 +123,30 @@ func (w *walk) forwardedProto(m *hcm.HttpConnectionManager) {
 	default:
 		r.Headers = r.Headers.With("x-forwarded-proto", r.Scheme)
 	}
+}
+
+// forwardedFor says at the edge whom the request is from: the connection's other
+// end is added to x-forwarded-for, and the client that is believed goes into
+// x-envoy-external-address. With trusted hops that is so many addresses from
+// the right of what came in. Of a client on the loopback interface Envoy writes
+// its node's address, which is not known here: nothing is said.
+// Source: "x-forwarded-for" of Envoy's documentation.
+func (w *walk) forwardedFor(m *hcm.HttpConnectionManager) {
+	if !m.GetUseRemoteAddress().GetValue() || w.conn.source.Addr().IsLoopback() {
+		return
+	}
+	r, client := &w.out.Request, w.conn.source.Addr().String()
+	chain := client
+	if came, ok := r.Headers.Get("x-forwarded-for"); ok {
+		chain = came + "," + chain
+		addresses, hops := strings.Split(came, ","), int(m.GetXffNumTrustedHops())
+		if hops > 0 && hops <= len(addresses) {
+			if a, err := netip.ParseAddr(strings.TrimSpace(addresses[len(addresses)-hops])); err == nil {
+				client = a.String()
+			}
+		}
+	}
+	r.Headers = r.Headers.With("x-forwarded-for", chain).With("x-envoy-external-address", client)
 }
 
 // clientCertificate settles the x-forwarded-client-cert header. What depends

@@ -51,7 +51,7 @@ func TestOneMeshConfigCounts(t *testing.T) {
 // said, and no error, unless the mesh would be less safe for it.
 func TestSettingsThatAreNotUsed(t *testing.T) {
 	in := &mesh.MeshConfig{
-		DefaultConfig:      &mesh.ProxyConfig{StatsUdpAddress: "127.0.0.1:8125", GatewayTopology: &mesh.Topology{NumTrustedProxies: 1}},
+		DefaultConfig:      &mesh.ProxyConfig{StatsdUdpAddress: "127.0.0.1:8125", GatewayTopology: &mesh.Topology{NumTrustedProxies: 1}},
 		DefaultProviders:   &mesh.MeshConfig_DefaultProviders{Metrics: []string{"prometheus"}},
 		ExtensionProviders: []*mesh.MeshConfig_ExtensionProvider{{Name: "otel"}},
 		PathNormalization:  &mesh.MeshConfig_ProxyPathNormalization{},
@@ -63,7 +63,7 @@ func TestSettingsThatAreNotUsed(t *testing.T) {
 			got = append(got, d.Severity.String()+" "+d.Path)
 		}
 	}
-	want := []string{"warning defaultConfig.statsUdpAddress", "warning extensionProviders", "warning defaultProviders", "error pathNormalization"}
+	want := []string{"warning defaultConfig.statsdUdpAddress", "warning extensionProviders", "warning defaultProviders", "error pathNormalization"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -48,11 +48,12 @@ func (b *builder) sidecarManager(prefix, table string) *listener.Filter {
 }
 
 // routerManager serves requests from outside the mesh: it trusts no header
-// about who the client is (Istio's numTrustedProxies 0).
+// about who the client is, but for what the trusted proxies before it wrote.
 func (b *builder) routerManager(prefix, table string) *listener.Filter {
 	m := b.manager(prefix, clientSide())
 	m.RouteSpecifier = rds(table)
 	m.UseRemoteAddress = wrapperspb.Bool(true)
+	m.XffNumTrustedHops = b.Edge.TrustedProxies
 	m.ForwardClientCertDetails = hcm.HttpConnectionManager_SANITIZE_SET
 	m.SetCurrentClientCertDetails = &hcm.HttpConnectionManager_SetCurrentClientCertDetails{Subject: wrapperspb.Bool(true), Cert: true, Dns: true, Uri: true}
 	return b.filter(managerFilter, m)

@@ -7,6 +7,7 @@ import (
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	httpinspector "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
 	originaldst "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
+	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	tlsinspector "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	tcp "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -76,6 +77,9 @@ func (b *builder) listener(l *model.Listener) message {
 		chain.Name = l.Name + "-" + strconv.Itoa(i)
 		out.FilterChains = append(out.FilterChains, chain)
 		secure = secure || c.TLS != nil || len(c.SNI) > 0
+	}
+	if b.class.Role == model.RoleRouter && b.Edge.ProxyProtocol {
+		out.ListenerFilters = append(out.ListenerFilters, b.listenerFilter("envoy.filters.listener.proxy_protocol", &proxyprotocol.ProxyProtocol{}, nil))
 	}
 	if secure {
 		out.ListenerFilters = append(out.ListenerFilters, b.tlsInspector(nil))
