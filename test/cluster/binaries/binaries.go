@@ -50,6 +50,10 @@ func modules() []module {
 			"portmap":    plugins + "meta/portmap",
 		}},
 		{name: "coredns", programs: map[string]string{"coredns": "."}},
+		{name: "metallb", programs: map[string]string{
+			"metallb-controller": "go.universe.tf/metallb/controller",
+			"metallb-speaker":    "go.universe.tf/metallb/speaker",
+		}},
 	}
 }
 
@@ -72,6 +76,7 @@ func versionStamp() (flags []string) {
 var (
 	ControlPlane = []string{"etcd", "kube-apiserver"}
 	Nodes        = []string{"kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "bridge", "loopback", "host-local", "portmap", "coredns"}
+	MetalLB      = []string{"metallb-controller", "metallb-speaker"}
 )
 
 // Ensure returns the paths of the named programs, and builds those that are not

@@ -1,6 +1,7 @@
 package binaries
 
 import (
+	"slices"
 	"testing"
 )
 
@@ -10,7 +11,7 @@ func TestEnsure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := append(append([]string{"kubectl"}, ControlPlane...), Nodes...)
+	names := slices.Concat([]string{"kubectl"}, ControlPlane, Nodes, MetalLB)
 	paths, err := Ensure(t.Context(), root, func(line string) { t.Log(line) }, names...)
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,6 +37,7 @@ func command() *cobra.Command {
 func upCommand(name *string) *cobra.Command {
 	o := cluster.Options{Detached: true, Progress: progress()}
 	var apiOnly bool
+	var pool string
 	c := &cobra.Command{Use: "up [IMAGE.tar...]", Short: "Bring a cluster up, and load images into its nodes", RunE: func(cmd *cobra.Command, args []string) error {
 		o.Name, o.Images = *name, args
 		if apiOnly {
@@ -50,9 +52,17 @@ func upCommand(name *string) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if pool != "" {
+			if err := c.MetalLB(cmd.Context(), pool); err != nil {
+				return err
+			}
+			o.Progress("MetalLB has addresses " + pool)
+		}
 		fmt.Printf("\nexport KUBECONFIG=%s\n", c.Kubeconfig())
 		return nil
 	}}
+	c.Flags().StringVar(&pool, "metallb", "", "install MetalLB with these addresses of the LAN, FIRST-LAST; alone: "+cluster.Pool)
+	c.Flags().Lookup("metallb").NoOptDefVal = cluster.Pool
 	c.Flags().IntVar(&o.Nodes, "nodes", 1, "how many nodes, 1 to 3")
 	c.Flags().StringVar(&o.ProxyMode, "proxy-mode", "nftables", "kube-proxy's: nftables or iptables")
 	c.Flags().BoolVar(&apiOnly, "api-only", false, "API server and etcd alone; needs no root")
@@ -160,7 +170,7 @@ func shell() string {
 
 func buildCommand() *cobra.Command {
 	return &cobra.Command{Use: "build", Short: "Build Kubernetes into the cache, so that nothing has to wait for it", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-		_, err := build(cmd.Context(), append(append([]string{}, binaries.ControlPlane...), binaries.Nodes...)...)
+		_, err := build(cmd.Context(), slices.Concat(binaries.ControlPlane, binaries.Nodes, binaries.MetalLB)...)
 		return err
 	}}
 }
