@@ -37,7 +37,7 @@ func (a *app) versionCommand() *cobra.Command {
 	var k kube
 	var client bool
 	c := &cobra.Command{
-		Use: "version", Short: "Show the versions of this command, of its Envoy, and of what is installed in the cluster", Args: exactly(cobra.NoArgs),
+		Use: "version", Short: "Show the versions of this command, of its Envoy, and of the cluster's Weft", Args: exactly(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			v := versions{Version: a.version, Envoy: envoybin.Version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 			var failed error
