@@ -1,0 +1,106 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// installWithin is what a fresh install may take once the images are loaded.
+const installWithin = time.Minute
+
+// A user installs Weft, sees that all is well, serves an app through the
+// gateway, and removes it again without a trace.
+func TestInstallUseUninstall(t *testing.T) {
+	w := newWorld(t, 2)
+	w.eventually("the nodes can run Weft", func() error {
+		if code, out := w.run(w.weft, "check", "--pre"); code != 0 {
+			return fmt.Errorf("exit code %d\n%s", code, out)
+		}
+		return nil
+	})
+	before := w.objects()
+	if code, out := w.run(w.weft, "check"); code != 1 || !strings.Contains(out, "weft install installs it") {
+		t.Errorf("check before the install: exit code %d\n%s", code, out)
+	}
+
+	began := time.Now()
+	out := w.do("install", "-y")
+	if took := time.Since(began); took > installWithin {
+		t.Errorf("the install took %v, over %v\n%s", took, installWithin, out)
+	} else {
+		t.Logf("installed and ready in %v", took.Round(time.Millisecond))
+	}
+	if !strings.Contains(out, "next: kubectl label namespace") {
+		t.Errorf("the install does not say what to do next:\n%s", out)
+	}
+	checkGreen(w)
+	if again := w.do("install", "--dry-run"); strings.Contains(again, "(dry run)") {
+		t.Errorf("an install done again would change something:\n%s", again)
+	}
+	if out := w.do("version"); !strings.Contains(out, "weft-system/weft-pilot "+version) {
+		t.Errorf("weft version:\n%s", out)
+	}
+
+	useIt(w)
+
+	out = w.do("uninstall", "--purge", "-y")
+	if !strings.Contains(out, "pods of namespace shop still have a sidecar") {
+		t.Errorf("the uninstall does not say that sidecars are left:\n%s", out)
+	}
+	w.kubectl("delete", "namespace", "shop", "--wait")
+	w.eventually("nothing is left behind", func() error {
+		if d := difference(before, w.objects()); len(d) > 0 {
+			return fmt.Errorf("%d objects differ: %s", len(d), strings.Join(d, "\n"))
+		}
+		return nil
+	})
+}
+
+// checkGreen: nothing fails, and the LoadBalancer that no one gives an address
+// is a warning with its cure.
+func checkGreen(w *world) {
+	w.Helper()
+	out := w.do("check")
+	for _, want := range []string{"ok    weft-pilot: ready (2/2)", "ok    weft-ca: ready (2/2)", "ok    weft-injector: ready (2/2)",
+		"ok    istio-ingressgateway: ready (2/2)", "warn  istio-ingressgateway: its Service is a LoadBalancer and has no address", "gateways.ingress.type=NodePort"} {
+		if !strings.Contains(out, want) {
+			w.Errorf("weft check does not say %q:\n%s", want, out)
+		}
+	}
+}
+
+// useIt runs the sample in a namespace with sidecars and calls it from outside
+// of the cluster, through the gateway's port of a node.
+func useIt(w *world) {
+	w.Helper()
+	w.kubectl("create", "namespace", "shop")
+	w.kubectl("label", "namespace", "shop", "istio-injection=enabled")
+	w.kubectl("apply", "-n", "shop", "-f", "../../samples/bookshop")
+	w.kubectl("wait", "-n", "shop", "--for=condition=Available", "deployment", "--all", "--timeout=120s")
+	port := w.kubectl("get", "service", "-n", "weft-system", "istio-ingressgateway", "-o", `jsonpath={.spec.ports[?(@.name=="http2")].nodePort}`)
+	for n := range w.Nodes() {
+		node := w.Node(n + 1).Address().String()
+		w.eventually("node "+node+" answers for the shop", func() error {
+			out, err := w.Client(w.Context(), w.shop, "get", "http://"+node+":"+port+"/")
+			if err == nil && (!strings.Contains(out, `"service": "reviews"`) || !strings.Contains(out, "spiffe://cluster.local/ns/weft-system/sa/istio-ingressgateway")) {
+				return fmt.Errorf("it answers %s", out)
+			}
+			return err
+		})
+	}
+	w.eventually("every proxy holds what was sent", func() error {
+		out := w.do("proxy-status")
+		if !strings.Contains(out, ".shop ") || strings.Contains(out, "STALE") || strings.Contains(out, "NOT SENT") {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+	if out := w.do("proxy-config", "routes", "istio-ingressgateway"); !strings.Contains(out, "outbound|80||frontend.shop.svc.cluster.local") {
+		w.Errorf("weft proxy-config routes:\n%s", out)
+	}
+	if out := w.do("proxy-config", "listeners", "-n", "weft-system", "istio-ingressgateway"); !strings.Contains(out, "0.0.0.0:8080") {
+		w.Errorf("weft proxy-config listeners:\n%s", out)
+	}
+}
