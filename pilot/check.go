@@ -37,8 +37,13 @@ func Check(set config.Set) []diag.Diagnostic {
 			out = append(out, problem(set, p)...)
 		}
 	}
-	diag.Sort(out)
-	return slices.CompactFunc(out, func(a, b diag.Diagnostic) bool { return a == b })
+	return distinct(out)
+}
+
+// distinct sorts findings, and leaves out what is said twice.
+func distinct(list []diag.Diagnostic) []diag.Diagnostic {
+	diag.Sort(list)
+	return slices.Compact(list)
 }
 
 // findings lists those of form and of meaning, sorted.

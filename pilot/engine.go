@@ -33,6 +33,7 @@ type engine struct {
 	applied  source.State
 	pace     pacer
 	outcome  atomic.Pointer[outcome]
+	standing *standing
 	// published is the generation of the state that all classes have: a string.
 	published atomic.Value
 }
@@ -68,7 +69,7 @@ func (l *line) snapshot(mesh *model.Mesh) snapshot.Snapshot {
 
 func newEngine(server *xds.Server, log *slog.Logger, reg prometheus.Registerer) *engine {
 	e := &engine{
-		xds: server, log: log, compiler: compile.New(), dir: &directory{classifier: view.NewClassifier()},
+		xds: server, log: log, compiler: compile.New(), dir: &directory{classifier: view.NewClassifier()}, standing: newStanding(),
 		lines: map[model.ProxyClass]*line{},
 	}
 	e.metrics = newMetrics(reg, e)
@@ -132,6 +133,7 @@ func (e *engine) apply(state source.State, since time.Time) {
 		e.publish(result.Mesh, since)
 	}
 	e.published.Store(generation(state.Set))
+	e.stands(state, result)
 	e.metrics.runs.Observe(time.Since(start).Seconds())
 }
 
@@ -175,6 +177,9 @@ func (e *engine) publishMissing() {
 		l := newLine(class)
 		e.lines[class] = l
 		e.publishClass(class, l, out.result.Mesh, time.Time{})
+	}
+	if len(missing) > 0 {
+		e.stands(out.state, out.result)
 	}
 }
 

@@ -1,7 +1,6 @@
 package pilot
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -12,6 +11,7 @@ import (
 	"encoding/pem"
 	"log/slog"
 	"math/big"
+	"net"
 	"net/url"
 	"strings"
 	"testing"
@@ -66,6 +66,7 @@ func (ca *testCA) issue(id spiffe.ID) *enroll.Certificate {
 	leaf, key := ca.sign(&x509.Certificate{
 		Subject: pkix.Name{CommonName: "leaf"}, URIs: []*url.URL{id.URL()}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, // as an API server finds the webhook
 	})
 	cert, err := enroll.NewCertificate(key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw}))
 	if err != nil {
@@ -79,12 +80,13 @@ func (ca *testCA) Issue(context.Context) (*enroll.Certificate, error) {
 	return ca.issue(ID("cluster.local")), nil
 }
 
+// pem is the CA's own certificate.
+func (ca *testCA) pem() string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.root.Raw}))
+}
+
 func (ca *testCA) roots() *enroll.Roots {
-	var b bytes.Buffer
-	if err := pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: ca.root.Raw}); err != nil {
-		ca.t.Fatal(err)
-	}
-	roots, err := enroll.FixedRoots(b.Bytes())
+	roots, err := enroll.FixedRoots([]byte(ca.pem()))
 	if err != nil {
 		ca.t.Fatal(err)
 	}

@@ -51,6 +51,8 @@ type Options struct {
 	// Identity keeps the pilot's certificate; Run runs it. May be nil without
 	// XDS.
 	Identity *enroll.Manager
+	// Cluster is what is done for the API server of a cluster; nil: nothing.
+	Cluster *Cluster
 	// TrustDomain that clients must be of; default "cluster.local".
 	TrustDomain string
 	// Version that /version shows.
@@ -61,7 +63,7 @@ type Options struct {
 }
 
 // Addresses are those that Run listens on; empty for ports not opened.
-type Addresses struct{ XDS, InsecureXDS, Monitoring, Ready string }
+type Addresses struct{ XDS, InsecureXDS, Monitoring, Ready, Webhook string }
 
 // Run serves until ctx ends (then it returns nil) or a part fails. Errors name
 // the address or source that failed.
@@ -119,6 +121,8 @@ func (o Options) validate() error {
 		return errors.New("pilot: neither an address for mTLS nor one for insecure xDS is given")
 	case o.XDS != "" && o.Identity == nil:
 		return errors.New("pilot: xDS over mTLS needs a certificate: give the CA, its root certificate and a token, or serve --insecure-xds only")
+	case o.Cluster != nil && o.Cluster.Webhook != "" && o.Identity == nil:
+		return errors.New("pilot: the webhook needs a certificate: give the CA, its root certificate and a token, or no address for it")
 	}
 	if o.InsecureXDS == "" {
 		return nil
@@ -134,7 +138,7 @@ func (o Options) validate() error {
 }
 
 // ports are the open listeners; nil where none is wanted.
-type ports struct{ xds, insecure, monitoring, ready net.Listener }
+type ports struct{ xds, insecure, monitoring, ready, webhook net.Listener }
 
 func listen(ctx context.Context, o Options) (p ports, err error) {
 	open := func(what, addr string) net.Listener {
@@ -149,6 +153,9 @@ func listen(ctx context.Context, o Options) (p ports, err error) {
 		return lis
 	}
 	p = ports{xds: open("xDS", o.XDS), insecure: open("insecure xDS", o.InsecureXDS), monitoring: open("monitoring", o.Monitoring), ready: open("ready", o.Ready)}
+	if o.Cluster != nil {
+		p.webhook = open("webhook", o.Cluster.Webhook)
+	}
 	if err != nil {
 		p.close()
 	}
@@ -156,7 +163,7 @@ func listen(ctx context.Context, o Options) (p ports, err error) {
 }
 
 func (p ports) close() {
-	for _, lis := range []net.Listener{p.xds, p.insecure, p.monitoring, p.ready} {
+	for _, lis := range []net.Listener{p.xds, p.insecure, p.monitoring, p.ready, p.webhook} {
 		if lis != nil {
 			_ = lis.Close()
 		}
@@ -170,7 +177,7 @@ func (p ports) addresses() Addresses {
 		}
 		return lis.Addr().String()
 	}
-	return Addresses{XDS: text(p.xds), InsecureXDS: text(p.insecure), Monitoring: text(p.monitoring), Ready: text(p.ready)}
+	return Addresses{XDS: text(p.xds), InsecureXDS: text(p.insecure), Monitoring: text(p.monitoring), Ready: text(p.ready), Webhook: text(p.webhook)}
 }
 
 // run runs all parts; the first that fails ends the others.
@@ -193,6 +200,9 @@ func (p *pilot) run(ctx context.Context, on ports) error {
 	}
 	if on.ready != nil {
 		group.Go(func() error { return serveHTTP(ctx, p.readiness(), newLimited(on.ready, maxHTTP)) })
+	}
+	if p.Cluster != nil {
+		group.Go(func() error { return p.runCluster(ctx, on.webhook) })
 	}
 	return group.Wait()
 }

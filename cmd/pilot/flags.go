@@ -31,6 +31,7 @@ type flags struct {
 	kubeconfig string
 	namespace  string
 	revision   string
+	cluster    pilot.Cluster
 }
 
 func (f *flags) register(set *pflag.FlagSet) {
@@ -48,6 +49,11 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.opts.InsecureXDS, "insecure-xds", "", "`IP:PORT` on loopback for clients without identity, such as 127.0.0.1:15010; without --ca it is the only xDS port")
 	set.StringVar(&f.opts.Monitoring, "monitoring", pilot.DefaultMonitoring, "`HOST:PORT` of /metrics, /version and (for loopback) /debug; empty: none")
 	set.StringVar(&f.opts.Ready, "ready", pilot.DefaultReady, "`HOST:PORT` of /ready; empty: none")
+	// The API server reaches the webhook through its Service, from a node's
+	// address; it shows no certificate, and nothing that is answered is secret.
+	set.StringVar(&f.cluster.Webhook, "webhook", pilot.DefaultWebhook, "`HOST:PORT` of the validating webhook, with --kube or --kubeconfig; empty: none")
+	set.StringVar(&f.cluster.WebhookConfig, "webhook-config", "", "`NAME` of the ValidatingWebhookConfiguration whose caBundle to keep; empty: none")
+	set.BoolVar(&f.cluster.NoStatus, "no-status", false, "write no status into objects, with --kube or --kubeconfig")
 	set.StringVar(&f.opts.TrustDomain, "trust-domain", "cluster.local", "trust `DOMAIN` of the identities")
 	set.StringVar(&f.ca, "ca", "", "`HOST:PORT` of the CA that signs the pilot's certificate")
 	set.StringVar(&f.rootCert, "root-cert", "", "PEM `FILE` with the mesh's roots")
@@ -62,7 +68,9 @@ func (f *flags) run(ctx context.Context) error {
 	}
 	f.opts.Version = version
 	if f.ca == "" && f.opts.InsecureXDS != "" {
-		f.opts.XDS = "" // a folder served for debugging needs no mesh around it
+		// What is served for debugging needs no mesh around it, and has no
+		// certificate for a webhook.
+		f.opts.XDS, f.cluster.Webhook = "", ""
 	} else if f.opts.Identity, err = f.identity(); err != nil {
 		return err
 	}
@@ -77,6 +85,9 @@ func (f *flags) source() (source.Source, error) {
 		return nil, errors.New("--config, --state and --mesh-config are for folders; with --kube or --kubeconfig all comes from the API server (MeshConfig from the ConfigMap istio)")
 	case cluster:
 		f.inCluster()
+		f.cluster.Kubeconfig, f.cluster.Namespace, f.cluster.Revision = f.kubeconfig, f.namespace, f.revision
+		f.cluster.Replica = os.Getenv("POD_NAME")
+		f.opts.Cluster = &f.cluster
 		return kube.New(kube.Options{Kubeconfig: f.kubeconfig, Namespace: f.namespace, MeshConfig: "istio" + f.suffix()})
 	case len(f.folders) == 0:
 		return nil, errors.New("no configuration: give --config DIR, or --kube or --kubeconfig FILE")

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"slices"
+
 	meshv1 "istio.io/api/mesh/v1alpha1"
 	networking "istio.io/api/networking/v1alpha3"
 	networkingbeta "istio.io/api/networking/v1beta1"
@@ -62,4 +64,24 @@ func (t typed) hasGroup(group string) bool {
 		}
 	}
 	return false
+}
+
+// IstioKinds are the kinds of Istio's API that a cluster stores, sorted.
+func IstioKinds() (out []Kind) {
+	for k, t := range known {
+		if t.message != nil && !t.cluster {
+			out = append(out, k)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Group is the API group of a kind; "" for Kubernetes' core and for kinds that
+// are not known.
+func (k Kind) Group() string {
+	if t, ok := known[k]; ok {
+		return t.groups[0]
+	}
+	return ""
 }

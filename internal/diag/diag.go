@@ -89,6 +89,20 @@ func (d Diagnostic) String() string {
 	return b.String()
 }
 
+// Brief is String without file, severity and object, for a reader who knows
+// them: code path: message; cure.
+func (d Diagnostic) Brief() string {
+	out := d.Code
+	if d.Path != "" {
+		out += " " + d.Path
+	}
+	out += ": " + d.Message
+	if d.Cure != "" {
+		out += "; " + d.Cure
+	}
+	return out
+}
+
 // Sort orders findings by severity, object, path and message, in place.
 func Sort(ds []Diagnostic) {
 	slices.SortFunc(ds, func(a, b Diagnostic) int {

@@ -1,0 +1,87 @@
+package pilot
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/weftmesh/weft/internal/config"
+	"github.com/weftmesh/weft/internal/diag"
+	"github.com/weftmesh/weft/pilot/internal/compile"
+)
+
+// reviewer says what is wrong with an object that is to be stored, for the
+// webhook. Any goroutine may ask it.
+type reviewer struct {
+	current func() (config.Set, bool) // false: nothing was read yet
+
+	mu sync.Mutex
+	// compiler holds the mesh as it was with the last object that was asked
+	// about, so that the next costs what differs. It is given up when nobody
+	// has asked for a while: it is as large as the pilot's own.
+	compiler *compile.Compiler
+	idle     *time.Timer
+}
+
+// reviewIdle is how long the reviewer's compiler is kept.
+const reviewIdle = time.Minute
+
+// later are findings that something else is missing, which may come later:
+// they never refuse an object.
+var later = []string{diag.NotFound.Code, diag.PortNeeded.Code, diag.BadCredential.Code}
+
+// check implements webhook.Check.
+func (r *reviewer) check(o *config.Object) (own, other []diag.Diagnostic) {
+	set, there := r.current()
+	alone := config.Set{}.With(o)
+	for _, mesh := range set.Of(config.MeshConfig).All() {
+		if o.Kind != config.MeshConfig {
+			alone = alone.With(mesh)
+		}
+	}
+	for _, d := range about(o, Check(alone)) {
+		if !slices.Contains(later, d.Code) {
+			own = append(own, d)
+		}
+	}
+	if !there {
+		return own, nil
+	}
+	for _, d := range about(o, r.findings(set.With(o), o)) {
+		if !slices.Contains(own, d) {
+			other = append(other, d)
+		}
+	}
+	return own, other
+}
+
+// findings are those about o in a set.
+func (r *reviewer) findings(set config.Set, o *config.Object) []diag.Diagnostic {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.compiler == nil {
+		r.compiler = compile.New()
+	}
+	found, _ := r.compiler.Mesh(set).Findings.Get(string(o.Kind) + "/" + o.Key())
+	if r.idle == nil {
+		r.idle = time.AfterFunc(reviewIdle, r.rest)
+	} else {
+		r.idle.Reset(reviewIdle)
+	}
+	if found == nil {
+		return nil
+	}
+	return found.List
+}
+
+func (r *reviewer) rest() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.compiler = nil
+}
+
+func about(o *config.Object, all []diag.Diagnostic) []diag.Diagnostic {
+	return slices.DeleteFunc(slices.Clone(all), func(d diag.Diagnostic) bool {
+		return d.Object.Kind != string(o.Kind) || d.Object.Namespace != o.Namespace || d.Object.Name != o.Name
+	})
+}
