@@ -80,14 +80,14 @@ var Gates = []Gate{
 	},
 	{
 		Prefix: "k8s.io/client-go",
-		Open:   []string{"internal/source/kube", "pilot/internal/status", "pilot/internal/webhook", "internal/admission", "injector", "ca/internal/identity", "ca/internal/cluster", "install", "internal/cli", "test"},
+		Open:   []string{"internal/source/kube", "pilot/internal/status", "pilot/internal/webhook", "internal/admission", "internal/leader", "injector", "ca/internal/identity", "ca/internal/cluster", "install", "internal/cli", "test"},
 		Tests:  []string{"ca", "cmd/ca"}, // they make pods and tokens on a real API server
 	},
 	{
 		Prefix: "k8s.io/",
 		Except: []string{"k8s.io/client-go"},
 		Open: []string{"internal/config", "pilot/internal/compile", "gateway", "injector", "internal/source/kube", "pilot/internal/status",
-			"pilot/internal/webhook", "internal/admission", "ca/internal/identity", "ca/internal/cluster", "install", "internal/local", "internal/cli", "test"},
+			"pilot/internal/webhook", "internal/admission", "internal/leader", "ca/internal/identity", "ca/internal/cluster", "install", "internal/local", "internal/cli", "test"},
 		Tests: []string{"internal/source", "ca", "cmd/ca"},
 	},
 	{Prefix: "github.com/smallstep/", Open: []string{"ca/internal/issue"}},
