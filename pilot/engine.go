@@ -3,6 +3,7 @@ package pilot
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,7 @@ type engine struct {
 	compiler *compile.Compiler
 	dir      *directory
 	lines    map[model.ProxyClass]*line
+	commons  map[model.ProxyClass]*line // that lines were forked from
 	applied  source.State
 	pace     pacer
 	outcome  atomic.Pointer[outcome]
@@ -52,8 +54,10 @@ type outcome struct {
 	result compile.Result
 }
 
-// line is the part of the pipeline that belongs to one class.
+// line is the part of the pipeline that belongs to one class. What it would
+// compute as others do, it shares with them through a common line.
 type line struct {
+	common     *line // nil: it shares nothing
 	viewer     *view.Viewer
 	translator *translate.Translator
 	problems   int
@@ -63,14 +67,22 @@ func newLine(class model.ProxyClass) *line {
 	return &line{viewer: view.New(class), translator: translate.New()}
 }
 
+// fork returns the line of a class whose common one is l.
+func (l *line) fork(class model.ProxyClass) *line {
+	return &line{common: l, viewer: l.viewer.Fork(class), translator: l.translator.Fork()}
+}
+
 func (l *line) snapshot(mesh *model.Mesh) snapshot.Snapshot {
+	if l.common != nil {
+		l.common.snapshot(mesh)
+	}
 	return l.translator.Snapshot(l.viewer.View(mesh))
 }
 
 func newEngine(server *xds.Server, log *slog.Logger, reg prometheus.Registerer) *engine {
 	e := &engine{
 		xds: server, log: log, compiler: compile.New(), dir: &directory{classifier: view.NewClassifier()}, standing: newStanding(),
-		lines: map[model.ProxyClass]*line{},
+		lines: map[model.ProxyClass]*line{}, commons: map[model.ProxyClass]*line{},
 	}
 	e.metrics = newMetrics(reg, e)
 	return e
@@ -149,6 +161,7 @@ func (e *engine) publish(mesh *model.Mesh, since time.Time) {
 		}
 	}
 	e.lines = live
+	e.dropCommons()
 	if e.dir.update(mesh) {
 		e.xds.SetDirectory(e.dir)
 	}
@@ -174,13 +187,39 @@ func (e *engine) publishMissing() {
 	}
 	_, missing := e.xds.Classes(classIdle)
 	for _, class := range missing {
-		l := newLine(class)
+		l := e.newLine(class, out.result.Mesh)
 		e.lines[class] = l
 		e.publishClass(class, l, out.result.Mesh, time.Time{})
 	}
 	if len(missing) > 0 {
 		e.stands(out.state, out.result)
 	}
+}
+
+// newLine makes the line of a class, forked from the common one where there is
+// one for such classes. That is shown the mesh first, so that the line begins
+// as it is.
+func (e *engine) newLine(class model.ProxyClass, mesh *model.Mesh) *line {
+	key, ok := view.Common(class)
+	if !ok {
+		return newLine(class)
+	}
+	common := e.commons[key]
+	if common == nil {
+		common = newLine(key)
+		e.commons[key] = common
+	}
+	common.snapshot(mesh)
+	return common.fork(class)
+}
+
+// dropCommons forgets the common lines that no line was forked from.
+func (e *engine) dropCommons() {
+	used := map[*line]bool{}
+	for _, l := range e.lines {
+		used[l.common] = true
+	}
+	maps.DeleteFunc(e.commons, func(_ model.ProxyClass, l *line) bool { return !used[l] })
 }
 
 // report logs the findings that are new.

@@ -52,6 +52,17 @@ func (b *Branch[V]) Put(key string, value V, ok bool) (turned bool) {
 	return turned
 }
 
+// Fill puts entries into an empty Branch, at less cost than one by one.
+func (b *Branch[V]) Fill(entries iter.Seq2[string, V]) {
+	if b.of == nil {
+		b.now = Collect(entries)
+		return
+	}
+	for k, v := range entries {
+		b.Put(k, v, true)
+	}
+}
+
 // compare notes whether the entry differs from base's.
 func (b *Branch[V]) compare(key string, value V, ok bool) (differs, turned bool) {
 	if b.of == nil {

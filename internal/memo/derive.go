@@ -111,16 +111,20 @@ func Flat[V, W comparable](g *Graph, over *Cell[V], f func(r *Reader, key string
 func (d *Derived[V, W]) touch(key string) { d.dirty[key] = struct{}{} }
 
 func (d *Derived[V, W]) update() {
+	if len(d.over.changes) == 0 && len(d.dirty) == 0 && !d.lags() {
+		return
+	}
 	for _, ch := range d.over.changes {
 		d.dirty[ch.Key] = struct{}{}
 	}
 	outs := map[string]struct{}{}
-	d.follow(outs)
-	if len(d.dirty) == 0 {
-		return
+	if d.lags() {
+		d.follow(outs)
 	}
 	before := d.state.now
-	d.log.begin(len(d.dirty))
+	if d.fork.of == nil {
+		d.log.begin(len(d.dirty))
+	}
 	for key := range d.dirty {
 		if !d.stays(key, outs) {
 			d.log.add(key, d.kept[key])

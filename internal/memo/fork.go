@@ -39,14 +39,16 @@ type derivedFork[V, W comparable] struct {
 	seen int            // of.log.count at the last run
 }
 
+// lags reports whether the other graph ran anew what d stands for.
+func (d *Derived[V, W]) lags() bool {
+	return d.fork.of != nil && d.fork.seen != d.fork.of.log.count
+}
+
 // follow marks the entries that were run again in the other graph, and notes
 // in outs what they gave and give there: of one run by its log, of more by
 // looking at all entries.
 func (d *Derived[V, W]) follow(outs map[string]struct{}) {
 	of := d.fork.of
-	if of == nil || d.fork.seen == of.log.count {
-		return
-	}
 	if d.fork.seen == of.log.count-1 {
 		for _, each := range of.log.last {
 			d.dirty[each.key] = struct{}{}

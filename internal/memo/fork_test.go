@@ -28,16 +28,6 @@ func (w *world) run(items, discounts Table[int]) {
 	w.g.Run()
 }
 
-func (w *world) differs(t *testing.T, what string, from *world) {
-	t.Helper()
-	if !w.priced.Table().Equal(from.priced.Table()) || !w.fan.Table().Equal(from.fan.Table()) {
-		t.Fatalf("%s: fork %v %v, from nothing %v %v", what, contents(w.priced.Table()), contents(w.fan.Table()), contents(from.priced.Table()), contents(from.fan.Table()))
-	}
-	if got, want := listing(w.groups.Table()), listing(from.groups.Table()); got != want {
-		t.Fatalf("%s: groups %s, from nothing %s", what, got, want)
-	}
-}
-
 // TestForkEqualsFromNothing edits a graph and forks of it, each with entries
 // of its own in every input, and runs them in any order, or not at all.
 func TestForkEqualsFromNothing(t *testing.T) {

@@ -156,9 +156,9 @@ func NewInput[V comparable](g *Graph) *Input[V] {
 	if of != nil {
 		in.join(g, at, &of.Cell)
 		in.next = in.state.now
-	} else {
-		in.join(g, at, nil)
+		return in
 	}
+	in.join(g, at, nil)
 	return in
 }
 

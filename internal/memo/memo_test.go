@@ -142,6 +142,7 @@ type world struct {
 	priced    *Derived[int, int]
 	groups    *Grouped[int]
 	fan       *Derived[int, int]
+	union     *Union[int]
 	runs      int
 }
 
@@ -166,6 +167,7 @@ func newWorldIn(g *Graph) *world {
 			emit("many", 1)
 		}
 	})
+	w.union = NewUnion(w.g, &w.fan.Cell, &w.priced.Cell, &w.discounts.Cell)
 	return w
 }
 
@@ -196,12 +198,22 @@ func TestIncrementalEqualsFromNothing(t *testing.T) {
 		fresh.items.Set(items)
 		fresh.discounts.Set(discounts)
 		fresh.g.Run()
-		if !w.priced.Table().Equal(fresh.priced.Table()) || !w.fan.Table().Equal(fresh.fan.Table()) {
-			t.Fatalf("step %d: incremental %v, from nothing %v", step, contents(w.fan.Table()), contents(fresh.fan.Table()))
+		w.differs(t, fmt.Sprint("step ", step), fresh)
+	}
+}
+
+// differs fails the test if a world's tables are not those of another.
+func (w *world) differs(t *testing.T, what string, from *world) {
+	t.Helper()
+	for name, tables := range map[string][2]Table[int]{
+		"priced": {w.priced.Table(), from.priced.Table()}, "fan": {w.fan.Table(), from.fan.Table()}, "union": {w.union.Table(), from.union.Table()},
+	} {
+		if !tables[0].Equal(tables[1]) {
+			t.Fatalf("%s: %s is %v, from nothing %v", what, name, contents(tables[0]), contents(tables[1]))
 		}
-		if got, want := listing(w.groups.Table()), listing(fresh.groups.Table()); got != want {
-			t.Fatalf("step %d: groups %s, from nothing %s", step, got, want)
-		}
+	}
+	if got, want := listing(w.groups.Table()), listing(from.groups.Table()); got != want {
+		t.Fatalf("%s: groups %s, from nothing %s", what, got, want)
 	}
 }
 

@@ -8,6 +8,7 @@
 package model
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -85,20 +86,21 @@ type Visibility struct {
 // Sees reports whether a proxy in namespace ns sees an object of namespace
 // owner.
 func (v Visibility) Sees(owner, ns string) bool {
+	return v.SeenBy(owner, func(namespace string) bool { return namespace == ns })
+}
+
+// SeenBy is Sees for a proxy that is in the namespace for which in holds. It
+// asks only where the answer matters.
+func (v Visibility) SeenBy(owner string, in func(namespace string) bool) bool {
 	switch {
 	case v.None:
 		return false
 	case !v.Restricted:
 		return true
-	case v.Private && owner == ns:
+	case v.Private && in(owner):
 		return true
 	}
-	for _, n := range v.Namespaces {
-		if n == ns {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(v.Namespaces, in)
 }
 
 // Secret is a TLS credential for a gateway or a client. Its bytes print as

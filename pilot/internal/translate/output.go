@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"slices"
+
 	"github.com/weftmesh/weft/internal/memo"
 	"github.com/weftmesh/weft/internal/model"
 	"github.com/weftmesh/weft/pilot/internal/snapshot"
@@ -15,7 +17,7 @@ type output struct {
 	typeURL string
 	parts   []*memo.Cell[*rendered]
 	seen    []memo.Table[*rendered]
-	good    memo.Table[*snapshot.Resource]
+	good    memo.Branch[*snapshot.Resource]
 	bad     memo.Table[*Problem]
 }
 
@@ -27,9 +29,19 @@ func newOutput(typeURL string, sources ...source) *output {
 	return o
 }
 
+// fork makes o, which has settled nothing yet, what from is now.
+func (o *output) fork(from *output) {
+	o.seen, o.good, o.bad = slices.Clone(from.seen), from.good.Fork(), from.bad
+}
+
 // settle takes over what changed in the last run.
 func (o *output) settle() {
-	if o.good.Len() == 0 && o.bad.Len() == 0 && len(o.parts) == 1 {
+	for ch := range o.good.Follow() {
+		now, ok := o.good.Table().Get(ch.Key)
+		o.good.Put(ch.Key, now, ok)
+	}
+	defer o.good.Settle()
+	if o.good.Table().Len() == 0 && o.bad.Len() == 0 && len(o.parts) == 1 {
 		o.fill()
 		return
 	}
@@ -44,7 +56,7 @@ func (o *output) settle() {
 // fill is settle where nothing was: the resources come at once.
 func (o *output) fill() {
 	o.seen[0] = o.parts[0].Table()
-	o.good = memo.Collect(func(yield func(string, *snapshot.Resource) bool) {
+	o.good.Fill(func(yield func(string, *snapshot.Resource) bool) {
 		for name, r := range o.seen[0].All() {
 			if r.problem != "" {
 				o.put(name, r)
@@ -59,11 +71,11 @@ func (o *output) put(name string, r *rendered) {
 	o.bad = o.bad.Without(name)
 	switch {
 	case r == nil:
-		o.good = o.good.Without(name)
+		o.good.Put(name, nil, false)
 	case r.problem != "":
 		o.bad = o.bad.With(name, &Problem{Type: o.typeURL, Name: name, Sources: r.resource.Sources, Reason: r.problem})
 	default:
-		o.good = o.good.With(name, r.resource)
+		o.good.Put(name, r.resource, true)
 	}
 }
 
@@ -85,7 +97,7 @@ func each[V comparable](t *Translator, in *memo.Input[V], f func(*builder, V) me
 // fixed translates what every proxy of the class has.
 func fixed(t *Translator, f func(*builder) []message) source {
 	return func(typeURL string) *memo.Cell[*rendered] {
-		d := memo.Flat(t.graph, &t.in.shared.Cell, func(_ *memo.Reader, _ string, sh *shared, emit memo.Emit[*rendered]) {
+		d := memo.Flat(t.graph, &t.in.shared.Cell, func(_ *memo.Reader, _ string, sh shared, emit memo.Emit[*rendered]) {
 			emitAll(typeURL, emit, &builder{shared: sh}, f)
 		}, memo.Same(sameRendered))
 		return &d.Cell

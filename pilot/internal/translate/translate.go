@@ -31,7 +31,7 @@ type Translator struct {
 
 // cells are the view's tables as inputs of the graph.
 type cells struct {
-	shared      *memo.Input[*shared] // one entry, with key ""
+	shared      *memo.Input[shared] // one entry, with key ""
 	clusters    *memo.Input[*model.Cluster]
 	assignments *memo.Input[*model.Assignment]
 	listeners   *memo.Input[*model.Listener]
@@ -42,7 +42,8 @@ type cells struct {
 	inbound     *memo.Input[*model.Inbound] // one entry, with key ""
 }
 
-// shared is what every translation may read beside its own entry.
+// shared is what every translation may read beside its own entry. Of the class
+// it has no more than the role, and whether it is bare.
 type shared struct {
 	*model.Settings
 	class model.ProxyClass
@@ -58,9 +59,27 @@ type Problem struct {
 
 // New returns a Translator that has seen no view yet.
 func New() *Translator {
-	g := &memo.Graph{}
-	t := &Translator{graph: g, in: cells{
-		shared:      memo.NewInput[*shared](g),
+	t := newTranslator(&memo.Graph{})
+	t.outs = outputs(t)
+	return t
+}
+
+// Fork returns a Translator for a class much like t's. It gives what New would
+// give, but holds only what differs from t's, as long as both are shown views
+// of the same meshes, t first. Of a resource that Envoy would refuse it keeps
+// t's last good state at first. It belongs to the goroutine of t.
+func (t *Translator) Fork() *Translator {
+	f := newTranslator(t.graph.Fork())
+	f.outs = outputs(f)
+	for i, out := range f.outs {
+		out.fork(t.outs[i])
+	}
+	return f
+}
+
+func newTranslator(g *memo.Graph) *Translator {
+	return &Translator{graph: g, in: cells{
+		shared:      memo.NewInput[shared](g),
 		clusters:    memo.NewInput[*model.Cluster](g),
 		assignments: memo.NewInput[*model.Assignment](g),
 		listeners:   memo.NewInput[*model.Listener](g),
@@ -70,7 +89,10 @@ func New() *Translator {
 		secrets:     memo.NewInput[*model.Secret](g),
 		inbound:     memo.NewInput[*model.Inbound](g),
 	}}
-	t.outs = []*output{
+}
+
+func outputs(t *Translator) []*output {
+	return []*output{
 		newOutput(snapshot.Cluster, each(t, t.in.clusters, (*builder).cluster), fixed(t, (*builder).fixedClusters), inboundOf(t, (*builder).inboundClusters)),
 		newOutput(snapshot.Endpoint, each(t, t.in.assignments, (*builder).assignment)),
 		newOutput(snapshot.Listener, each(t, t.in.listeners, (*builder).listener), fixed(t, (*builder).fixedListeners), inboundOf(t, (*builder).inboundListeners)),
@@ -79,7 +101,6 @@ func New() *Translator {
 		newOutput(snapshot.Name, each(t, t.in.names, (*builder).name)),
 		newOutput(snapshot.Secret, each(t, t.in.secrets, (*builder).secret), each(t, t.in.secrets, (*builder).secretCA)),
 	}
-	return t
 }
 
 // Snapshot translates a View from nothing.
@@ -91,11 +112,14 @@ func (t *Translator) Snapshot(view *model.View) snapshot.Snapshot {
 	if view == nil || view == t.view {
 		return t.last
 	}
+	first := t.view == nil
 	t.set(view)
 	t.graph.Run()
 	for _, out := range t.outs {
 		out.settle()
-		t.last = t.last.With(out.typeURL, out.good)
+		if first || t.last.Of(out.typeURL) != out.good.Table() {
+			t.last = t.last.With(out.typeURL, out.good.Table())
+		}
 	}
 	return t.last
 }
@@ -115,9 +139,8 @@ func (t *Translator) set(view *model.View) {
 	if settings == nil {
 		settings = &model.Settings{}
 	}
-	if t.view == nil || t.view.Settings != view.Settings || t.view.Class != view.Class {
-		t.in.shared.Set(memo.Table[*shared]{}.With("", &shared{Settings: settings, class: view.Class}))
-	}
+	class := model.ProxyClass{Role: view.Class.Role, Bare: view.Class.Bare}
+	t.in.shared.Set(memo.Table[shared]{}.With("", shared{Settings: settings, class: class}))
 	t.view = view
 	t.in.clusters.Set(view.Clusters)
 	t.in.assignments.Set(view.Assignments)
@@ -158,7 +181,7 @@ func sameRendered(a, b *rendered) bool {
 // builder makes the messages of one entry. Its methods cannot fail: what is
 // wrong with a nested message is kept in errs.
 type builder struct {
-	*shared
+	shared
 	errs []error
 }
 

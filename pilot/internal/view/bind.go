@@ -9,6 +9,7 @@ import (
 
 // binder resolves the destinations of routes to clusters.
 type binder struct {
+	in        *inputs
 	services  *memo.Cell[*model.Service]
 	effective *memo.Derived[*model.Service, *effective]
 }
@@ -18,7 +19,7 @@ type binder struct {
 func (b *binder) routes(r *memo.Reader, routes []*model.Route, scope scope) []*model.Route {
 	out := make([]*model.Route, 0, len(routes))
 	for _, route := range routes {
-		if scope.admits(route.Scope) {
+		if b.admits(r, scope, route.Scope) {
 			out = append(out, b.route(r, route, scope.port))
 		}
 	}
@@ -93,21 +94,20 @@ func (b *binder) destination(r *memo.Reader, d *model.Destination, port uint32) 
 
 // scope is where a route would stand.
 type scope struct {
-	gateways  []string // by which the table was reached; meshGateway for sidecars
-	port      uint32
-	namespace string
-	labels    map[string]string
+	gateways []string // by which the table was reached; meshGateway for sidecars
+	port     uint32
 }
 
-func (s scope) admits(of model.Scope) bool {
+// admits reports whether a route is for the proxy at that place.
+func (b *binder) admits(r *memo.Reader, s scope, of model.Scope) bool {
 	if of.Gateways != nil && !slices.ContainsFunc(of.Gateways, func(g string) bool { return slices.Contains(s.gateways, g) }) {
 		return false
 	}
 	if of.Port != 0 && of.Port != s.port {
 		return false
 	}
-	if of.SourceNamespace != "" && of.SourceNamespace != s.namespace {
+	if of.SourceNamespace != "" && !b.in.home(r, of.SourceNamespace) {
 		return false
 	}
-	return selects(of.SourceLabels, s.labels)
+	return b.in.selected(r, of.SourceLabels)
 }

@@ -25,7 +25,7 @@ type Classifier struct {
 
 // NewClassifier returns a Classifier that has seen no mesh yet.
 func NewClassifier() *Classifier {
-	in := newInputs()
+	in := newInputs(&memo.Graph{})
 	g := in.graph
 	return &Classifier{
 		in:     in,

@@ -48,14 +48,13 @@ type clusterMaker struct {
 	facts     *memo.Derived[*model.Endpoints, facts]
 	router    bool
 	bare      bool
-	namespace string // of the proxy
 }
 
 func newClusterMaker(in *inputs, class model.ProxyClass, services *memo.Cell[*model.Service], rules *memo.Derived[*model.Service, *effective]) *clusterMaker {
 	endpoints := &reachable(in).Cell
 	return &clusterMaker{
 		in: in, services: services, effective: rules, endpoints: endpoints, facts: endpointFacts(in.graph, endpoints),
-		router: class.Role == model.RoleRouter, bare: class.Bare, namespace: class.Namespace,
+		router: class.Role == model.RoleRouter, bare: class.Bare,
 	}
 }
 
@@ -83,7 +82,7 @@ func (m *clusterMaker) of(r *memo.Reader, s *model.Service, port model.Port, sub
 		m.dial(r, c)
 	}
 	if t := c.Traffic.TLS; t != nil && t.Credential != "" {
-		c.Traffic.TLS = m.ownTLS(t, e.selecting)
+		c.Traffic.TLS = m.ownTLS(r, t, e.selecting)
 	}
 	return c
 }
@@ -91,10 +90,10 @@ func (m *clusterMaker) of(r *memo.Reader, s *model.Service, port model.Port, sub
 // ownTLS resolves a credential: at gateways, and at sidecars that the rule
 // selects, a Secret of the proxy's namespace; other sidecars use the files
 // (Istio, ClientTLSSettings.credentialName), and fail where there are none.
-func (m *clusterMaker) ownTLS(t *model.ClientTLS, selecting bool) *model.ClientTLS {
+func (m *clusterMaker) ownTLS(r *memo.Reader, t *model.ClientTLS, selecting bool) *model.ClientTLS {
 	own := *t
 	if m.router || selecting {
-		own.Credential = credential(t.Credential, m.namespace)
+		own.Credential = credential(t.Credential, m.in.namespace(r))
 		own.Cert, own.Key, own.CA, own.CRL = "", "", "", ""
 		return &own
 	}

@@ -21,7 +21,7 @@ type inbound struct {
 func newInbound(in *inputs, class model.ProxyClass) *inbound {
 	labels := model.ParseLabels(class.Labels)
 	selecting := ownServices(in, class)
-	effective := policies(in, class, &selecting.Cell)
+	effective := policies(in, &selecting.Cell)
 	auth := memo.Flat(in.graph, &in.peerAuth.Cell, func(r *memo.Reader, key string, p *model.PeerAuth, emit memo.Emit[*model.PeerAuth]) {
 		if p.Namespace == class.Namespace && selects(p.Selector, labels) || p.Namespace == in.config(r).RootNamespace && len(p.Selector) == 0 {
 			emit(key, p)

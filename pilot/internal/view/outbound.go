@@ -13,19 +13,19 @@ type outbound struct {
 	ofServices  *memo.Derived[*model.Service, *model.VirtualHost]
 	ofNames     *memo.Derived[*model.VirtualService, *model.VirtualHost]
 	fallbacks   *memo.Derived[*model.RouteTable, *model.VirtualHost]
-	hosts       union[*model.VirtualHost]
+	hosts       *memo.Union[*model.VirtualHost]
 	http        *memo.Derived[memo.Table[*model.Service], *model.Listener]
 	bytes       *memo.Derived[*model.Service, *model.Listener]
-	listeners   union[*model.Listener]
+	listeners   *memo.Union[*model.Listener]
 	names       *memo.Derived[*model.Service, *model.Name]
 	secrets     *memo.Derived[string, *model.Secret]
 }
 
 func newOutbound(in *inputs, class model.ProxyClass) *outbound {
-	visible := visibleServices(in, class)
-	effective := policies(in, class, &visible.Cell)
+	visible := visibleServices(in)
+	effective := policies(in, &visible.Cell)
 	maker := newClusterMaker(in, class, &visible.Cell, effective)
-	hosts := newSidecarHosts(in, class, &visible.Cell, &binder{services: &visible.Cell, effective: effective})
+	hosts := newSidecarHosts(in, &visible.Cell, &binder{in: in, services: &visible.Cell, effective: effective})
 	tables := sidecarTables(in, &visible.Cell)
 	o := &outbound{
 		tables:     tables,
@@ -39,12 +39,14 @@ func newOutbound(in *inputs, class model.ProxyClass) *outbound {
 	o.assignments = assignments(in, &o.clusters.Cell, maker)
 	o.secrets = secretsNamed(in, clusterCredentials(in.graph, &o.clusters.Cell))
 	o.fallbacks = fallbackHosts(in.graph, &o.tables.Cell)
+	o.hosts = memo.NewUnion(in.graph, &o.ofServices.Cell, &o.ofNames.Cell, &o.fallbacks.Cell)
+	o.listeners = memo.NewUnion(in.graph, &o.http.Cell, &o.bytes.Cell)
 	return o
 }
 
-func visibleServices(in *inputs, class model.ProxyClass) *memo.Derived[*model.Service, *model.Service] {
-	return memo.Map(in.graph, &in.services.Cell, func(_ *memo.Reader, _ string, s *model.Service) (*model.Service, bool) {
-		return s, s.ExportTo.Sees(s.Namespace, class.Namespace)
+func visibleServices(in *inputs) *memo.Derived[*model.Service, *model.Service] {
+	return memo.Map(in.graph, &in.services.Cell, func(r *memo.Reader, _ string, s *model.Service) (*model.Service, bool) {
+		return s, in.sees(r, s.ExportTo, s.Namespace)
 	})
 }
 
@@ -52,8 +54,8 @@ func (o *outbound) fill(v *model.View) {
 	v.Clusters = o.clusters.Table()
 	v.Assignments = o.assignments.Table()
 	v.Tables = o.tables.Table()
-	v.Hosts = o.hosts.of(o.ofServices.Table(), o.ofNames.Table(), o.fallbacks.Table())
-	v.Listeners = o.listeners.of(o.http.Table(), o.bytes.Table())
+	v.Hosts = o.hosts.Table()
+	v.Listeners = o.listeners.Table()
 	v.Names = o.names.Table()
 	v.Secrets = o.secrets.Table()
 }

@@ -46,38 +46,46 @@ func (e *effective) named(subset string) *model.Subset {
 	return nil
 }
 
-// policies derives the rule of each visible service.
-func policies(in *inputs, class model.ProxyClass, services *memo.Cell[*model.Service]) *memo.Derived[*model.Service, *effective] {
-	labels := model.ParseLabels(class.Labels)
-	visible := memo.Map(in.graph, &in.policies.Cell, func(_ *memo.Reader, _ string, p *model.Policy) (*model.Policy, bool) {
-		return p, p.ExportTo.Sees(p.Namespace, class.Namespace) && selects(p.Selector, labels) && (p.Selector == nil || p.Namespace == class.Namespace)
+// policies derives the rule of each visible service. Istio looks in the
+// client's namespace, the service's, and the root namespace.
+func policies(in *inputs, services *memo.Cell[*model.Service]) *memo.Derived[*model.Service, *effective] {
+	visible := memo.Map(in.graph, &in.policies.Cell, func(r *memo.Reader, _ string, p *model.Policy) (*model.Policy, bool) {
+		return p, in.sees(r, p.ExportTo, p.Namespace) && (p.Selector == nil || in.home(r, p.Namespace) && in.selected(r, p.Selector))
 	})
-	byHost := memo.Group(in.graph, &visible.Cell, func(_ string, p *model.Policy) []string { return hostKeys([]string{p.Host}) })
+	// A client in the root namespace asks the service's first, since the root's
+	// rules are for the whole mesh.
+	clients := memo.Map(in.graph, &visible.Cell, func(r *memo.Reader, _ string, p *model.Policy) (*model.Policy, bool) {
+		return p, p.Namespace != in.config(r).RootNamespace && in.home(r, p.Namespace)
+	})
+	own, all := policiesByHost(in.graph, &clients.Cell), policiesByHost(in.graph, &visible.Cell)
 	return memo.Map(in.graph, services, func(r *memo.Reader, host string, s *model.Service) (*effective, bool) {
-		found := members(r, byHost, host, policyRank)
-		for _, p := range members(r, byHost, wild, policyRank) {
-			if covers(p.Host, host) {
-				found = append(found, p)
-			}
+		if first := covering(r, own, host); len(first) > 0 {
+			return choose(first, first[0].Namespace), true
 		}
-		e := choose(found, lookupOrder(class.Namespace, s.Namespace, in.config(r).RootNamespace))
+		e := choose(covering(r, all, host), s.Namespace, in.config(r).RootNamespace)
 		return e, e != nil
 	}, memo.Same(sameEffective))
 }
 
-// lookupOrder is Istio's: the client's namespace, the service's, the root
-// namespace. A client in the root namespace asks the service's first, since
-// the root's rules are for the whole mesh.
-func lookupOrder(client, service, root string) []string {
-	if client == root {
-		return []string{service, root}
+func policiesByHost(g *memo.Graph, over *memo.Cell[*model.Policy]) *memo.Grouped[*model.Policy] {
+	return memo.Group(g, over, func(_ string, p *model.Policy) []string { return hostKeys([]string{p.Host}) })
+}
+
+// covering are the rules for a host: those that name it, then those whose
+// wildcard covers it, each by rank.
+func covering(r *memo.Reader, byHost *memo.Grouped[*model.Policy], host string) []*model.Policy {
+	found := members(r, byHost, host, policyRank)
+	for _, p := range members(r, byHost, wild, policyRank) {
+		if covers(p.Host, host) {
+			found = append(found, p)
+		}
 	}
-	return []string{client, service, root}
+	return found
 }
 
 // choose merges the rules of the first namespace that has any, those of its
 // most specific host. found is ordered by rank, exact hosts first.
-func choose(found []*model.Policy, namespaces []string) *effective {
+func choose(found []*model.Policy, namespaces ...string) *effective {
 	for _, ns := range namespaces {
 		host := ""
 		for _, p := range found {

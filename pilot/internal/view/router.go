@@ -18,10 +18,10 @@ type router struct {
 	routed      *memo.Derived[memo.Table[*binding], *model.VirtualHost]
 	redirects   *memo.Derived[*served, *model.VirtualHost]
 	fallbacks   *memo.Derived[*model.RouteTable, *model.VirtualHost]
-	hosts       union[*model.VirtualHost]
+	hosts       *memo.Union[*model.VirtualHost]
 	ofServers   *memo.Derived[string, *model.Secret]
 	ofClusters  *memo.Derived[string, *model.Secret]
-	secrets     union[*model.Secret]
+	secrets     *memo.Union[*model.Secret]
 }
 
 // served is one server of a Gateway that selects the proxy.
@@ -40,13 +40,13 @@ type target struct {
 
 func newRouter(in *inputs, class model.ProxyClass) *router {
 	g := in.graph
-	visible := visibleServices(in, class)
-	effective := policies(in, class, &visible.Cell)
+	visible := visibleServices(in)
+	effective := policies(in, &visible.Cell)
 	maker := newClusterMaker(in, class, &visible.Cell, effective)
 	servers := routerServers(in, class)
 	byTable := memo.Group(g, &servers.Cell, func(_ string, s *served) []string { return nonEmpty(s.RouteTable) })
 	byPort := memo.Group(g, &servers.Cell, func(_ string, s *served) []string { return []string{listenerName(bindOf(s), s.listen)} })
-	hosts := &routerHosts{in: in, class: class, servers: servers, binder: &binder{services: &visible.Cell, effective: effective}}
+	hosts := &routerHosts{in: in, class: class, servers: servers, binder: &binder{in: in, services: &visible.Cell, effective: effective}}
 	r := &router{
 		listeners: routerListeners(g, byPort, class.Namespace),
 		tables: memo.Map(g, &byTable.Cell, func(_ *memo.Reader, name string, _ memo.Table[*served]) (*model.RouteTable, bool) {
@@ -61,6 +61,8 @@ func newRouter(in *inputs, class model.ProxyClass) *router {
 	r.assignments = assignments(in, &r.clusters.Cell, maker)
 	r.ofServers = secretsNamed(in, serverCredentials(g, class.Namespace, &servers.Cell))
 	r.ofClusters = secretsNamed(in, clusterCredentials(g, &r.clusters.Cell))
+	r.hosts = memo.NewUnion(g, &r.routed.Cell, &r.redirects.Cell, &r.fallbacks.Cell)
+	r.secrets = memo.NewUnion(g, &r.ofServers.Cell, &r.ofClusters.Cell)
 	return r
 }
 
@@ -224,6 +226,6 @@ func (r *router) fill(v *model.View) {
 	v.Assignments = r.assignments.Table()
 	v.Listeners = r.listeners.Table()
 	v.Tables = r.tables.Table()
-	v.Hosts = r.hosts.of(r.routed.Table(), r.redirects.Table(), r.fallbacks.Table())
-	v.Secrets = r.secrets.of(r.ofServers.Table(), r.ofClusters.Table())
+	v.Hosts = r.hosts.Table()
+	v.Secrets = r.secrets.Table()
 }

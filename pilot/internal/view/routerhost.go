@@ -32,14 +32,13 @@ func (h *routerHosts) derive() (routed *memo.Derived[memo.Table[*binding], *mode
 	g := h.in.graph
 	byGateway := memo.Group(g, &h.servers.Cell, func(_ string, s *served) []string { return []string{s.gateway.Key()} })
 	bound := memo.Flat(g, &h.in.virtualServices.Cell, func(r *memo.Reader, key string, vs *model.VirtualService, emit memo.Emit[*binding]) {
-		if vs.ExportTo.Sees(vs.Namespace, h.class.Namespace) {
+		if h.in.sees(r, vs.ExportTo, vs.Namespace) {
 			h.bind(r, byGateway, vs, emit)
 		}
 	}, memo.Same(func(a, b *binding) bool { return *a == *b }))
-	labels := model.ParseLabels(h.class.Labels)
 	byHost := memo.Group(g, &bound.Cell, func(_ string, b *binding) []string { return []string{b.table + "/" + routerHostName(b.host, b.port)} })
 	routed = memo.Map(g, &byHost.Cell, func(r *memo.Reader, key string, all memo.Table[*binding]) (*model.VirtualHost, bool) {
-		return h.host(r, all, labels)
+		return h.host(r, all)
 	}, memo.Same(sameHost))
 	redirects = memo.Flat(g, &h.servers.Cell, func(_ *memo.Reader, _ string, s *served, emit memo.Emit[*model.VirtualHost]) {
 		for _, host := range s.Hosts {
@@ -110,13 +109,13 @@ func sharedHosts(vs *model.VirtualService, s *served) (out []string) {
 
 // host merges the routes of all VirtualServices of one host, in the order of
 // their rank; routes that take every request go last, as Istio sorts them.
-func (h *routerHosts) host(r *memo.Reader, all memo.Table[*binding], labels map[string]string) (*model.VirtualHost, bool) {
+func (h *routerHosts) host(r *memo.Reader, all memo.Table[*binding]) (*model.VirtualHost, bool) {
 	vh := &model.VirtualHost{}
 	var last []*model.Route
 	for _, b := range all.All() {
 		vh.Table, vh.Name, vh.Domains = b.table, routerHostName(b.host, b.port), []string{b.host}
 		vh.RequireHTTPS = vh.RequireHTTPS || b.https
-		where := scope{gateways: strings.Split(b.gateways, "\n"), port: b.port, namespace: h.class.Namespace, labels: labels}
+		where := scope{gateways: strings.Split(b.gateways, "\n"), port: b.port}
 		for _, route := range h.binder.routes(r, b.vs.HTTP, where) {
 			if catchAll(route) {
 				last = append(last, route)

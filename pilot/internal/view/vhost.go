@@ -18,8 +18,6 @@ const (
 // sidecarHosts derives the virtual hosts of a sidecar's route tables.
 type sidecarHosts struct {
 	in       *inputs
-	class    model.ProxyClass
-	labels   map[string]string
 	services *memo.Cell[*model.Service]
 	binder   *binder
 	// routing are the VirtualServices that hold for sidecars here, and byHost
@@ -31,10 +29,10 @@ type sidecarHosts struct {
 	covered *memo.Derived[memo.Table[*model.Service], string]
 }
 
-func newSidecarHosts(in *inputs, class model.ProxyClass, services *memo.Cell[*model.Service], b *binder) *sidecarHosts {
-	h := &sidecarHosts{in: in, class: class, labels: model.ParseLabels(class.Labels), services: services, binder: b}
-	h.routing = memo.Map(in.graph, &in.virtualServices.Cell, func(_ *memo.Reader, _ string, vs *model.VirtualService) (*model.VirtualService, bool) {
-		return vs, slices.Contains(vs.Gateways, meshGateway) && vs.ExportTo.Sees(vs.Namespace, class.Namespace)
+func newSidecarHosts(in *inputs, services *memo.Cell[*model.Service], b *binder) *sidecarHosts {
+	h := &sidecarHosts{in: in, services: services, binder: b}
+	h.routing = memo.Map(in.graph, &in.virtualServices.Cell, func(r *memo.Reader, _ string, vs *model.VirtualService) (*model.VirtualService, bool) {
+		return vs, slices.Contains(vs.Gateways, meshGateway) && in.sees(r, vs.ExportTo, vs.Namespace)
 	})
 	h.byHost = memo.Group(in.graph, &h.routing.Cell, func(_ string, vs *model.VirtualService) []string { return hostKeys(vs.Hosts) })
 	h.owners = memo.Flat(in.graph, services, func(_ *memo.Reader, host string, s *model.Service, emit memo.Emit[string]) {
@@ -58,7 +56,7 @@ func newSidecarHosts(in *inputs, class model.ProxyClass, services *memo.Cell[*mo
 // ofServices derives the virtual hosts of services, by "TABLE/NAME".
 func (h *sidecarHosts) ofServices() *memo.Derived[*model.Service, *model.VirtualHost] {
 	return memo.Flat(h.in.graph, h.services, func(r *memo.Reader, host string, s *model.Service, emit memo.Emit[*model.VirtualHost]) {
-		domains := serviceDomains(s, h.class.Namespace, h.in.config(r).ClusterDomain)
+		domains := h.serviceDomains(r, s)
 		own := slices.Concat(domains, h.ownAddresses(r, s))
 		for _, port := range s.Ports {
 			if !routed(port) {
@@ -81,15 +79,15 @@ func tableName(port uint32) string { return strconv.FormatUint(uint64(port), 10)
 
 func hostName(host string, port uint32) string { return host + ":" + tableName(port) }
 
-// serviceDomains are the names that a client in namespace may use, without
-// port: the table ignores it.
-func serviceDomains(s *model.Service, namespace, clusterDomain string) []string {
+// serviceDomains are the names that the client may use, without port: the
+// table ignores it.
+func (h *sidecarHosts) serviceDomains(r *memo.Reader, s *model.Service) []string {
 	domains := []string{s.Host}
-	short, ok := strings.CutSuffix(s.Host, "."+s.Namespace+".svc."+clusterDomain)
+	short, ok := strings.CutSuffix(s.Host, "."+s.Namespace+".svc."+h.in.config(r).ClusterDomain)
 	if !ok || s.Name != short {
 		return domains
 	}
-	if s.Namespace == namespace {
+	if h.in.home(r, s.Namespace) {
 		domains = append(domains, s.Name)
 	}
 	return append(domains, s.Name+"."+s.Namespace, s.Name+"."+s.Namespace+".svc")
@@ -135,7 +133,7 @@ func (h *sidecarHosts) routesOf(r *memo.Reader, s *model.Service, port model.Por
 }
 
 func (h *sidecarHosts) routes(r *memo.Reader, vs *model.VirtualService, port uint32) []*model.Route {
-	return h.binder.routes(r, vs.HTTP, scope{gateways: []string{meshGateway}, port: port, namespace: h.class.Namespace, labels: h.labels})
+	return h.binder.routes(r, vs.HTTP, scope{gateways: []string{meshGateway}, port: port})
 }
 
 // winner is the VirtualService of a host: one that names it before one with a
@@ -230,7 +228,7 @@ func (h *sidecarHosts) shortName(r *memo.Reader, name string) bool {
 	name = strings.TrimPrefix(name, "*.")
 	parts := strings.Split(strings.TrimSuffix(name, ".svc"), ".")
 	if len(parts) == 1 {
-		parts = append(parts, h.class.Namespace)
+		parts = append(parts, h.in.namespace(r))
 	}
 	if len(parts) > 2 {
 		return false

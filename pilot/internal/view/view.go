@@ -28,8 +28,23 @@ type side interface {
 }
 
 // New returns a Viewer of class that has seen no mesh yet.
-func New(class model.ProxyClass) *Viewer {
-	v := &Viewer{class: class, in: newInputs()}
+func New(class model.ProxyClass) *Viewer { return newViewer(class, &memo.Graph{}) }
+
+// Common returns the class of which v is a Viewer that Viewers of class should
+// be forked from: one of a namespace that has nothing. It reports false where
+// the classes of a role share too little.
+func Common(class model.ProxyClass) (model.ProxyClass, bool) {
+	return model.ProxyClass{Role: class.Role, Bare: class.Bare}, class.Role == model.RoleOutbound
+}
+
+// Fork returns a Viewer of class, of which v's is the Common one. Its Views
+// are those of New(class). It holds only what differs from v's, as long as
+// both are shown the same meshes, v first. It belongs to the goroutine of v.
+func (v *Viewer) Fork(class model.ProxyClass) *Viewer { return newViewer(class, v.in.graph.Fork()) }
+
+func newViewer(class model.ProxyClass, g *memo.Graph) *Viewer {
+	v := &Viewer{class: class, in: newInputs(g)}
+	v.in.proxy.Set(proxyOf(class))
 	switch class.Role {
 	case model.RoleInbound:
 		v.side = newInbound(v.in, class)
@@ -70,9 +85,11 @@ func sameView(a, b *model.View) bool {
 		a.Tables.Equal(b.Tables) && a.Hosts.Equal(b.Hosts) && a.Names.Equal(b.Names) && a.Secrets.Equal(b.Secrets)
 }
 
-// inputs are the mesh's tables as cells of the graph.
+// inputs are the mesh's tables as cells of the graph, and the proxy (see
+// proxyOf).
 type inputs struct {
 	graph           *memo.Graph
+	proxy           *memo.Input[string]
 	settings        *memo.Input[*model.Settings] // one entry, with key ""
 	services        *memo.Input[*model.Service]
 	endpoints       *memo.Input[*model.Endpoints]
@@ -83,10 +100,10 @@ type inputs struct {
 	secrets         *memo.Input[*model.Secret]
 }
 
-func newInputs() *inputs {
-	g := &memo.Graph{}
+func newInputs(g *memo.Graph) *inputs {
 	return &inputs{
 		graph:           g,
+		proxy:           memo.NewInput[string](g),
 		settings:        memo.NewInput[*model.Settings](g),
 		services:        memo.NewInput[*model.Service](g),
 		endpoints:       memo.NewInput[*model.Endpoints](g),
@@ -116,48 +133,4 @@ func (in *inputs) config(r *memo.Reader) *model.Settings {
 		return &model.Settings{}
 	}
 	return s
-}
-
-// union joins tables whose keys may overlap: the earlier part wins. It lives
-// outside the graph, since nothing derives from it.
-type union[V comparable] struct {
-	parts []memo.Table[V]
-	all   memo.Table[V]
-}
-
-// of returns the union of parts, at the cost of what differs from the call
-// before.
-func (u *union[V]) of(parts ...memo.Table[V]) memo.Table[V] {
-	if u.parts == nil {
-		u.parts = make([]memo.Table[V], len(parts))
-	}
-	if u.all.Len() == 0 {
-		u.all = memo.Collect(func(yield func(string, V) bool) {
-			for _, part := range parts {
-				for k, v := range part.All() {
-					if !yield(k, v) {
-						return
-					}
-				}
-			}
-		})
-		copy(u.parts, parts)
-		return u.all
-	}
-	for i, part := range parts {
-		for ch := range memo.Diff(u.parts[i], part) {
-			u.all = resettle(u.all, ch.Key, parts)
-		}
-	}
-	copy(u.parts, parts)
-	return u.all
-}
-
-func resettle[V comparable](all memo.Table[V], key string, parts []memo.Table[V]) memo.Table[V] {
-	for _, p := range parts {
-		if v, ok := p.Get(key); ok {
-			return all.With(key, v)
-		}
-	}
-	return all.Without(key)
 }

@@ -7,6 +7,20 @@ import (
 	"github.com/weftmesh/weft/internal/model"
 )
 
+// visibility is to all more often than not, else to its own namespace, some
+// others, or nobody.
+func visibility(rnd *rand.Rand, namespaces []string) model.Visibility {
+	switch rnd.IntN(8) {
+	case 0, 1:
+		return model.Visibility{Restricted: true, Private: true}
+	case 2:
+		return model.Visibility{Restricted: true, Private: rnd.IntN(2) == 0, Namespaces: namespaces[:1+rnd.IntN(2)]}
+	case 3:
+		return model.Visibility{None: true}
+	}
+	return model.Visibility{}
+}
+
 // Random makes one random edit of a small mesh: an object of any kind, often
 // with a name, host or address that another has too.
 func Random(rnd *rand.Rand, m *Mesh) {
@@ -25,7 +39,7 @@ func Random(rnd *rand.Rand, m *Mesh) {
 		for _, p := range []uint32{80, 9000}[:1+rnd.IntN(2)] {
 			s.Ports = append(s.Ports, Port(p, model.Protocol(rnd.IntN(7))))
 		}
-		s.ExportTo = model.Visibility{Restricted: rnd.IntN(4) == 0, Private: true}
+		s.ExportTo = visibility(rnd, ns)
 		m.Service(s)
 	case 3, 4:
 		var pods []*model.Endpoint
@@ -39,18 +53,25 @@ func Random(rnd *rand.Rand, m *Mesh) {
 		p := Rule(name, in, host, []string{"v1", "v2"}[:rnd.IntN(3)]...)
 		p.Rank = rank
 		p.Traffic.Traffic.LB = []*model.LoadBalancer{nil, {Algorithm: model.LBHash, Hash: &model.ConsistentHash{Header: "x"}}, {Algorithm: model.LBPassthrough}}[rnd.IntN(3)]
-		p.ExportTo = model.Visibility{Restricted: rnd.IntN(4) == 0, Private: true}
+		p.ExportTo = visibility(rnd, ns)
+		p.Selector = []map[string]string{nil, nil, {"app": "a0"}}[rnd.IntN(3)]
+		p.Traffic.Traffic.TLS = []*model.ClientTLS{nil, nil, {Mode: model.TLSSimple, Credential: "cred"}}[rnd.IntN(3)]
 		m.Policy(p)
 	case 6, 7:
 		vs := Routing(name, in, host, To(host, "v1", 1, "v2", 2), To(Host("a1", "default"), "", 1))
 		vs.Rank, vs.Hosts = rank, append(vs.Hosts, "b.example")
-		vs.HTTP[0].Scope = model.Scope{Port: []uint32{0, 80}[rnd.IntN(2)], SourceNamespace: []string{"", "other"}[rnd.IntN(2)]}
+		vs.HTTP[0].Scope = model.Scope{Port: []uint32{0, 80}[rnd.IntN(2)], SourceNamespace: []string{"", "other"}[rnd.IntN(2)],
+			SourceLabels: []map[string]string{nil, {"app": "a0"}}[rnd.IntN(2)]}
+		vs.ExportTo = visibility(rnd, ns)
 		vs.Gateways = []string{"mesh", "default/web"}[rnd.IntN(2):]
 		m.VirtualService(vs)
 	default:
 		mode := model.MTLSMode(rnd.IntN(3))
 		m.PeerAuth(&model.PeerAuth{Namespace: in, Name: name, Rank: rank, Mode: &mode,
 			Selector: []map[string]string{nil, {"app": name}}[rnd.IntN(2)], Ports: map[uint32]model.MTLSMode{80: model.MTLSMode(rnd.IntN(3))}})
+	}
+	if rnd.IntN(20) == 0 {
+		m.Secret(&model.Secret{Namespace: in, Name: "cred", CA: []byte{byte(rnd.IntN(3))}})
 	}
 	if rnd.IntN(20) == 0 {
 		m.Settings(func(s *model.Settings) { s.OutboundAllowAny = !s.OutboundAllowAny })

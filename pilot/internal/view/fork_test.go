@@ -1,0 +1,73 @@
+package view
+
+import (
+	"math/rand/v2"
+	"reflect"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weftmesh/weft/internal/model"
+	"github.com/weftmesh/weft/pilot/internal/view/meshtest"
+)
+
+// clients are outbound classes: of namespaces with and without objects, of the
+// root namespace, and with labels that rules and routes select on.
+var clients = []model.ProxyClass{
+	{Role: model.RoleOutbound, Namespace: "default"},
+	{Role: model.RoleOutbound, Namespace: "default", Labels: "app=a0"},
+	{Role: model.RoleOutbound, Namespace: "other", Labels: "app=a1"},
+	{Role: model.RoleOutbound, Namespace: "other", Labels: "app=a0"},
+	{Role: model.RoleOutbound, Namespace: "weft-system"},
+	{Role: model.RoleOutbound, Namespace: "nobody"},
+}
+
+// TestForkEqualsFromNothing: each client's View is the one it would have
+// without the others, and no entry is replaced by an equal one.
+func TestForkEqualsFromNothing(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(11, 12))
+	m := meshtest.Bookshop()
+	key, _ := Common(clients[0])
+	common := New(key)
+	forks := map[model.ProxyClass]*Viewer{}
+	for step := range 500 {
+		for range 1 + rnd.IntN(2) {
+			meshtest.Random(rnd, m)
+		}
+		mesh := m.Model()
+		common.View(mesh)
+		for _, class := range clients {
+			if rnd.IntN(60) == 0 || forks[class] == nil {
+				forks[class] = common.Fork(class)
+				forks[class].View(mesh)
+			}
+			before := contents(forks[class].last)
+			got, want := contents(forks[class].View(mesh)), contents(Of(mesh, class))
+			if !reflect.DeepEqual(got, want) {
+				t.Fatalf("step %d: a fork of %+v and a Viewer of its own differ:\n%s", step, class, cmp.Diff(want, got))
+			}
+			for k, v := range got {
+				if was := before[k]; was != v && reflect.DeepEqual(was, v) {
+					t.Errorf("step %d: %+v: %q was replaced by its equal", step, class, k)
+				}
+			}
+		}
+	}
+}
+
+// TestForkHoldsWhatDiffers counts the functions' results that a fork holds
+// itself, by what its namespace has.
+func TestForkHoldsWhatDiffers(t *testing.T) {
+	m := meshtest.Large(500)
+	m.Service(meshtest.Service("own", "shop", "10.9.0.1", meshtest.Port(80, model.ProtocolHTTP)))
+	mesh := m.Model()
+	key, _ := Common(meshtest.Outbound)
+	common := New(key)
+	base := common.View(mesh)
+	for namespace, want := range map[string]int{"nobody": 0, "shop": 1} {
+		v := common.Fork(model.ProxyClass{Role: model.RoleOutbound, Namespace: namespace}).View(mesh)
+		if own := changed(base, v); len(own) != want {
+			t.Errorf("namespace %q: %d entries are not those of the others, want %d: %v", namespace, len(own), want, own)
+		}
+	}
+}

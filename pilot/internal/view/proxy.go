@@ -1,0 +1,54 @@
+package view
+
+import (
+	"github.com/weftmesh/weft/internal/memo"
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// Keys of inputs.proxy.
+const (
+	namespaceKey = "namespace"  // its value is the proxy's namespace
+	homeKey      = "namespace/" // followed by it
+	labelKey     = "label/"     // followed by a label's key, of its value
+)
+
+// proxyOf gives the part of a class by which the classes of a role differ, so
+// that each question about the proxy is a read of its own. Most entries of a
+// namespace's graph ask none, or get the answer that any other namespace gets,
+// and are shared.
+func proxyOf(class model.ProxyClass) (t memo.Table[string]) {
+	if class.Namespace != "" {
+		t = t.With(namespaceKey, class.Namespace).With(homeKey+class.Namespace, "")
+	}
+	for k, v := range model.ParseLabels(class.Labels) {
+		t = t.With(labelKey+k, v)
+	}
+	return t
+}
+
+// home reports whether the proxy is in namespace.
+func (in *inputs) home(r *memo.Reader, namespace string) bool {
+	_, ok := memo.Get(r, &in.proxy.Cell, homeKey+namespace)
+	return ok
+}
+
+// namespace is the proxy's. It differs for all: where home will do, ask that.
+func (in *inputs) namespace(r *memo.Reader) string {
+	ns, _ := memo.Get(r, &in.proxy.Cell, namespaceKey)
+	return ns
+}
+
+// sees reports whether the proxy sees an object of namespace owner.
+func (in *inputs) sees(r *memo.Reader, v model.Visibility, owner string) bool {
+	return v.SeenBy(owner, func(namespace string) bool { return in.home(r, namespace) })
+}
+
+// selected reports whether the proxy has all labels of selector.
+func (in *inputs) selected(r *memo.Reader, selector map[string]string) bool {
+	for k, v := range selector {
+		if have, ok := memo.Get(r, &in.proxy.Cell, labelKey+k); !ok || have != v {
+			return false
+		}
+	}
+	return true
+}
