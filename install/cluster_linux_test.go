@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
@@ -90,6 +91,9 @@ func (b *bench) objects() map[string]string {
 			resource := definitions.GroupVersion().WithResource(r.Name)
 			resource.Group, resource.Version = group, version
 			objects, err := b.c.list(b.t.Context(), resource, "", "")
+			if apierrors.IsNotFound(err) {
+				continue // of a CRD that is gone, and still on the API server's list
+			}
 			if err != nil {
 				b.t.Fatalf("list %s: %v", resource, err)
 			}
