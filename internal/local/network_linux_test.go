@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/weftmesh/weft/internal/local"
 	"github.com/weftmesh/weft/internal/capture"
+	"github.com/weftmesh/weft/internal/local"
 	"github.com/weftmesh/weft/internal/local/network"
 	"github.com/weftmesh/weft/internal/local/pod"
 )

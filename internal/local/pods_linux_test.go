@@ -17,8 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/weftmesh/weft/internal/local"
 	"github.com/weftmesh/weft/internal/capture"
+	"github.com/weftmesh/weft/internal/local"
 	"github.com/weftmesh/weft/internal/local/pod"
 )
 

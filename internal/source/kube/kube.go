@@ -84,7 +84,9 @@ func New(o Options) (*Source, error) {
 
 // ClientConfig is that of a kubeconfig file, or of this pod's service account
 // where the name is empty.
-func ClientConfig(kubeconfig string) (*rest.Config, error) { return Options{Kubeconfig: kubeconfig}.config() }
+func ClientConfig(kubeconfig string) (*rest.Config, error) {
+	return Options{Kubeconfig: kubeconfig}.config()
+}
 
 func (o Options) config() (*rest.Config, error) {
 	switch {
