@@ -51,8 +51,8 @@ cluster-build: ## build Kubernetes for the tests, once (some minutes; it stays i
 	$(call step,cluster-build,$(CLUSTER) build)
 
 .PHONY: cluster-up
-cluster-up: ## bring up a Kubernetes with NODES=1..3 nodes (NAME=dev; its first build takes some minutes)
-	@$(CLUSTER) up --nodes $(NODES) $(wildcard dist/images/*.tar)
+cluster-up: ## bring up a Kubernetes with NODES=1..3 nodes (NAME=dev, METALLB=1; its first build takes some minutes)
+	@$(CLUSTER) up --nodes $(NODES) $(if $(METALLB),--metallb) $(wildcard dist/images/*.tar)
 
 .PHONY: cluster-down
 cluster-down: ## end it and remove all of it
