@@ -29,7 +29,7 @@ var wouldNack = diag.Finding{Code: "WEFT0201", Severity: diag.Error, Cure: "corr
 // set's pods and namespaces make. It has no effect.
 func Check(set config.Set) []diag.Diagnostic {
 	result := compile.Mesh(set)
-	out := findings(nil, result)
+	out := append(findings(nil, result), compile.Deployed(set, result.Mesh)...)
 	for class := range classesOf(result.Mesh) {
 		t := translate.New()
 		t.Snapshot(view.Of(result.Mesh, class))

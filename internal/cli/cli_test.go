@@ -119,6 +119,13 @@ func TestAnalyze(t *testing.T) {
 		t.Errorf("an image alone: exit code %d, %s", code, out)
 	}
 	save("nowhere")
+	if code, out, _ := run(t, "analyze", file, "-o", "json"); code != 1 || !strings.Contains(out, `"code": "IST0101"`) || strings.Contains(out, "WEFT0110") {
+		t.Errorf("one file: exit code %d, %s", code, out)
+	}
+	t.Setenv("KUBECONFIG", filepath.Join(dir, "none"))
+	if code, _, said := run(t, "analyze"); code != 2 || !strings.Contains(said, "--kubeconfig") {
+		t.Errorf("neither files nor a cluster: exit code %d, %s", code, said)
+	}
 	t.Chdir(dir)
 	if _, out, _ := run(t, "analyze", dir); !strings.HasPrefix(out, "route.yaml:1: error") {
 		t.Errorf("from its own folder: %s", out)

@@ -4,14 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
-	"github.com/weftmesh/weft/internal/diag"
-	"github.com/weftmesh/weft/internal/local/controller"
 	"github.com/weftmesh/weft/internal/model"
 	"github.com/weftmesh/weft/internal/source/file"
 	"github.com/weftmesh/weft/pilot"
@@ -118,46 +115,4 @@ func containsFold(list []string, s string) bool {
 		}
 	}
 	return false
-}
-
-func (a *app) analyze() *cobra.Command {
-	c := &cobra.Command{
-		Use: "analyze DIR", ValidArgsFunction: folders, GroupID: "look", Short: "Say what is wrong with the objects of a folder, without running anything",
-		Long: "Check every object of DIR as the pilot would: form, meaning, references; and whether a local\n" +
-			"mesh could run each Deployment. Exit code 1 if there is an error.",
-		Args: exactly(cobra.ExactArgs(1)),
-		RunE: interruptible(func(args []string) error {
-			st, err := file.Read(args[0])
-			if err != nil {
-				return err
-			}
-			return a.printFindings(slices.Concat(st.Findings, pilot.Check(st.Set), controller.Check(st.Set)))
-		}),
-	}
-	a.outputFlag(c, "json")
-	return c
-}
-
-func (a *app) printFindings(found []diag.Diagnostic) error {
-	diag.Sort(found)
-	failed := false
-	for _, d := range found {
-		failed = failed || d.Severity == diag.Error
-	}
-	if a.output == "json" {
-		if err := a.json(append([]diag.Diagnostic{}, found...)); err != nil {
-			return err
-		}
-	} else {
-		for _, d := range found {
-			fmt.Fprintln(a.out, findingLine(d))
-		}
-		if len(found) == 0 {
-			fmt.Fprintln(a.out, "nothing is wrong")
-		}
-	}
-	if failed {
-		return exitCode(1)
-	}
-	return nil
 }

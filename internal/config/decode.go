@@ -19,11 +19,17 @@ const MaxDocument = 4 << 20
 
 // Findings of Decode.
 var (
-	findingSyntax  = diag.Finding{Code: "WEFT0001", Cure: "correct the YAML; until then the file's last good state stays in force"}
-	findingKind    = diag.Finding{Code: "WEFT0002", Cure: "check kind and apiVersion"}
-	findingField   = diag.Finding{Code: "WEFT0003", Cure: "correct or remove the field"}
-	findingName    = diag.Finding{Code: "WEFT0004", Cure: "give it a metadata.name"}
-	findingForeign = diag.Finding{Code: "WEFT0006", Severity: diag.Warning, Cure: "nothing to do if it is meant for another program; else correct apiVersion and kind"}
+	// the text is not YAML, or not an object
+	findingSyntax = diag.Finding{Code: "WEFT0001", Cure: "correct the YAML; until then the file's last good state stays in force"}
+	// the kind, or the kind in this API group, does not exist
+	findingKind = diag.Finding{Code: "WEFT0002", Cure: "check kind and apiVersion"}
+	// the kind has no such field, or the field another type
+	findingField = diag.Finding{Code: "WEFT0003", Cure: "correct or remove the field"}
+	// an object without a name
+	findingName = diag.Finding{Code: "WEFT0004", Cure: "give it a metadata.name"}
+	// a kind of another program
+	findingForeign = diag.Finding{Code: "WEFT0009", Severity: diag.Warning, Cure: "nothing to do if it is meant for another program; else correct apiVersion and kind"}
+	// a kind of Kubernetes that Weft does not read
 	findingSkipped = diag.Finding{Code: "WEFT0005", Severity: diag.Info, Cure: "nothing to do: Weft does not read this kind"}
 )
 

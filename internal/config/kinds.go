@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"slices"
 
 	meshv1 "istio.io/api/mesh/v1alpha1"
@@ -56,6 +57,9 @@ var known = map[Kind]typed{
 	EndpointSlice:  {groups: []string{"discovery.k8s.io"}, object: func() any { return &discoveryv1.EndpointSlice{} }},
 	Deployment:     {groups: []string{"apps"}, object: func() any { return &appsv1.Deployment{} }},
 }
+
+// Kinds are all kinds that a Set can hold, in the order of their names.
+func Kinds() []Kind { return slices.Sorted(maps.Keys(known)) }
 
 func (t typed) hasGroup(group string) bool {
 	for _, g := range t.groups {

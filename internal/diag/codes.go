@@ -28,6 +28,11 @@ var (
 	// BadCredential: a TLS credential that no proxy could load.
 	BadCredential = Finding{"IST0161", Error, "put a matching PEM chain and key into the Secret (tls.crt, tls.key, ca.crt)"}
 
+	// PortNotOnService: a Gateway's port that the Service of its pods lacks.
+	PortNotOnService = Finding{"IST0162", Warning, "add the port to the Service, or correct the server's"}
+	// SubsetEmpty: a subset that selects no pod.
+	SubsetEmpty = Finding{"IST0173", Warning, "correct the labels, or deploy such pods before you send requests there"}
+
 	// NotSupported: a field that Weft does not have yet; it has no effect.
 	NotSupported = Finding{"WEFT0101", Error, "remove the field; apis/support.yaml lists what is supported"}
 	// KindNotSupported: a whole kind that Weft does not have yet.
@@ -48,6 +53,12 @@ var (
 	NoCommand = Finding{"WEFT0109", Warning, "write %25 for the character %; commands such as %REQ(NAME)% are read in values of headers only"}
 	// NoProcess: a container that a local mesh cannot run; a cluster may.
 	NoProcess = Finding{"WEFT0110", Warning, "correct it, if it is to run in a local mesh"}
+	// WrongProtocol: an HTTP route to a port that is declared as something else.
+	WrongProtocol = Finding{"WEFT0112", Warning, "name the port http or grpc (or set appProtocol), or send the route elsewhere"}
+	// SharedHost: several VirtualServices claim one host at a Gateway.
+	SharedHost = Finding{"WEFT0113", Warning, "put the routes into one VirtualService, where their order is to be seen"}
+	// NobodySelected: a selector that no pod answers to.
+	NobodySelected = Finding{"WEFT0114", Warning, "correct the labels, or start such pods"}
 	// CannotConvert: a part of a foreign object that has no counterpart: requests
 	// would be treated otherwise.
 	CannotConvert = Finding{"WEFT0301", Error, "correct it, or settle it by hand before you switch over"}

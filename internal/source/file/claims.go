@@ -120,6 +120,7 @@ func (c *claims) order(a, b claim) int {
 	return strings.Compare(a.file, b.file)
 }
 
+// findingTwice: two files hold one object.
 var findingTwice = diag.Finding{Code: "WEFT0006", Cure: "remove one of them; the first in the order of the files is in force"}
 
 // conflicts are the findings about objects that stand in several places.

@@ -23,8 +23,10 @@ type secretRef struct{ namespace, name string }
 const maxSecrets = 1000
 
 var (
+	// a Secret that is named for TLS may not be read
 	findingUnreadable = diag.Finding{Code: "WEFT0007", Cure: "let the pilot's service account list and watch Secrets by a Role in this namespace"}
-	findingTooMany    = diag.Finding{Code: "WEFT0008", Cure: "let Gateways share credentials"}
+	// more Secrets are named for TLS than are followed
+	findingTooMany = diag.Finding{Code: "WEFT0008", Cure: "let Gateways share credentials"}
 )
 
 // credentials keeps a watch on every Secret that a Gateway or DestinationRule

@@ -60,6 +60,7 @@ type Compiler struct {
 	wildcards   *memo.Derived[*model.Policy, bool] // those of hosts with "*"
 	virtual     *kind[model.VirtualService]
 	claims      *memo.Grouped[*model.VirtualService] // by host claimed in the mesh
+	doors       *memo.Grouped[*model.VirtualService] // by "gateway|host"
 	peerAuth    *kind[model.PeerAuth]
 	peers       *memo.Grouped[*model.PeerAuth] // by scope
 

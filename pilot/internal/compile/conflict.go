@@ -24,6 +24,19 @@ func meshHosts(_ string, v *model.VirtualService) []string {
 	return nil
 }
 
+// gatewayHosts says which hosts a VirtualService claims at which Gateways, as
+// "namespace/gateway|host".
+func gatewayHosts(_ string, v *model.VirtualService) (out []string) {
+	for _, gw := range v.Gateways {
+		for _, host := range v.Hosts {
+			if gw != meshGateway {
+				out = append(out, gw+"|"+host)
+			}
+		}
+	}
+	return out
+}
+
 // checkVirtualService reports hosts that an older VirtualService has claimed,
 // and hosts that no server of a Gateway takes.
 func checkVirtualService(v *model.VirtualService, in scope, d *diag.List) {
@@ -43,6 +56,15 @@ func checkVirtualService(v *model.VirtualService, in scope, d *diag.List) {
 		gw, ok := memo.Get(in.r, &in.c.gateways.values.Cell, key)
 		if !ok || len(gw.Servers) == 0 {
 			continue
+		}
+		for _, host := range v.Hosts {
+			shared, _ := memo.Get(in.r, &in.c.doors.Cell, key+"|"+host)
+			for _, other := range shared.All() {
+				if other.Rank < v.Rank {
+					d.Add(diag.SharedHost, "spec.hosts", "host %q at Gateway %q is also in the older VirtualService %s/%s, whose routes go first", host, key, other.Namespace, other.Name)
+					break
+				}
+			}
 		}
 		if !slices.ContainsFunc(v.Hosts, func(h string) bool { return takes(gw, v.Namespace, h) }) {
 			d.Add(diag.NotInGateway, diag.Path("spec.gateways").Index(i), "no server of Gateway %q takes a host of %v", key, v.Hosts)

@@ -50,6 +50,7 @@ func New() *Compiler {
 
 	c.virtual = addKind(c, config.VirtualService, compileVirtualService, func(v *model.VirtualService) string { return v.Namespace + "/" + v.Name })
 	c.claims = memo.Group(&c.graph, &c.virtual.values.Cell, meshHosts)
+	c.doors = memo.Group(&c.graph, &c.virtual.values.Cell, gatewayHosts)
 	c.virtual.check = checkVirtualService
 
 	c.peerAuth = addKind(c, config.PeerAuthentication, compilePeerAuthentication, func(p *model.PeerAuth) string { return p.Namespace + "/" + p.Name })

@@ -54,6 +54,11 @@ func (c *routing) keep(out []*model.Route, r *model.Route, at diag.Path) []*mode
 		c.d.Add(diag.Unreachable, at, "%s takes every request before it", c.takesAll)
 	case taken:
 		c.d.Add(diag.Unreachable, at, "%s takes the same requests before it", first)
+	default:
+		if earlier := c.wider.of(r); earlier != "" {
+			c.d.Add(diag.Unreachable, at, "%s takes all of its requests before it", earlier)
+		}
+		c.wider.add(r, at)
 	}
 	if c.matched == nil {
 		c.matched = map[string]diag.Path{}
@@ -186,6 +191,7 @@ func (c *routing) destination(in *networking.Destination, at diag.Path) (out mod
 		return out, true
 	}
 	c.checkDestinationPort(svc, out.Port, at)
+	checkProtocol(svc, out.Port, at, c.d)
 	if out.Subset != "" && !c.in.hasSubset(out.Host, out.Subset) {
 		c.d.Add(diag.NotFound, at.Field("subset"), "subset %q of %s not found in any DestinationRule; requests to it are answered 503", out.Subset, out.Host)
 	}
@@ -200,6 +206,16 @@ func (c *routing) suggest(host string) string {
 		}
 	}
 	return ""
+}
+
+// checkProtocol reports a destination whose port is said not to speak HTTP.
+func checkProtocol(svc *model.Service, number uint32, at diag.Path, d *diag.List) {
+	if number == 0 && len(svc.Ports) == 1 {
+		number = svc.Ports[0].Number
+	}
+	if p, ok := svc.Port(number); ok && !p.Protocol.IsHTTP() && p.Protocol != model.ProtocolAuto {
+		d.Add(diag.WrongProtocol, at.Field("port"), "an HTTP route leads to port %d of %s, whose name or appProtocol says %s", number, svc.Host, p.Protocol)
+	}
 }
 
 // checkDestinationPort reports a port that the service lacks, and one that has

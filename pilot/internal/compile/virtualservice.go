@@ -28,6 +28,7 @@ type routing struct {
 	// matched holds what the routes so far take, and takesAll the first that
 	// takes every request.
 	matched  map[string]diag.Path
+	wider    shadows
 	takesAll diag.Path
 }
 
@@ -40,7 +41,7 @@ func compileVirtualService(o *config.Object, in scope, d *diag.List) *model.Virt
 	if !ok {
 		return nil
 	}
-	c := &routing{in: in, d: d, namespace: o.Namespace, origin: origin(o, "networking.istio.io", "virtual-service"), settings: in.settings()}
+	c := &routing{in: in, d: d, namespace: o.Namespace, origin: origin(o, "networking.istio.io", "virtual-service"), settings: in.settings(), wider: shadows{}}
 	out := &model.VirtualService{
 		Namespace: o.Namespace, Name: o.Name, Origin: c.origin, Rank: rank(o),
 		Gateways: c.gateways(spec.GetGateways(), "spec.gateways"),
