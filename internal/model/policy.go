@@ -196,6 +196,9 @@ const (
 	MTLSDisable
 )
 
+// String gives the name as in a PeerAuthentication.
+func (m MTLSMode) String() string { return [...]string{"PERMISSIVE", "STRICT", "DISABLE"}[m] }
+
 // PeerAuth is one compiled PeerAuthentication.
 type PeerAuth struct {
 	Namespace, Name string

@@ -189,3 +189,36 @@ func compileExportTo(in []string, at diag.Path, d *diag.List) (out model.Visibil
 	out.Namespaces = slices.Compact(out.Namespaces)
 	return out
 }
+
+// WhyProtocol says for a person what a port's protocol is, and what says so.
+func WhyProtocol(set config.Set, s *model.Service, port model.Port) (protocol, why string) {
+	protocol = port.Protocol.String()
+	o, ok := set.Of(config.Service).Get(s.Namespace + "/" + s.Name)
+	if !ok {
+		return protocol, "declared by a ServiceEntry"
+	}
+	spec, ok := o.Spec.(*core.Service)
+	if !ok {
+		return protocol, ""
+	}
+	for i := range spec.Spec.Ports {
+		p := &spec.Spec.Ports[i]
+		if uint32(p.Port) != port.Number {
+			continue
+		}
+		switch _, named := namedProtocol(p.Name); {
+		case p.Protocol == core.ProtocolUDP:
+			return protocol, "protocol: UDP; it is not captured"
+		case p.AppProtocol != nil:
+			if _, known := namedProtocol(*p.AppProtocol); known {
+				return protocol, "appProtocol: " + *p.AppProtocol
+			}
+			return protocol, "appProtocol " + *p.AppProtocol + " is none that is known"
+		case named:
+			return protocol, "the port's name: " + p.Name
+		case port.Protocol == model.ProtocolTCP:
+			return protocol, "a well-known port whose server may speak first"
+		}
+	}
+	return protocol, "neither its name nor appProtocol says it: found out per connection"
+}

@@ -71,6 +71,15 @@ func withModes(e *model.Endpoints, policies []*model.PeerAuth, namespace, root s
 	return out
 }
 
+// MTLSMode is what the proxy of a workload takes at one of its ports.
+func MTLSMode(mesh *model.Mesh, w *model.Workload, port uint32) model.MTLSMode {
+	var all []*model.PeerAuth
+	for _, p := range mesh.PeerAuth.All() {
+		all = append(all, p)
+	}
+	return modesFor(all, w.Labels, w.Namespace, mesh.Settings.RootNamespace).of(port)
+}
+
 // modes are the mTLS modes of a workload.
 type modes struct {
 	workload model.MTLSMode
