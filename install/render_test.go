@@ -206,6 +206,17 @@ func TestGatewayService(t *testing.T) {
 	}
 }
 
+// What nobody would read is refused.
+func TestGatewayAnnotationRefused(t *testing.T) {
+	values, err := Inputs{Sets: []string{`gateways.ingress.podAnnotations.proxy\.istio\.io/config=concurrency: 2`}}.Values()
+	if err == nil {
+		_, err = Render(Release{Version: "v1.2.3", Values: values})
+	}
+	if err == nil || !strings.Contains(err.Error(), "gateways.ingress.podAnnotations") || !strings.Contains(err.Error(), "meshConfig.defaultConfig") {
+		t.Error(err)
+	}
+}
+
 // A revision shares no name with another; CA and gateways are the default one's.
 func TestRevision(t *testing.T) {
 	first := titles(rendered(t, Inputs{}).Objects)

@@ -6,6 +6,9 @@ root, role (ingress or egress), gateway (its values). */}}
 {{- $ns := $root.Release.Namespace -}}
 {{- $own := mustMergeOverwrite (dict "app" $g.name "istio" (printf "%sgateway" .role)) $g.labels -}}
 {{- $labels := include "weft.labels" (list $root (printf "%s-gateway" .role)) -}}
+{{- if hasKey ($g.podAnnotations | default dict) "proxy.istio.io/config" }}
+{{- fail (printf "gateways.%s.podAnnotations: nobody reads proxy.istio.io/config here; write what it says into meshConfig.defaultConfig" .role) }}
+{{- end }}
 ---
 apiVersion: v1
 kind: ServiceAccount
