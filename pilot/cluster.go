@@ -69,11 +69,12 @@ func (p *pilot) runCluster(ctx context.Context, lis net.Listener) error {
 	client.UserAgent = "weft-pilot"
 	group, ctx := errgroup.WithContext(ctx)
 	if !c.NoStatus {
+		moved := make(chan struct{}, 1) // something about other replicas' proxies
 		group.Go(func() error {
 			return status.Run(ctx, status.Options{
 				Config: client, Namespace: c.Namespace, Lease: "weft-pilot-leader" + c.suffix(), Replica: c.Replica, Revision: c.Revision,
-				State: p.engine.standing.state, Changed: p.changed(ctx), Log: p.Log, Metrics: p.Metrics,
-				Tally: func() status.Tally { return ownTally{p.xds.NewTally(ofIstio)} },
+				State: p.engine.standing.state, Changed: p.changed(ctx, moved), Log: p.Log, Metrics: p.Metrics,
+				Tally: func(ctx context.Context) status.Tally { return p.tally(ctx, moved) },
 			})
 		})
 	}
@@ -107,7 +108,7 @@ func (p *pilot) serveWebhook(ctx context.Context, lis net.Listener) error {
 }
 
 // changed joins the signals that something about statuses may differ.
-func (p *pilot) changed(ctx context.Context) <-chan struct{} {
+func (p *pilot) changed(ctx context.Context, others <-chan struct{}) <-chan struct{} {
 	out := make(chan struct{}, 1)
 	go func() {
 		for {
@@ -116,6 +117,7 @@ func (p *pilot) changed(ctx context.Context) <-chan struct{} {
 				return
 			case <-p.xds.Moved():
 			case <-p.engine.standing.changed:
+			case <-others:
 			}
 			select {
 			case out <- struct{}{}:

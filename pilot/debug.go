@@ -83,6 +83,7 @@ func (p *pilot) monitoring(refused func(string)) *http.ServeMux {
 	for path, page := range pages {
 		mux.Handle("GET "+path, door.open(jsonPage(page)))
 	}
+	mux.Handle("GET /debug/live", p.peerPage())
 	mux.Handle("GET /debug/pprof/", door.open(wholeMesh(pprof.Index)))
 	mux.Handle("GET /debug/pprof/profile", door.open(wholeMesh(pprof.Profile)))
 	return mux

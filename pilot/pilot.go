@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -76,7 +77,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	p := &pilot{Options: o, xds: xds.NewServer(xds.Options{Metrics: o.Metrics}), inbox: newInbox()}
+	p := &pilot{Options: o, xds: xds.NewServer(xds.Options{Metrics: o.Metrics}), inbox: newInbox(), boot: strconv.FormatInt(time.Now().UnixNano(), 36)}
 	p.engine = newEngine(p.xds, o.Log, o.Metrics)
 	if o.Started != nil {
 		o.Started(ports.addresses())
@@ -94,6 +95,7 @@ type pilot struct {
 	xds    *xds.Server
 	engine *engine
 	inbox  *inbox
+	boot   string // differs at each start
 }
 
 func (o Options) withDefaults() Options {

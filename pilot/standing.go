@@ -6,7 +6,6 @@ import (
 	"github.com/weftmesh/weft/internal/source"
 	"github.com/weftmesh/weft/pilot/internal/compile"
 	"github.com/weftmesh/weft/pilot/internal/status"
-	"github.com/weftmesh/weft/pilot/internal/xds"
 )
 
 // standing is the last state that every class was given: what statuses are
@@ -39,9 +38,3 @@ func (e *engine) stands(state source.State, result compile.Result) {
 	default:
 	}
 }
-
-// ownTally counts the proxies of this replica.
-type ownTally struct{ *xds.Tally }
-
-// Of implements status.Tally.
-func (t ownTally) Of(object string) status.Count { return status.Count{Count: t.Tally.Of(object)} }

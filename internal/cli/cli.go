@@ -110,7 +110,7 @@ func (a *app) command() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: "local", Title: "The mesh on this machine:"}, &cobra.Group{ID: "cluster", Title: "The mesh in a cluster:"},
 		&cobra.Group{ID: "look", Title: "Look into it:"})
 	root.AddCommand(a.up(), a.down(), a.ps(), a.exec(), a.logs(), a.proxyStatus(), a.proxyConfig(), a.translate(), a.analyze(), a.versionCommand())
-	root.AddCommand(a.install(), a.upgrade(), a.check(), a.uninstall(), a.manifest(), a.inject(), a.convert())
+	root.AddCommand(a.install(), a.upgrade(), a.check(), a.uninstall(), a.manifest(), a.inject(), a.convert(), a.wait())
 	root.AddCommand(a.describe())
 	return root
 }

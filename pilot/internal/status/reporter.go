@@ -42,8 +42,9 @@ type Count struct {
 type Tally interface {
 	// Update counts anew and returns the objects whose count may differ.
 	Update() map[string]struct{}
-	// Of returns an object's count, by "Kind/namespace/name".
-	Of(object string) Count
+	// Of returns an object's count, by "Kind/namespace/name", for the form of
+	// it that has the generation.
+	Of(object string, generation int64) Count
 }
 
 // Options of Run; all but Metrics are needed.
@@ -55,9 +56,9 @@ type Options struct {
 	// Revision of the control plane: objects with the label istio.io/rev are
 	// its concern if that names it, others if it is "default".
 	Revision string
-	State    func() *State   // newest; nil: nothing was read yet
-	Tally    func() Tally    // makes a new one
-	Changed  <-chan struct{} // signalled when State or the Tally may differ
+	State    func() *State               // newest; nil: nothing was read yet
+	Tally    func(context.Context) Tally // makes a new one, for as long as the context is not done
+	Changed  <-chan struct{}             // signalled when State or the Tally may differ
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 }
@@ -95,7 +96,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	return leader.Run(ctx, leader.Options{Client: client, Namespace: o.Namespace, Lease: o.Lease, Replica: o.Replica}, func(ctx context.Context) {
 		o.Log.Info("this replica writes the status of objects", "replica", o.Replica)
-		r := &reporter{Options: o, writer: w, tally: o.Tally(), entries: map[string]*entry{}, due: map[string]struct{}{}}
+		r := &reporter{Options: o, writer: w, tally: o.Tally(ctx), entries: map[string]*entry{}, due: map[string]struct{}{}}
 		r.run(ctx)
 	})
 }
@@ -107,6 +108,7 @@ type entry struct {
 	// zero: it does not.
 	since time.Time
 	wrote time.Time // when it was written last; zero: not by this leader
+	after time.Time // when to try again; zero: at once
 }
 
 // reporter is the writer at work.
@@ -224,7 +226,12 @@ func (r *reporter) write(ctx context.Context) time.Duration {
 		if i == Rate { // the state may be another by now
 			return time.Millisecond
 		}
-		if err := r.put(ctx, t); err != nil {
+		err := r.put(ctx, t)
+		if errors.Is(err, errNotServed) {
+			next = min(next, askAgain)
+			continue
+		}
+		if err != nil {
 			r.Log.Warn("a status is not written; will try again", "object", t.key, "error", err)
 			return time.Second
 		}
@@ -258,7 +265,7 @@ func (r *reporter) task(key string) (t task, wait time.Duration, ok bool) {
 	if o != nil {
 		generation = o.Generation
 	}
-	t.want = judge(generation, found, r.tally.Of(key))
+	t.want = judge(generation, found, r.tally.Of(key, generation))
 	e := r.entries[key]
 	if e == nil {
 		e = &entry{}
@@ -278,7 +285,7 @@ func (r *reporter) task(key string) (t task, wait time.Duration, ok bool) {
 	case t.want.pending():
 		wait = time.Until(e.since.Add(transient))
 	}
-	return t, wait, true
+	return t, max(wait, time.Until(e.after)), true
 }
 
 // right reports whether what is written says what is to be said. The generation
@@ -308,6 +315,9 @@ func (r *reporter) put(ctx context.Context, t task) error {
 	case errors.Is(err, errGone):
 		delete(r.entries, t.key)
 		return nil
+	case errors.Is(err, errNotServed):
+		e.after = time.Now().Add(askAgain)
+		return err
 	case err != nil:
 		return err
 	}

@@ -48,7 +48,9 @@ func (v verdict) same(o verdict) bool {
 }
 
 // pending reports whether the verdict is likely to change by itself soon.
-func (v verdict) pending() bool { return v.programmed.reason == reasonPending }
+func (v verdict) pending() bool {
+	return v.programmed.reason == reasonPending || v.programmed.reason == reasonUnknown
+}
 
 // judge says what is true of an object.
 func judge(generation int64, found []diag.Diagnostic, count Count) verdict {

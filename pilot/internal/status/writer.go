@@ -29,6 +29,10 @@ const Manager = "weft-status"
 // errGone says that the object does not exist any more, or is another one.
 var errGone = errors.New("the object is gone")
 
+// errNotServed says that discovery does not know the object's kind yet, which
+// lags behind a new CRD.
+var errNotServed = errors.New("the API server does not serve the kind yet")
+
 // writer speaks to the API server.
 type writer struct {
 	client dynamic.Interface
@@ -62,7 +66,7 @@ type written struct {
 }
 
 // askAgain is how often the API server is asked for kinds that it did not serve.
-const askAgain = 30 * time.Second
+const askAgain = 2 * time.Second
 
 func (w *writer) mapping(kind config.Kind) (*meta.RESTMapping, error) {
 	m, err := w.mapper.RESTMapping(schema.GroupKind{Group: kind.Group(), Kind: string(kind)})
@@ -139,7 +143,9 @@ func (w *writer) put(ctx context.Context, t task, have written, unread bool) (wr
 func (w *writer) count(err error) error {
 	result := "written"
 	switch {
-	case apierrors.IsNotFound(err), apierrors.IsConflict(err), meta.IsNoMatchError(err):
+	case meta.IsNoMatchError(err):
+		return errNotServed
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		result, err = "gone", errGone
 	case err != nil:
 		result = "failed"
