@@ -206,7 +206,7 @@ var templates = map[string]string{
 func (in injecting) object(raw []byte) ([]byte, error) {
 	var h header
 	if json.Unmarshal(raw, &h) != nil {
-		return nil, nil // no object of Kubernetes: not ours to judge
+		return nil, nil //nolint:nilerr // no object of Kubernetes: not ours to judge
 	}
 	if h.Kind == "List" && h.APIVersion == "v1" {
 		return in.list(raw, h)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -53,7 +54,7 @@ func (c *Cluster) MetalLB(ctx context.Context, pool string) error {
 	// Its webhook serves some time after its pods are ready.
 	return poll(ctx, "MetalLB's pool", func(ctx context.Context) error {
 		if err := c.Apply(ctx, fmt.Sprintf(metalLBPool, pool)); err != nil {
-			return fmt.Errorf("%v", err) // not permanent here
+			return errors.New(err.Error()) // not permanent here
 		}
 		return nil
 	})
@@ -79,7 +80,7 @@ func metalLBManifest(ctx context.Context, source string) (manifest, version stri
 	out, err := cmd.Output()
 	var module struct{ Dir, Version, Error string }
 	if parse := json.Unmarshal(out, &module); err != nil || parse != nil {
-		return "", "", fmt.Errorf("module %s: %v: %s%s", metalLB, err, module.Error, failed.String())
+		return "", "", fmt.Errorf("module %s: %w: %s%s", metalLB, errors.Join(err, parse), module.Error, failed.String())
 	}
 	content, err := os.ReadFile(filepath.Join(module.Dir, "config/manifests/metallb-native.yaml"))
 	return string(content), module.Version, err

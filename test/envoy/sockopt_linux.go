@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -29,7 +30,7 @@ func (p *Proxy) Keepalive(s Seen) (simulate.Keepalive, error) {
 			continue
 		}
 		fd, err := unix.PidfdGetfd(process, number, 0)
-		if err == unix.EBADF {
+		if errors.Is(err, unix.EBADF) {
 			continue // closed meanwhile
 		}
 		if err != nil {

@@ -33,7 +33,7 @@ type stranger struct {
 // newStranger copies the binaries and the sample to where that user can read.
 func newStranger(t *testing.T) *stranger {
 	t.Helper()
-	root, err := os.MkdirTemp("", "weft-rootless-") // t.TempDir is closed to others
+	root, err := os.MkdirTemp("", "weft-rootless-") //nolint:usetesting // t.TempDir is closed to others
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func run(args []string) error {
 	case len(args) >= 3 && args[0] == "spread":
 		return spread(args[1], args[2:])
 	}
-	return errors.New("want serve, get URL [NAME=VALUE...], greet HOST:PORT, or spread REQUESTS URL...")
+	return errors.New("want serve, get URL [NAME=VALUE...], greet HOST:PORT, or spread REQUESTS URL")
 }
 
 func serve() error {
