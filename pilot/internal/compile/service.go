@@ -203,7 +203,7 @@ func WhyProtocol(set config.Set, s *model.Service, port model.Port) (protocol, w
 	}
 	for i := range spec.Spec.Ports {
 		p := &spec.Spec.Ports[i]
-		if uint32(p.Port) != port.Number {
+		if uint32(p.Port) != port.Number || p.Name != port.Name { // UDP and TCP may share a number
 			continue
 		}
 		switch _, named := namedProtocol(p.Name); {
