@@ -96,7 +96,7 @@ func withFiles(t *testing.T, boot []byte) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"a.example.com"}, IsCA: true, BasicConstraintsValid: true}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"a.example.com"}, SubjectKeyId: []byte("ca"), KeyUsage: x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature, IsCA: true, BasicConstraintsValid: true}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -113,8 +113,17 @@ func withFiles(t *testing.T, boot []byte) []byte {
 		}
 		return strconv.Quote(path)
 	}
+	parsed, err := x509.ParseCertificate(cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revoked, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), NextUpdate: time.Now().Add(time.Hour)}, parsed, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	crl := file("crl", "X509 CRL", revoked)
 	chain, secret := file("cert", "CERTIFICATE", cert), file("key", "PRIVATE KEY", private)
-	return []byte(strings.NewReplacer(`"/cert.pem"`, chain, `"/ca.pem"`, chain, `"/a"`, chain, `"/key.pem"`, secret, `"/b"`, secret).Replace(string(boot)))
+	return []byte(strings.NewReplacer(`"/cert.pem"`, chain, `"/ca.pem"`, chain, `"/a"`, chain, `"/crl.pem"`, crl, `"/key.pem"`, secret, `"/b"`, secret).Replace(string(boot)))
 }
 
 // bootstrap puts the resources of a proxy into one static bootstrap.
@@ -158,7 +167,30 @@ func static(c object) object {
 		delete(c, "edsClusterConfig")
 		c["loadAssignment"] = object{"clusterName": c["name"]}
 	}
+	overSDS(c)
 	return c
+}
+
+// overSDS makes a cluster ask the agent for its secrets: Envoy's validation
+// crashes on a cluster of the bootstrap that asks ADS, which such a cluster
+// comes before. Clusters that come by CDS may (golden case tls-credential).
+func overSDS(value any) {
+	switch v := value.(type) {
+	case object:
+		if _, ok := v["ads"]; ok {
+			delete(v, "ads")
+			v["apiConfigSource"] = object{"apiType": "DELTA_GRPC", "transportApiVersion": "V3", "grpcServices": []any{
+				object{"envoyGrpc": object{"clusterName": "sds-grpc"}},
+			}}
+		}
+		for _, inner := range v {
+			overSDS(inner)
+		}
+	case []any:
+		for _, inner := range v {
+			overSDS(inner)
+		}
+	}
 }
 
 func fixed(name string) object {
