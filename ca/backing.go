@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -54,6 +55,10 @@ func (folder) publish(context.Context) error { return nil }
 
 // inKube is a backing of Secrets and ConfigMaps.
 type inKube struct{ *cluster.Cluster }
+
+// TakeLogs writes to log what the client of the API server says. It is for the
+// whole process: call it once, before Run.
+func TakeLogs(log *slog.Logger) { cluster.TakeLogs(log) }
 
 func inCluster(opts Options, reg prometheus.Registerer) (backing, identity.Authenticator, error) {
 	if opts.Store != "" || opts.LocalIdentityKey != "" || opts.RootOut != "" {

@@ -93,6 +93,10 @@ func Config(kubeconfig string) (*rest.Config, error) {
 	return config, nil
 }
 
+// TakeLogs writes what client-go says to log. client-go has one log for the
+// process, so that a program calls this once, before anything else.
+func TakeLogs(log *slog.Logger) { klog.SetSlogLogger(log) }
+
 // New makes a Cluster that asks the API server of config; it makes no call. The
 // messages of client-go, which are global, go to the logger.
 func New(config *rest.Config, opts Options) (*Cluster, error) {
@@ -106,7 +110,6 @@ func New(config *rest.Config, opts Options) (*Cluster, error) {
 		}
 		opts.Replica = fmt.Sprintf("%s-%d", cmp.Or(name, "ca"), os.Getpid())
 	}
-	klog.SetSlogLogger(opts.Logger)
 	c := &Cluster{opts: opts, log: opts.Logger, changed: make(chan struct{}, 1)}
 	shared, short := rest.CopyConfig(config), rest.CopyConfig(config)
 	shared.QPS, shared.Burst = qps, burst
