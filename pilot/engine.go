@@ -198,10 +198,12 @@ func (e *engine) publishMissing() {
 
 // newLine makes the line of a class, forked from the common one where there is
 // one for such classes. That is shown the mesh first, so that the line begins
-// as it is.
+// as it is. The first of such classes has a line of its own: while it is the
+// only one, as in a mesh of one namespace, a common line would be held beside
+// it for nobody.
 func (e *engine) newLine(class model.ProxyClass, mesh *model.Mesh) *line {
 	key, ok := view.Common(class)
-	if !ok {
+	if !ok || !e.anyOf(key) {
 		return newLine(class)
 	}
 	common := e.commons[key]
@@ -211,6 +213,16 @@ func (e *engine) newLine(class model.ProxyClass, mesh *model.Mesh) *line {
 	}
 	common.snapshot(mesh)
 	return common.fork(class)
+}
+
+// anyOf reports whether a class of a common key has a line.
+func (e *engine) anyOf(key model.ProxyClass) bool {
+	for class := range e.lines {
+		if k, ok := view.Common(class); ok && k == key {
+			return true
+		}
+	}
+	return false
 }
 
 // dropCommons forgets the common lines that no line was forked from.
