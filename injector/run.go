@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -156,11 +157,11 @@ func (in *injector) run(ctx context.Context, reviewer http.Handler, webhook, mon
 	pages.Handle("/inject", reviewer)
 	pages.Handle("/inject/", reviewer) // Istio's clients may add variables to the path
 	group.Go(func() error {
-		return admission.Serve(ctx, tls.NewListener(admission.Limit(webhook, admission.MaxConnections), admission.TLS(in.Identity.Certificate)), pages)
+		return admission.Serve(ctx, tls.NewListener(netutil.LimitListener(webhook, admission.MaxConnections), admission.TLS(in.Identity.Certificate)), pages)
 	})
 	if monitoring != nil {
 		group.Go(func() error {
-			return admission.Serve(ctx, admission.Limit(monitoring, admission.MaxConnections), in.monitoring())
+			return admission.Serve(ctx, netutil.LimitListener(monitoring, admission.MaxConnections), in.monitoring())
 		})
 	}
 	return group.Wait()

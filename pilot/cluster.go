@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weftmesh/weft/internal/admission"
@@ -100,7 +101,7 @@ func (p *pilot) serveWebhook(ctx context.Context, lis net.Listener) error {
 	}}
 	pages := http.NewServeMux()
 	pages.Handle("/validate", webhook.NewHandler(r.check, p.Metrics, p.Log))
-	secure := tls.NewListener(admission.Limit(lis, admission.MaxConnections), admission.TLS(p.Identity.Certificate))
+	secure := tls.NewListener(netutil.LimitListener(lis, admission.MaxConnections), admission.TLS(p.Identity.Certificate))
 	if err := admission.Serve(ctx, secure, pages); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("pilot: webhook: %w", err)
 	}

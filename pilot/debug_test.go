@@ -17,6 +17,7 @@ import (
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"golang.org/x/net/netutil"
 	rpc "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -267,7 +268,7 @@ func TestSniffingCloses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newSniffing(newLimited(inner, 4), nil, func(string) {}, slog.New(slog.DiscardHandler))
+	l := newSniffing(netutil.LimitListener(inner, 4), nil, func(string) {}, slog.New(slog.DiscardHandler))
 	conn, err := net.Dial("tcp", inner.Addr().String())
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -57,50 +56,4 @@ func Serve(ctx context.Context, l net.Listener, pages http.Handler) error {
 		return ctx.Err()
 	}
 	return fmt.Errorf("serve at %s: %w", l.Addr(), err)
-}
-
-// limited accepts a connection only while fewer than its limit are open.
-type limited struct {
-	net.Listener
-	slots chan struct{}
-	done  chan struct{}
-	once  sync.Once
-}
-
-// Limit returns a listener of which at most n connections are open.
-func Limit(l net.Listener, n int) net.Listener {
-	return &limited{Listener: l, slots: make(chan struct{}, n), done: make(chan struct{})}
-}
-
-// Accept waits for a free slot, then for a connection.
-func (l *limited) Accept() (net.Conn, error) {
-	select {
-	case l.slots <- struct{}{}:
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		<-l.slots
-		return nil, err
-	}
-	return &slotted{Conn: conn, free: func() { <-l.slots }}, nil
-}
-
-// Close closes the listener and ends a wait for a slot.
-func (l *limited) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return l.Listener.Close()
-}
-
-type slotted struct {
-	net.Conn
-	once sync.Once
-	free func()
-}
-
-// Close gives the slot back.
-func (c *slotted) Close() error {
-	c.once.Do(c.free)
-	return c.Conn.Close()
 }

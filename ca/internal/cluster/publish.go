@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,9 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/tools/leaderelection"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/client-go/util/workqueue"
+
+	"github.com/weftmesh/weft/internal/leader"
 )
 
 // RootConfigMap is the ConfigMap of the trusted roots in each namespace, RootKey
@@ -30,11 +29,6 @@ const Lease = "weft-ca-leader"
 
 const (
 	fieldManager = "weft-ca"
-	// Times of the lease: those that Kubernetes' own controllers use. A replica
-	// that stops gives it back, so only a lost node leaves a gap.
-	leaseLife  = 15 * time.Second
-	leaseRenew = 10 * time.Second
-	leaseRetry = 2 * time.Second
 	// writers is how many ConfigMaps are written at once.
 	writers = 8
 )
@@ -47,25 +41,9 @@ var without = []string{metav1.NamespaceSystem, metav1.NamespacePublic, corev1.Na
 // change, repaired when somebody edits or deletes it. It returns ctx's error
 // when ctx is done, and has then given the lead back. Open comes before it.
 func (c *Cluster) Publish(ctx context.Context) error {
-	for ctx.Err() == nil {
-		var work sync.WaitGroup
-		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-			Lock: &resourcelock.LeaseLock{
-				LeaseMeta:  metav1.ObjectMeta{Name: Lease, Namespace: c.opts.Namespace, Labels: map[string]string{partOf: weft}},
-				Client:     c.leases.CoordinationV1(),
-				LockConfig: resourcelock.ResourceLockConfig{Identity: c.opts.Replica},
-			},
-			LeaseDuration: leaseLife, RenewDeadline: leaseRenew, RetryPeriod: leaseRetry, ReleaseOnCancel: true, Name: Lease,
-			Callbacks: leaderelection.LeaderCallbacks{
-				OnStartedLeading: func(leading context.Context) { work.Go(func() { c.lead(leading) }) },
-				OnStoppedLeading: func() { c.metrics.leader.Set(0) },
-			},
-		})
-		if err != nil {
-			return fmt.Errorf("cluster: lease %s: %w", Lease, err)
-		}
-		elector.Run(ctx)
-		work.Wait()
+	err := leader.Run(ctx, leader.Options{Client: c.leases, Namespace: c.opts.Namespace, Lease: Lease, Replica: c.opts.Replica}, c.lead)
+	if err != nil {
+		return fmt.Errorf("cluster: %w", err)
 	}
 	return ctx.Err()
 }
@@ -86,6 +64,7 @@ func (c *Cluster) lead(ctx context.Context) {
 	}
 	c.log.Info("this replica writes the ConfigMaps with the trusted roots", "replica", c.opts.Replica)
 	c.metrics.leader.Set(1)
+	defer c.metrics.leader.Set(0)
 	p := &publisher{Cluster: c, queue: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[string]())}
 	var namespaces, maps cache.InformerSynced
 	p.namespaces, namespaces = c.start(ctx, watch{

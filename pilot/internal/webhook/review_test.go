@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/netutil"
 	admissionv1 "k8s.io/api/admission/v1"
 
 	"github.com/weftmesh/weft/internal/admission"
@@ -121,7 +122,7 @@ func TestSlowBody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { _ = admission.Serve(t.Context(), admission.Limit(lis, 4), handler()) }()
+	go func() { _ = admission.Serve(t.Context(), netutil.LimitListener(lis, 4), handler()) }()
 	conn, err := net.Dial("tcp", lis.Addr().String())
 	if err != nil {
 		t.Fatal(err)
