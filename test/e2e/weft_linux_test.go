@@ -42,19 +42,12 @@ type world struct {
 func newWorld(t *testing.T, nodes int) *world {
 	t.Helper()
 	cluster.Require(t)
-	dir := t.TempDir()
-	bin, out := filepath.Join(dir, "bin"), filepath.Join(dir, "images")
-	command(t, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.version="+version, "-o", bin+"/",
-		"./cmd/...", "./samples/bookshop/cmd/bookshop")
-	command(t, "go", "run", "./install/images", "--bin", bin, "--out", out, "--tag", version)
-	archives, err := filepath.Glob(out + "/*.tar")
-	if err != nil || len(archives) == 0 {
-		t.Fatal("no images", err)
-	}
+	bin, archives := cluster.Images(t, version)
 	w := &world{T: t, weft: filepath.Join(bin, "weft"), shop: filepath.Join(bin, "bookshop"), Cluster: cluster.New(t, cluster.Options{Nodes: nodes, Images: archives})}
 	w.kubectlPath = cluster.Kubectl(t)
 	config := w.RESTConfig()
 	config.WarningHandler = rest.NoWarnings{} // every kind is listed, old ones too
+	var err error
 	if w.client, err = w.Clientset(); err == nil {
 		w.any, err = dynamic.NewForConfig(config)
 	}
@@ -62,16 +55,6 @@ func newWorld(t *testing.T, nodes int) *world {
 		t.Fatal(err)
 	}
 	return w
-}
-
-// command runs a program in the repository's root.
-func command(t *testing.T, argv ...string) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
-	cmd.Dir, cmd.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, out)
-	}
 }
 
 // run calls a program with the cluster's kubeconfig; the exit code of one that
@@ -114,20 +97,7 @@ func (w *world) kubectl(args ...string) string {
 // eventually waits for check to give no error.
 func (w *world) eventually(what string, check func() error) {
 	w.Helper()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(patience)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			w.Fatalf("not in %v: %s: %v", patience, what, err)
-		}
-	}
+	cluster.Eventually(w.T, patience, what, check)
 }
 
 // objects are the names of all that there is in the cluster, with labels and

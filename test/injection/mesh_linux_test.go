@@ -1,13 +1,7 @@
 package injection
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -31,7 +25,8 @@ type mesh struct {
 func newMesh(t *testing.T) *mesh {
 	t.Helper()
 	cluster.Require(t)
-	c := cluster.New(t, cluster.Options{Nodes: 2, Images: images(t)})
+	_, archives := cluster.Images(t, "test")
+	c := cluster.New(t, cluster.Options{Nodes: 2, Images: archives})
 	client, err := c.Clientset()
 	if err != nil {
 		t.Fatal(err)
@@ -39,30 +34,6 @@ func newMesh(t *testing.T) *mesh {
 	m := &mesh{T: t, cluster: c, client: client, kubectl: cluster.Kubectl(t)}
 	m.install()
 	return m
-}
-
-// images builds those of this tree, tagged "test".
-func images(t *testing.T) []string {
-	t.Helper()
-	dir := t.TempDir()
-	bin, out := filepath.Join(dir, "bin")+"/", filepath.Join(dir, "images")
-	command(t, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", bin,
-		"./cmd/agent", "./cmd/capture", "./cmd/pilot", "./cmd/ca", "./cmd/injector", "./samples/bookshop/cmd/bookshop")
-	command(t, "go", "run", "./install/images", "--bin", bin, "--out", out, "--tag", "test")
-	archives, err := filepath.Glob(out + "/*.tar")
-	if err != nil || len(archives) == 0 {
-		t.Fatal("no images", err)
-	}
-	return archives
-}
-
-func command(t *testing.T, argv ...string) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
-	cmd.Dir, cmd.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, out)
-	}
 }
 
 func (m *mesh) install() {
@@ -89,14 +60,7 @@ func (m *mesh) install() {
 func (m *mesh) run(input string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(m.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, m.kubectl, append([]string{"--kubeconfig", m.cluster.Kubeconfig()}, args...)...)
-	var out, failed bytes.Buffer
-	// kubectl takes what begins with a brace for JSON.
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader("---\n"+input), &out, &failed
-	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("kubectl %s: %w\n%s%s", strings.Join(args, " "), err, out.String(), failed.String())
-	}
-	return out.String(), nil
+	return m.cluster.Ask(ctx, m.kubectl, input, args...)
 }
 
 func (m *mesh) must(input string, args ...string) string {
@@ -132,18 +96,5 @@ func (m *mesh) ready(names ...string) {
 // eventually waits for check to give no error.
 func (m *mesh) eventually(what string, check func() error) {
 	m.Helper()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(patience)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			m.Fatalf("not in %v: %s: %v", patience, what, err)
-		}
-	}
+	cluster.Eventually(m, patience, what, check)
 }

@@ -6,14 +6,10 @@
 package reach
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"math"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -60,33 +56,17 @@ func (b *bench) on(t *testing.T) *bench {
 // images builds those of this tree, tagged "test", and that of the app.
 func (b *bench) images() []string {
 	b.Helper()
-	dir := b.TempDir()
-	bin, out := filepath.Join(dir, "bin")+"/", filepath.Join(dir, "images")
-	b.command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", bin, "./cmd/agent", "./cmd/capture",
-		"./cmd/pilot", "./cmd/ca", "./cmd/injector", "./samples/bookshop/cmd/bookshop", "./test/e2e/reach/app")
-	b.command("go", "run", "./install/images", "--bin", bin, "--out", out, "--tag", "test")
-	b.app = bin + "app"
+	bin, archives := cluster.Images(b, "test", "./test/e2e/reach/app")
+	b.app = bin + "/app"
+	archive := b.TempDir() + "/app.tar"
 	app := image.Image{
 		Names: []string{"localhost/weft-test/app:1"}, Files: map[string]string{"/app": b.app},
 		Entrypoint: []string{"/app"}, Command: []string{"serve"}, User: "65532:65532",
 	}
-	if err := app.Write(out + "/app.tar"); err != nil {
+	if err := app.Write(archive); err != nil {
 		b.Fatal(err)
 	}
-	archives, err := filepath.Glob(out + "/*.tar")
-	if err != nil || len(archives) < 6 {
-		b.Fatal("images", archives, err)
-	}
-	return archives
-}
-
-func (b *bench) command(argv ...string) {
-	b.Helper()
-	cmd := exec.CommandContext(b.Context(), argv[0], argv[1:]...)
-	cmd.Dir, cmd.Env = "../../..", append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		b.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, out)
-	}
+	return append(archives, archive)
 }
 
 // install is `weft install --set ...`, or the change of what is installed.
@@ -117,13 +97,7 @@ func (b *bench) installWith(file string, sets ...string) {
 func (b *bench) run(input string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(b.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, b.kubectl, append([]string{"--kubeconfig", b.cluster.Kubeconfig()}, args...)...)
-	var out, failed bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &failed
-	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("kubectl %s: %w\n%s%s", strings.Join(args, " "), err, out.String(), failed.String())
-	}
-	return out.String(), nil
+	return b.cluster.Ask(ctx, b.kubectl, input, args...)
 }
 
 func (b *bench) must(input string, args ...string) string {
@@ -138,20 +112,7 @@ func (b *bench) must(input string, args ...string) string {
 // eventually waits for check to give no error.
 func (b *bench) eventually(what string, check func() error) {
 	b.Helper()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(patience)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			b.Fatalf("not in %v: %s: %v", patience, what, err)
-		}
-	}
+	cluster.Eventually(b, patience, what, check)
 }
 
 // gateways are the addresses of the gateway's ready pods by node. Pods that end

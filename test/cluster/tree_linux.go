@@ -1,0 +1,78 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weftmesh/weft/test/cluster/binaries"
+)
+
+// Images builds the programs of this tree and their images, which are tagged
+// with the version that the programs tell; packages are built beside them. It
+// gives the folder of the programs and the images' archives.
+func Images(t testing.TB, version string, packages ...string) (bin string, archives []string) {
+	t.Helper()
+	dir := t.TempDir()
+	bin = filepath.Join(dir, "bin")
+	out := filepath.Join(dir, "images")
+	build := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.version=" + version, "-o", bin + "/", "./cmd/...", "./samples/bookshop/cmd/bookshop"}
+	inTree(t, append(build, packages...)...)
+	inTree(t, "run", "./install/images", "--bin", bin, "--out", out, "--tag", version)
+	archives, err := filepath.Glob(out + "/*.tar")
+	if err != nil || len(archives) == 0 {
+		t.Fatal("no images", err)
+	}
+	return bin, archives
+}
+
+// inTree runs go in the repository's root.
+func inTree(t testing.TB, args ...string) {
+	t.Helper()
+	root, err := binaries.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// Ask runs kubectl, a path that Kubectl gave, which reads input.
+func (c *Cluster) Ask(ctx context.Context, kubectl, input string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, kubectl, append([]string{"--kubeconfig", c.Kubeconfig()}, args...)...)
+	var out, failed bytes.Buffer
+	// kubectl takes what begins with a brace for JSON.
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader("---\n"+input), &out, &failed
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("kubectl %s: %w\n%s%s", strings.Join(args, " "), err, out.String(), failed.String())
+	}
+	return out.String(), nil
+}
+
+// Eventually waits for check to give no error; patience ends a wait that hangs.
+func Eventually(t testing.TB, patience time.Duration, what string, check func() error) {
+	t.Helper()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(patience)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not in %v: %s: %v", patience, what, err)
+		}
+	}
+}
