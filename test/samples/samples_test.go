@@ -63,7 +63,7 @@ func TestCanarySplitsByWeight(t *testing.T) {
 	report.Finish()
 	seen := report.Services["reviews"]
 	if report.Failed != 0 || seen == nil {
-		t.Fatalf("got %+v", report)
+		t.Fatalf("%d of %d calls failed, by status %v: %v", report.Failed, report.Total, report.ByStatus, report.Errors)
 	}
 	if v1, want := seen.ByVersion["v1"], stat.Binomial(calls, 0.9); !want.Contains(v1) {
 		t.Errorf("v1 answered %d of %d, want %v", v1, calls, want)

@@ -101,7 +101,7 @@ func (c *Controller) serveStatus(w http.ResponseWriter, r *http.Request) {
 func (c *Controller) serveTroubles(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
 	defer cancel()
-	pilot := c.askPilot(ctx)
+	pilot := c.askPilot(ctx, 0)
 	if !pilot.known {
 		http.Error(w, "the pilot does not answer", http.StatusServiceUnavailable)
 		return
@@ -130,10 +130,11 @@ func (c *Controller) status(ctx context.Context) Status {
 	for port, host := range c.published {
 		st.Published[port] = host
 	}
+	told := c.told // before the pods and the pilot: what they say may be newer, never older
 	c.mu.Unlock()
-	pilot := c.askPilot(ctx)
+	pilot := c.askPilot(ctx, told.generation)
 	st.Troubles = c.troubles(pilot)
-	st.Pods = c.podStatuses(ctx, pilot)
+	st.Pods = c.podStatuses(ctx, pilot, told.ready)
 	ready := 0
 	for _, p := range st.Pods {
 		if p.Ready && p.Synced != "no" && p.Phase == "Running" && p.Namespace+"/"+p.Workload != SystemNamespace+"/"+pilotName && p.Workload != caName {
@@ -144,7 +145,9 @@ func (c *Controller) status(ctx context.Context) Status {
 	return st
 }
 
-func (c *Controller) podStatuses(ctx context.Context, pilot pilotState) []PodStatus {
+// podStatuses calls a pod ready when the mesh has been told so: whoever acts on
+// it sends calls there.
+func (c *Controller) podStatuses(ctx context.Context, pilot pilotState, told map[string]bool) []PodStatus {
 	all := c.all()
 	byIP := map[string]string{}
 	for _, r := range all {
@@ -155,7 +158,7 @@ func (c *Controller) podStatuses(ctx context.Context, pilot pilotState) []PodSta
 	var wg sync.WaitGroup
 	for _, r := range all {
 		wg.Go(func() {
-			p := r.status()
+			p := r.status(told)
 			if r.hasProxy() {
 				p.Synced = "no"
 				if pilot.synced[p.Namespace+"/"+p.Name] {
@@ -175,12 +178,13 @@ func (c *Controller) podStatuses(ctx context.Context, pilot pilotState) []PodSta
 	return out
 }
 
-func (r *runner) status() PodStatus {
+func (r *runner) status(told map[string]bool) PodStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	ready := r.isReady() && (r.role == roleControl || told[r.spec.Namespace+"/"+r.spec.Name])
 	p := PodStatus{
 		Namespace: r.spec.Namespace, Name: r.spec.Name, Workload: workloadName(r.spec), IP: r.spec.Status.PodIP, Labels: r.spec.Labels,
-		Sidecar: hasSidecar(r.spec), Ready: r.isReady(), Containers: len(r.spec.Spec.Containers), Age: time.Since(r.born), Phase: "Running", Reason: r.reason,
+		Sidecar: hasSidecar(r.spec), Ready: ready, Containers: len(r.spec.Spec.Containers), Age: time.Since(r.born), Phase: "Running", Reason: r.reason,
 	}
 	p.Main = proxyProcess
 	if len(r.spec.Spec.Containers) > 0 {
@@ -293,10 +297,9 @@ type pilotState struct {
 }
 
 // askPilot reads the pilot's state. A proxy is in sync when the pilot has
-// published what the controllers wrote last and the proxy has acknowledged it.
-func (c *Controller) askPilot(ctx context.Context) (out pilotState) {
+// published the generation that was written and the proxy has acknowledged it.
+func (c *Controller) askPilot(ctx context.Context, written int64) (out pilotState) {
 	out.synced = map[string]bool{}
-	written := c.generation.Load()
 	pilot := c.runner(SystemNamespace + "/" + pilotName)
 	if pilot == nil {
 		return out

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/weftmesh/weft/internal/config"
@@ -36,9 +35,7 @@ type Controller struct {
 	state   *stateFolder
 	control *controlPlane
 	wakeup  chan struct{}
-	// generation of the state folder, for the API.
-	generation atomic.Int64
-	states     chan source.State
+	states  chan source.State
 
 	mu      sync.Mutex // guards what the API reads too
 	runners map[string]*runner
@@ -48,6 +45,7 @@ type Controller struct {
 	// by key; the loop's own.
 	hopeless map[string]string
 	wanted   map[string]*workload
+	told     told
 	// published are the open ports of the gateway; unpublished those that could
 	// not be opened, and why.
 	published, unpublished map[uint32]string
@@ -179,7 +177,7 @@ func (c *Controller) report(ctx context.Context) {
 	if err := c.state.sync(observed(svcs, facts)); err != nil {
 		c.log.Error("write state for the pilot", "error", err)
 	}
-	c.generation.Store(c.state.generation)
+	c.tell(facts)
 	c.names.sync(svcs, facts)
 	if err := c.mesh.SetServices(clusterServices(svcs, facts)); err != nil {
 		c.log.Error("addresses of services", "error", err)
@@ -188,6 +186,23 @@ func (c *Controller) report(ctx context.Context) {
 	c.mu.Lock()
 	c.published, c.unpublished = c.publish.hosts(), texts(failed)
 	c.mu.Unlock()
+}
+
+// told is what the state folder says: what a pod has become since then, the
+// pilot cannot know.
+type told struct {
+	generation int64
+	ready      map[string]bool // by "NAMESPACE/POD"
+}
+
+func (c *Controller) tell(facts []podFacts) {
+	t := told{generation: c.state.generation, ready: map[string]bool{}}
+	for _, f := range facts {
+		t.ready[f.pod.Namespace+"/"+f.pod.Name] = f.ready
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.told = t
 }
 
 func (c *Controller) all() map[string]*runner {

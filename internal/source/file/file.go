@@ -182,7 +182,9 @@ func (s *Source) scan(quiet map[string]time.Time) (changed bool) {
 	for name := range s.files {
 		present[name] = present[name] || false
 	}
-	for name := range present {
+	// In the order of their names, so that a folder's mark, which is written
+	// last and sorts first, is never newer here than what it vouches for.
+	for _, name := range slices.Sorted(maps.Keys(present)) {
 		if _, later := quiet[name]; !later {
 			changed = s.read(name) || changed
 		}
