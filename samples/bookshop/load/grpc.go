@@ -15,14 +15,18 @@ import (
 	"github.com/weftmesh/weft/samples/bookshop/ratingspb"
 )
 
-// GRPCPlan says what calls of the ratings service to send. Target and Calls
-// must be set.
+// GRPCPlan says what calls of the ratings service to send. Target must be set.
 type GRPCPlan struct {
 	// Target is HOST:PORT, called in plaintext: the mesh encrypts.
 	Target string
-	Calls  int
+	// Calls is how many to send; 0 sends until the context ends.
+	Calls int
+	// RPS is calls a second, evenly spaced; 0 sends as fast as Workers can.
+	RPS float64
 	// Workers is how many calls may run at once, on the one connection; 0 is 1.
 	Workers int
+	// Observe gets each call as it ends, one at a time; nil is nobody.
+	Observe func(Line)
 }
 
 // GRPCReport counts the outcomes of gRPC calls.
@@ -45,7 +49,8 @@ type GRPCReport struct {
 }
 
 // RunGRPC carries out the plan. A call that fails is counted, not returned; the
-// error is for a plan that cannot be carried out.
+// error is for a plan that cannot be carried out. Calls that run when ctx ends
+// are not counted, for it was us who ended them.
 func RunGRPC(ctx context.Context, plan GRPCPlan) (*GRPCReport, error) {
 	connections := &connectionCounter{}
 	conn, err := grpc.NewClient(plan.Target,
@@ -57,15 +62,21 @@ func RunGRPC(ctx context.Context, plan GRPCPlan) (*GRPCReport, error) {
 	client := ratingspb.NewRatingsClient(conn)
 	report := &GRPCReport{ByCode: map[string]int{}, ByPod: map[string]int{}}
 	var lock sync.Mutex
-	pace := &pace{limit: int64(plan.Calls)}
+	pace := &pace{start: time.Now(), limit: int64(plan.Calls), rps: plan.RPS}
 	var wg sync.WaitGroup
 	for range max(plan.Workers, 1) {
 		wg.Go(func() {
 			for pace.next(ctx) {
 				start := time.Now()
 				reply, err := callRatings(ctx, client)
+				if ctx.Err() != nil {
+					return
+				}
 				lock.Lock()
 				report.add(reply, err, time.Since(start))
+				if plan.Observe != nil {
+					plan.Observe(callLine(start, reply, err))
+				}
 				lock.Unlock()
 			}
 		})

@@ -1,8 +1,10 @@
 package load
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -107,13 +109,55 @@ func TestGRPCLoadUsesOneConnection(t *testing.T) {
 	server := shop.Ratings(shop.Identity{Service: "ratings", Version: "v1", Pod: "ratings-1"}, &shop.Control{})
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
-	report, err := RunGRPC(t.Context(), GRPCPlan{Target: listener.Addr().String(), Calls: 50, Workers: 3})
+	var lines bytes.Buffer
+	observe := Lines(&lines, func() { t.Error("a line could not be written") })
+	report, err := RunGRPC(t.Context(), GRPCPlan{Target: listener.Addr().String(), Calls: 50, Workers: 3, Observe: observe})
 	if err != nil {
 		t.Fatal(err)
+	}
+	var line Line
+	if err := json.NewDecoder(&lines).Decode(&line); err != nil || line.Failed() || line.Status != "OK" || line.Answer.Pod != "ratings-1" {
+		t.Errorf("the first line is %+v, %v", line, err)
 	}
 	if report.Total != 50 || report.Failed != 0 || report.Connections != 1 ||
 		report.ByPod["ratings-1"] != 50 || report.ByCode["OK"] != 50 {
 		t.Errorf("got %+v", report)
+	}
+}
+
+func TestLineSaysWhy(t *testing.T) {
+	for _, c := range []struct {
+		of   Outcome
+		want Line
+	}{
+		{Outcome{Status: 200, Took: time.Second}, Line{Status: "200", Took: 1000}},
+		{Outcome{Err: io.ErrUnexpectedEOF}, Line{Status: "none", Error: "unexpected EOF"}},
+		{Outcome{Status: 418}, Line{Status: "418", Error: "answered 418"}},
+		{Outcome{Status: 503, Answer: shop.Answer{Error: "x"}}, Line{Status: "503", Error: "x", Answer: shop.Answer{Error: "x"}}},
+	} {
+		if diff := cmp.Diff(c.want, c.of.Line()); diff != "" || c.want.Failed() != c.of.Failed() {
+			t.Errorf("%+v: %s", c.of, diff)
+		}
+	}
+}
+
+func TestGRPCLoadWithoutEndStopsWithItsContext(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := shop.Ratings(shop.Identity{Service: "ratings", Version: "v1", Pod: "ratings-1"}, &shop.Control{})
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	ctx, stop := context.WithCancel(t.Context())
+	seen := 0
+	report, err := RunGRPC(ctx, GRPCPlan{Target: listener.Addr().String(), Workers: 2, RPS: 500, Observe: func(Line) {
+		if seen++; seen == 20 {
+			stop()
+		}
+	}})
+	if err != nil || report.Total < 20 || report.Failed != 0 {
+		t.Errorf("got %+v, %v", report, err)
 	}
 }
 

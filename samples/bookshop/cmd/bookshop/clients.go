@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -33,6 +34,7 @@ func (f *clientFlags) add(flags *pflag.FlagSet) {
 func newLoad() *cobra.Command {
 	var flags clientFlags
 	var plan load.Plan
+	var following bool
 	cmd := &cobra.Command{
 		Use: "load", Short: "Send requests and print who answered, as JSON", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,6 +43,10 @@ func newLoad() *cobra.Command {
 				return err
 			}
 			plan.Client, plan.Header = client, flags.header
+			if following {
+				ctx, observe := follow(cmd.Context())
+				return load.Run(ctx, plan, func(o load.Outcome) { observe(o.Line()) })
+			}
 			report := &load.Report{}
 			if err := load.Run(cmd.Context(), plan, report.Add); err != nil {
 				return err
@@ -53,23 +59,44 @@ func newLoad() *cobra.Command {
 	cmd.Flags().IntVar(&plan.Requests, "requests", 100, "how many; 0 sends until stopped")
 	cmd.Flags().Float64Var(&plan.RPS, "rps", 0, "requests a second; 0 is as fast as the workers can")
 	cmd.Flags().IntVar(&plan.Workers, "workers", 4, "requests at once")
+	cmd.Flags().BoolVar(&following, "follow", false, followUsage)
 	return cmd
+}
+
+const followUsage = "print each outcome as a JSON line as it ends, and stop when the standard input ends"
+
+// follow prints lines until the standard input ends or nobody reads them; then
+// the context ends. (The end of a client of `kubectl exec -i` is seen so.)
+func follow(ctx context.Context) (context.Context, func(load.Line)) {
+	ctx, stop := context.WithCancel(ctx)
+	go func() {
+		defer stop()
+		_, _ = io.Copy(io.Discard, os.Stdin) // its end is all that counts, however it comes
+	}()
+	return ctx, load.Lines(os.Stdout, stop)
 }
 
 func newGRPCLoad() *cobra.Command {
 	var plan load.GRPCPlan
+	var following bool
 	cmd := &cobra.Command{
 		Use: "grpc-load", Short: "Call ratings on one connection and print who answered, as JSON", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			report, err := load.RunGRPC(cmd.Context(), plan)
-			if err != nil {
+			ctx := cmd.Context()
+			if following {
+				ctx, plan.Observe = follow(ctx)
+			}
+			report, err := load.RunGRPC(ctx, plan)
+			if err != nil || following {
 				return err
 			}
 			return printJSON(os.Stdout, report)
 		},
 	}
 	cmd.Flags().StringVar(&plan.Target, "target", "ratings:9000", "HOST:PORT of ratings")
-	cmd.Flags().IntVar(&plan.Calls, "calls", 1000, "how many")
+	cmd.Flags().IntVar(&plan.Calls, "calls", 1000, "how many; 0 sends until stopped")
+	cmd.Flags().Float64Var(&plan.RPS, "rps", 0, "calls a second; 0 is as fast as the workers can")
+	cmd.Flags().BoolVar(&following, "follow", false, followUsage)
 	cmd.Flags().IntVar(&plan.Workers, "workers", 1, "calls at once, on the one connection")
 	return cmd
 }
