@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -153,10 +154,21 @@ func (s *settings) applyMetadata(p *meshapi.ProxyConfig) error {
 		if slices.Contains(ownVariables, name) || name == "" || strings.ContainsAny(name, "= \t\n") {
 			return fmt.Errorf("ProxyConfig (pod annotation %s, or defaultConfig of the mesh): proxyMetadata.%s: the injector sets it, or it is no variable's name: leave it out", configAnnotation, name)
 		}
-		if name == "ISTIO_META_DNS_CAPTURE" {
-			if err := boolean(&s.dns, value); err != nil {
-				return fmt.Errorf("ProxyConfig (pod annotation %s, or defaultConfig of the mesh): proxyMetadata.%s: %q: %w", configAnnotation, name, value, err)
-			}
+		if err := s.readMetadata(name, value); err != nil {
+			return fmt.Errorf("ProxyConfig (pod annotation %s, or defaultConfig of the mesh): proxyMetadata.%s: %q: %w", configAnnotation, name, value, err)
+		}
+	}
+	return nil
+}
+
+// readMetadata takes those that we know; the agent reads the others, or nobody.
+func (s *settings) readMetadata(name, value string) error {
+	switch name {
+	case "ISTIO_META_DNS_CAPTURE":
+		return boolean(&s.dns, value)
+	case "SECRET_TTL":
+		if ttl, err := time.ParseDuration(value); err != nil || ttl <= 0 {
+			return errors.New("want a duration such as 24h, for which the pod's certificates hold")
 		}
 	}
 	return nil

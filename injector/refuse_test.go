@@ -58,6 +58,7 @@ func TestWrongValues(t *testing.T) {
 		{"proxy.istio.io/config", "discoveryAddress: pilot", "discoveryAddress"},
 		{"proxy.istio.io/config", "proxyMetadata: {POD_NAME: other}", "proxyMetadata.POD_NAME"},
 		{"proxy.istio.io/config", `proxyMetadata: {ISTIO_META_DNS_CAPTURE: "maybe"}`, "ISTIO_META_DNS_CAPTURE"},
+		{"proxy.istio.io/config", `proxyMetadata: {SECRET_TTL: "soon"}`, "SECRET_TTL"},
 		{"proxy.istio.io/config", "caCertificatesPem: [x]", "caCertificatesPem"},
 		{"proxy.istio.io/config", "image: {imageType: debug}", "image.imageType"},
 		{"proxy.istio.io/overrides", "{", "better leave it out"},

@@ -61,6 +61,7 @@ Environment:
   ISTIO_META_MESH_ID           the mesh's name (the trust domain)
   ISTIO_META_WORKLOAD_NAME     name of the controller (the pod's name)
   ISTIO_METAJSON_LABELS        the pod's labels, a JSON object
+  SECRET_TTL                   validity of certificates to ask for, such as 24h (the CA's)
   ISTIO_PROMETHEUS_ANNOTATIONS where the app's metrics are: {"scrape","path","port"}
   ISTIO_KUBE_APP_PROBERS       the app's own probes, a JSON object by /app-health/ path`
 

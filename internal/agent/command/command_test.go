@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -53,6 +54,23 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// TestLifetime: a pod may ask for another validity than the CA's, as in Istio.
+func TestLifetime(t *testing.T) {
+	for _, c := range []struct {
+		env  string
+		args []string
+		want time.Duration
+	}{
+		{env: "X="},
+		{env: "SECRET_TTL=45s", want: 45 * time.Second},
+		{env: "SECRET_TTL=45s", args: []string{"--cert-ttl", "1h"}, want: time.Hour},
+	} {
+		if o, err := parse(environment(c.env), c.args...); err != nil || o.CA.TTL != c.want {
+			t.Errorf("%s %v: %v, %v, want %v", c.env, c.args, o.CA.TTL, err, c.want)
+		}
+	}
+}
+
 // TestMistakes are told with the flag or the variable that is at fault.
 func TestMistakes(t *testing.T) {
 	for _, c := range []struct {
@@ -65,6 +83,8 @@ func TestMistakes(t *testing.T) {
 		{args: []string{"--envoy", "/nowhere/envoy"}, want: "--envoy"},
 		{env: []string{"INSTANCE_IP=10.0.0"}, want: "INSTANCE_IP"},
 		{env: []string{"ISTIO_METAJSON_LABELS=[1]"}, want: "ISTIO_METAJSON_LABELS"},
+		{env: []string{"SECRET_TTL=soon"}, want: "SECRET_TTL"},
+		{env: []string{"SECRET_TTL=-1h"}, want: "SECRET_TTL"},
 	} {
 		if _, err := parse(environment(c.env...), c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v %v: %v", c.env, c.args, err)

@@ -53,7 +53,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.caAccount, "ca-identity", "weft-system/weft-ca", "NAMESPACE/SERVICE-ACCOUNT that the CA must prove, or a whole spiffe:// URI")
 	set.StringVar(&f.rootCert, "root-cert", "/var/run/secrets/istio/root-cert.pem", "PEM file of the trusted roots, read again when it changes")
 	set.StringVar(&f.token, "token", "/var/run/secrets/tokens/istio-token", "file of the token that proves who this pod is")
-	set.DurationVar(&f.certTTL, "cert-ttl", 0, "validity to ask the CA for; 0: the CA's own")
+	set.DurationVar(&f.certTTL, "cert-ttl", 0, "validity to ask the CA for; 0: SECRET_TTL, else the CA's own")
 
 	set.StringSliceVar(&f.dnsListen, "dns-listen", nil, "ADDR:PORT to answer the pod's DNS on, UDP and TCP; none: no DNS")
 	set.StringSliceVar(&f.dnsUpstream, "dns-upstream", nil, "servers for other names, HOST[:PORT], or the path of one resolv.conf; none: no other name exists")
@@ -91,16 +91,37 @@ func (f *flags) options(pod node.Node, getenv func(string) string) (agent.Option
 	if err != nil {
 		return agent.Options{}, err
 	}
+	ttl, err := f.lifetime(getenv)
+	if err != nil {
+		return agent.Options{}, err
+	}
 	return agent.Options{
 		Node: pod, Ports: f.ports, RunDir: f.runDir, SocketMark: f.socketMark,
 		Envoy: agent.EnvoyOptions{
 			Path: envoy, Concurrency: f.concurrency, LogLevel: f.envoyLogLevel, ComponentLevel: f.componentLogLevel, MaxConnections: f.maxConnections},
 		Pilot:          agent.PilotOptions{Addresses: f.pilot, ID: pilot, Insecure: f.insecurePilot},
-		CA:             agent.CAOptions{Address: f.ca, ID: ca, RootsFile: f.rootCert, TokenFile: f.token, TTL: f.certTTL},
+		CA:             agent.CAOptions{Address: f.ca, ID: ca, RootsFile: f.rootCert, TokenFile: f.token, TTL: ttl},
 		DNS:            agent.DNSOptions{Listen: f.dnsListen, Upstream: f.dnsUpstream, Search: f.dnsSearch},
 		Drain:          agent.DrainOptions{Max: f.drainMax, Min: f.drainMin, Idle: f.drainIdle},
 		AppAnnotations: getenv("ISTIO_PROMETHEUS_ANNOTATIONS"), AppProbes: getenv("ISTIO_KUBE_APP_PROBERS"),
 	}, nil
+}
+
+// lifetime is how long certificates shall hold: the flag, else SECRET_TTL, by
+// which a pod's proxyMetadata says it as in Istio; 0 leaves it to the CA.
+func (f *flags) lifetime(getenv func(string) string) (time.Duration, error) {
+	text := getenv("SECRET_TTL")
+	if f.certTTL != 0 || text == "" {
+		return f.certTTL, nil
+	}
+	ttl, err := time.ParseDuration(text)
+	if err == nil && ttl <= 0 {
+		err = fmt.Errorf("want more than 0")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("SECRET_TTL %q: %w; write a duration such as 24h", text, err)
+	}
+	return ttl, nil
 }
 
 // account reads NAMESPACE/SERVICE-ACCOUNT in the pod's own trust domain, or a
