@@ -18,6 +18,7 @@ import (
 
 	"github.com/weftmesh/weft/ca/internal/identity"
 	"github.com/weftmesh/weft/ca/internal/issue"
+	"github.com/weftmesh/weft/internal/fair"
 )
 
 // Limits of what a peer may use before and after it has proved who it is.
@@ -27,6 +28,7 @@ const (
 	maxStreams      = 16       // calls at once on one connection
 	maxConns        = 4096     // connections at once
 	maxConnsPerPeer = 64       // of them, from one address
+	maxMonitoring   = 256      // connections at once to the monitoring port
 	handshakeTime   = 10 * time.Second
 	idleTime        = 30 * time.Second
 	connectionAge   = 5 * time.Minute
@@ -94,7 +96,7 @@ func (a *authority) serveMonitoring(ctx context.Context, l net.Listener) error {
 		ReadTimeout: handshakeTime, WriteTimeout: handshakeTime, IdleTimeout: idleTime,
 	}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(fair.Listener(l, maxMonitoring)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("ca: monitoring: %w", err)
 	}
 	return nil

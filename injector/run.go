@@ -15,7 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/weftmesh/weft/internal/admission"
 	"github.com/weftmesh/weft/internal/enroll"
+	"github.com/weftmesh/weft/internal/fair"
 )
 
 // Default addresses, as Istio's.
@@ -157,11 +157,11 @@ func (in *injector) run(ctx context.Context, reviewer http.Handler, webhook, mon
 	pages.Handle("/inject", reviewer)
 	pages.Handle("/inject/", reviewer) // Istio's clients may add variables to the path
 	group.Go(func() error {
-		return admission.Serve(ctx, tls.NewListener(netutil.LimitListener(webhook, admission.MaxConnections), admission.TLS(in.Identity.Certificate)), pages)
+		return admission.Serve(ctx, tls.NewListener(fair.Listener(webhook, admission.MaxConnections), admission.TLS(in.Identity.Certificate)), pages)
 	})
 	if monitoring != nil {
 		group.Go(func() error {
-			return admission.Serve(ctx, netutil.LimitListener(monitoring, admission.MaxConnections), in.monitoring())
+			return admission.Serve(ctx, fair.Listener(monitoring, admission.MaxConnections), in.monitoring())
 		})
 	}
 	return group.Wait()

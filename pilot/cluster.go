@@ -10,11 +10,11 @@ import (
 	"os"
 	"strings"
 
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weftmesh/weft/internal/admission"
 	"github.com/weftmesh/weft/internal/config"
+	"github.com/weftmesh/weft/internal/fair"
 	"github.com/weftmesh/weft/internal/source/kube"
 	"github.com/weftmesh/weft/pilot/internal/status"
 	"github.com/weftmesh/weft/pilot/internal/webhook"
@@ -101,7 +101,7 @@ func (p *pilot) serveWebhook(ctx context.Context, lis net.Listener) error {
 	}}
 	pages := http.NewServeMux()
 	pages.Handle("/validate", webhook.NewHandler(r.check, p.Metrics, p.Log))
-	secure := tls.NewListener(netutil.LimitListener(lis, admission.MaxConnections), admission.TLS(p.Identity.Certificate))
+	secure := tls.NewListener(fair.Listener(lis, admission.MaxConnections), admission.TLS(p.Identity.Certificate))
 	if err := admission.Serve(ctx, secure, pages); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("pilot: webhook: %w", err)
 	}

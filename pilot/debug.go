@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/net/netutil"
 
 	"github.com/weftmesh/weft/internal/diag"
 	"github.com/weftmesh/weft/internal/enroll"
+	"github.com/weftmesh/weft/internal/fair"
 	"github.com/weftmesh/weft/internal/model"
 	"github.com/weftmesh/weft/pilot/internal/snapshot"
 	"github.com/weftmesh/weft/pilot/internal/xds"
@@ -63,7 +63,7 @@ func (p *pilot) serveMonitoring(ctx context.Context, lis net.Listener) error {
 		config.NextProtos = []string{"http/1.1"}
 	}
 	refused := refusals(p.Metrics)
-	return serveHTTP(ctx, p.monitoring(refused), newSniffing(netutil.LimitListener(lis, maxHTTP), config, refused, p.Log))
+	return serveHTTP(ctx, p.monitoring(refused), newSniffing(fair.Listener(lis, maxHTTP), config, refused, p.Log))
 }
 
 // monitoring answers everything of the monitoring port. refused counts

@@ -19,19 +19,19 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
 	"github.com/weftmesh/weft/internal/enroll"
+	"github.com/weftmesh/weft/internal/fair"
 	"github.com/weftmesh/weft/internal/source"
 	"github.com/weftmesh/weft/internal/spiffe"
 	"github.com/weftmesh/weft/pilot/internal/xds"
 )
 
-// maxConnections bounds the connections of one xDS port; beyond it, clients
-// wait in the kernel's queue.
+// maxConnections bounds the connections of one xDS port; beyond it, who has most
+// of them gives way.
 const maxConnections = 20_000
 
 // Default addresses, as Istio's.
@@ -206,7 +206,7 @@ func (p *pilot) run(ctx context.Context, on ports) error {
 		group.Go(func() error { return p.serveMonitoring(ctx, on.monitoring) })
 	}
 	if on.ready != nil {
-		group.Go(func() error { return serveHTTP(ctx, p.readiness(), netutil.LimitListener(on.ready, maxHTTP)) })
+		group.Go(func() error { return serveHTTP(ctx, p.readiness(), fair.Listener(on.ready, maxHTTP)) })
 	}
 	if p.Cluster != nil {
 		group.Go(func() error { return p.runCluster(ctx, on.webhook) })
@@ -238,7 +238,7 @@ func serveGRPC(ctx context.Context, g *grpc.Server, lis net.Listener) error {
 		g.GracefulStop()
 	})
 	defer stop()
-	if err := g.Serve(netutil.LimitListener(lis, maxConnections)); err != nil && ctx.Err() == nil {
+	if err := g.Serve(fair.Listener(lis, maxConnections)); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("pilot: serve xDS at %s: %w", lis.Addr(), err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,10 +21,15 @@ const (
 	// MaxReview is the largest request read, in bytes: what the API server itself
 	// takes from its clients.
 	MaxReview = 3 << 20
-	// maxReading bounds the bytes of all requests that are read or worked on at
-	// once; beyond it, requests wait. One byte of an object costs some twenty
-	// while it is worked on.
-	maxReading = 4 * MaxReview
+	// smallReview is what a request may hold while it is read without a share of
+	// maxLarge, in bytes: nearly all do with it.
+	smallReview = 64 << 10
+	// maxLarge bounds the bytes of all larger requests that are read or worked on
+	// at once; each caller may have MaxReview of them. Beyond it, requests wait.
+	maxLarge = 4 * MaxReview
+	// maxWorking bounds the bytes of all requests that are worked on at once. One
+	// byte of an object costs some twenty while it is.
+	maxWorking = MaxReview
 	// maxDepth is how deep a request may be nested; a pod has some fifteen levels.
 	maxDepth = 64
 )
@@ -35,22 +41,26 @@ type Decide func(*admissionv1.AdmissionRequest) (answer *admissionv1.AdmissionRe
 type Handler struct {
 	decide  Decide
 	log     *slog.Logger
-	reading *semaphore.Weighted
+	large   *shares
+	working *semaphore.Weighted
 	total   *prometheus.CounterVec // by result; "garbage" for what is no AdmissionReview
 	took    prometheus.Observer    // seconds from a request's last byte to its answer
 }
 
 // NewHandler makes one. total has one label, the result.
 func NewHandler(decide Decide, total *prometheus.CounterVec, took prometheus.Observer, log *slog.Logger) *Handler {
-	return &Handler{decide: decide, log: log, reading: semaphore.NewWeighted(maxReading), total: total, took: took}
+	return &Handler{
+		decide: decide, log: log, total: total, took: took,
+		large: newShares(maxLarge, MaxReview), working: semaphore.NewWeighted(maxWorking),
+	}
 }
 
 // Idle reports whether no request is read or worked on.
 func (h *Handler) Idle() bool {
-	if !h.reading.TryAcquire(maxReading) {
+	if !h.large.idle() || !h.working.TryAcquire(maxWorking) {
 		return false
 	}
-	h.reading.Release(maxReading)
+	h.working.Release(maxWorking)
 	return true
 }
 
@@ -87,6 +97,11 @@ func (h *Handler) answer(w http.ResponseWriter, q *http.Request) (body []byte, r
 		return nil, "garbage", err
 	}
 	defer free()
+	// Only now, with the whole body here: the caller decides how long that takes.
+	if err := h.working.Acquire(q.Context(), int64(len(text))); err != nil {
+		return nil, "garbage", badRequest{http.StatusServiceUnavailable, err}
+	}
+	defer h.working.Release(int64(len(text)))
 	start := time.Now()
 	review, err := decode(text)
 	if err != nil {
@@ -110,24 +125,34 @@ func (h *Handler) read(w http.ResponseWriter, q *http.Request) (text []byte, fre
 	case q.ContentLength > MaxReview:
 		return nil, nil, badRequest{http.StatusRequestEntityTooLarge, fmt.Errorf("%d bytes: at most %d are read", q.ContentLength, MaxReview)}
 	}
-	weight := q.ContentLength
-	if weight < 0 {
-		weight = MaxReview
-	}
-	if err := h.reading.Acquire(q.Context(), weight); err != nil {
-		return nil, nil, badRequest{http.StatusServiceUnavailable, err}
-	}
-	free = func() { h.reading.Release(weight) }
-	text, err = io.ReadAll(http.MaxBytesReader(w, q.Body, MaxReview))
-	if err != nil {
-		free()
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
-			return nil, nil, badRequest{http.StatusRequestEntityTooLarge, fmt.Errorf("at most %d bytes are read", MaxReview)}
+	free = func() {}
+	from, size := http.MaxBytesReader(w, q.Body, MaxReview), q.ContentLength
+	if text, err = io.ReadAll(io.LimitReader(from, smallReview)); err == nil && len(text) == smallReview && size != smallReview {
+		if size < 0 {
+			size = MaxReview
 		}
-		return nil, nil, badRequest{http.StatusBadRequest, err}
+		if free, err = h.large.take(q.Context(), hostOf(q.RemoteAddr), size); err != nil {
+			return nil, nil, badRequest{http.StatusServiceUnavailable, err}
+		}
+		text, err = remainder(text, from, size)
 	}
-	return text, free, nil
+	if err == nil {
+		return text, free, nil
+	}
+	free()
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		return nil, nil, badRequest{http.StatusRequestEntityTooLarge, fmt.Errorf("at most %d bytes are read", MaxReview)}
+	}
+	return nil, nil, badRequest{http.StatusBadRequest, err}
+}
+
+// remainder reads what follows the beginning of a body of some size in bytes.
+func remainder(text []byte, from io.Reader, size int64) ([]byte, error) {
+	whole := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
+	whole.Write(text)
+	_, err := whole.ReadFrom(from)
+	return whole.Bytes(), err
 }
 
 // decode reads an AdmissionReview of admission.k8s.io/v1 about something.

@@ -11,8 +11,7 @@ import (
 )
 
 // Bounds of a server: a caller that is slow or silent holds a connection for
-// no longer, and no more than MaxConnections are open; further callers wait in
-// the kernel's queue.
+// no longer, and no more than MaxConnections are open.
 const (
 	MaxConnections = 512
 

@@ -210,7 +210,7 @@ func (a *agent) run(orders Orders) error {
 
 // parts are the loops of an agent beside Envoy's. Each runs until its context ends.
 func (a *agent) parts() []func(context.Context) error {
-	http := &http.Server{Handler: a.status, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	http := &http.Server{Handler: a.status, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	out := []func(context.Context) error{
 		serving(a.relay, a.bound.xds),           // Envoy's configuration
 		serving(a.secretServer, a.bound.secret), // its certificates

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/weftmesh/weft/internal/agent/nameserver"
+	"github.com/weftmesh/weft/internal/fair"
 )
 
 // network opens the agent's own connections. Where capture knows the proxy by
@@ -126,12 +127,16 @@ func serving(s *grpc.Server, on []net.Listener) func(context.Context) error {
 	}
 }
 
+// maxStatus bounds the connections of the status port, at each of the pod's
+// addresses, which the whole cluster reaches.
+const maxStatus = 128
+
 func servingHTTP(s *http.Server, on []net.Listener) func(context.Context) error {
 	return func(ctx context.Context) error {
 		context.AfterFunc(ctx, func() { _ = s.Close() })
 		ended := make(chan error, len(on))
 		for _, l := range on {
-			go func() { ended <- s.Serve(l) }()
+			go func() { ended <- s.Serve(fair.Listener(l, maxStatus)) }()
 		}
 		err := <-ended
 		if ctx.Err() != nil {

@@ -1,0 +1,95 @@
+package admission
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	admissionv1 "k8s.io/api/admission/v1"
+)
+
+// yes lets everything in.
+func yes() *Handler {
+	total := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "total"}, []string{"result"})
+	decide := func(*admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, string) {
+		return &admissionv1.AdmissionResponse{Allowed: true}, "allowed"
+	}
+	return NewHandler(decide, total, prometheus.NewHistogram(prometheus.HistogramOpts{Name: "took"}), slog.New(slog.DiscardHandler))
+}
+
+// ask sends a body from an address and gives the status of the answer.
+func ask(t *testing.T, h *Handler, from string, body io.Reader, size int64) int {
+	q := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", body)
+	q.RemoteAddr, q.ContentLength = from, size
+	q.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, q)
+	return w.Code
+}
+
+// review is an AdmissionReview of so many bytes.
+func review(size int) string {
+	const head = `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","operation":"`
+	return head + strings.Repeat("x", size-len(head)-3) + `"}}`
+}
+
+func TestSizes(t *testing.T) {
+	h := yes()
+	for size, want := range map[int]int{
+		1 << 10: 200, smallReview - 1: 200, smallReview: 200, smallReview + 1: 200, MaxReview: 200, MaxReview + 1: 413,
+	} {
+		text := review(size)
+		if got := ask(t, h, "10.0.0.1:1", strings.NewReader(text), int64(size)); got != want {
+			t.Errorf("%d bytes: %d, want %d", size, got, want)
+		}
+		if got := ask(t, h, "10.0.0.1:1", io.MultiReader(strings.NewReader(text)), -1); got != want {
+			t.Errorf("%d bytes in chunks: %d, want %d", size, got, want)
+		}
+	}
+	if !h.Idle() {
+		t.Error("something is still held")
+	}
+}
+
+// TestSlowCallerHoldsUpNoOther: a caller with many large bodies that it never
+// ends has its own share, and others theirs.
+func TestSlowCallerHoldsUpNoOther(t *testing.T) {
+	h := yes()
+	const slow = 20
+	bodies := make([]*io.PipeWriter, slow)
+	var ended sync.WaitGroup
+	for n := range bodies {
+		body, w := io.Pipe()
+		bodies[n] = w
+		ended.Go(func() { ask(t, h, "10.0.0.66:1", body, MaxReview) })
+		if _, err := w.Write([]byte(strings.Repeat(" ", smallReview))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answered := make(chan int, 1)
+	go func() {
+		text := review(MaxReview)
+		answered <- ask(t, h, "10.0.0.1:1", strings.NewReader(text), int64(len(text)))
+	}()
+	select {
+	case code := <-answered:
+		if code != http.StatusOK {
+			t.Errorf("the other caller's request: %d", code)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the other caller waits for the slow one")
+	}
+	for _, w := range bodies {
+		_ = w.CloseWithError(io.ErrUnexpectedEOF)
+	}
+	ended.Wait()
+	if !h.Idle() {
+		t.Error("something is still held")
+	}
+}
