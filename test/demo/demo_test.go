@@ -12,21 +12,6 @@ import (
 	"github.com/weftmesh/weft/samples/bookshop/shop"
 )
 
-func TestPeerURIIsOfTheLastHop(t *testing.T) {
-	const me = "spiffe://cluster.local/ns/default/sa/frontend"
-	for header, want := range map[string]string{
-		"":                                "",
-		"By=spiffe://x;Hash=ab;URI=" + me: me,
-		`By=spiffe://x;Hash=ab;Subject="OU=wl:frontend,OU=ns:default;URI=no";URI=` + me: me,
-		"By=a;URI=spiffe://first,By=b;URI=" + me:                                        me,
-		"By=a;Hash=b":                                                                   "",
-	} {
-		if got := peerURI(header); got != want {
-			t.Errorf("%s: got %q, want %q", header, got, want)
-		}
-	}
-}
-
 // answered is an outcome sent at a time and answered by a pod of reviews.
 func answered(at time.Time, version, pod string) load.Outcome {
 	part := shop.Answer{Service: "reviews", Version: version, Pod: pod}

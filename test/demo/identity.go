@@ -85,7 +85,7 @@ func showIdentities(ctx context.Context, d *demo) error {
 			return
 		}
 		delete(want, a.Service)
-		seen := peerURI(a.Peer)
+		seen := shop.LastHop(a.Peer).URI
 		d.row(row{
 			what:     "account of " + a.Service + "'s caller, by mTLS",
 			expected: account(caller), seen: seenAs(seen, caller), ok: seen == caller,
@@ -122,31 +122,6 @@ func seenAs(seen, expected string) string {
 		return "no certificate"
 	}
 	return seen
-}
-
-// peerURI returns the URI that the last hop of an x-forwarded-client-cert
-// header proved; it is empty where there is none. Source: Envoy,
-// x-forwarded-client-cert: elements by ',', key=value pairs by ';', values in
-// quotes where they hold one of the two.
-func peerURI(header string) (uri string) {
-	for _, pair := range strings.FieldsFunc(unquoted(header), func(r rune) bool { return r == ',' || r == ';' }) {
-		if key, value, _ := strings.Cut(pair, "="); strings.EqualFold(key, "URI") {
-			uri = value
-		}
-	}
-	return uri
-}
-
-// unquoted drops quoted values: subjects, which hold commas. No SPIFFE URI needs
-// quotes.
-func unquoted(header string) string {
-	var out strings.Builder
-	for i, piece := range strings.Split(header, `"`) {
-		if i%2 == 0 {
-			out.WriteString(piece)
-		}
-	}
-	return out.String()
 }
 
 // showStrict calls pods directly from one without a sidecar: reviews, which is

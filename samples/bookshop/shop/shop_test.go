@@ -215,3 +215,22 @@ func TestServicesStopWhenTold(t *testing.T) {
 		}
 	}
 }
+
+func TestLastHop(t *testing.T) {
+	const me = "spiffe://cluster.local/ns/default/sa/frontend"
+	for header, want := range map[string]string{
+		"":                                "",
+		"By=spiffe://x;Hash=ab;URI=" + me: me,
+		`By=spiffe://x;Hash=ab;Subject="OU=wl:frontend,OU=ns:default;URI=no";URI=` + me: me,
+		"By=a;URI=spiffe://first,By=b;URI=" + me:                                        me,
+		"By=a;Hash=b":                                                                   "",
+	} {
+		if got := LastHop(header).URI; got != want {
+			t.Errorf("%s: got %q, want %q", header, got, want)
+		}
+	}
+	got := LastHop(`By=a;Hash=b;URI=c,By=d;Hash=e;Subject="OU=x,y;URI=no";URI=f`)
+	if want := (Hop{By: "d", Hash: "e", URI: "f"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
