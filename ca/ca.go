@@ -97,9 +97,6 @@ func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	if o.Kube {
-		o.DNSNames = withServiceNames(o.DNSNames, o.Namespace)
-	}
 	return o
 }
 

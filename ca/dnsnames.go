@@ -57,19 +57,30 @@ func isDNSName(s string) bool {
 
 func notHostRune(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }
 
-// withServiceNames adds to names those of the control plane's Services: clients
-// that are not ours, such as the API server calling a webhook, know no SPIFFE
-// identity and check these.
-func withServiceNames(names map[string][]string, namespace string) map[string][]string {
-	out := map[string][]string{}
-	for account, given := range names {
-		out[account] = slices.Clone(given)
+// dnsNames are the names of one account. With Kube the control plane's have that
+// of their Service besides: clients that are not ours, such as the API server
+// calling a webhook, know no SPIFFE identity and check these. Revisions, whose
+// accounts end in -REVISION, need not be announced: who may run pods under such
+// an account in the CA's own namespace may run them under the others too.
+func (o Options) dnsNames(account string) []string {
+	given := o.DNSNames[account]
+	if !o.Kube {
+		return given
 	}
-	for _, service := range []string{ServiceAccount, "weft-pilot", "weft-injector"} {
-		account, name := namespace+"/"+service, service+"."+namespace+".svc"
-		if !slices.Contains(out[account], name) {
-			out[account] = append(out[account], name)
+	namespace, name, _ := strings.Cut(account, "/")
+	service := name + "." + namespace + ".svc"
+	if namespace != o.Namespace || !ofControlPlane(name) || slices.Contains(given, service) {
+		return given
+	}
+	return append(slices.Clone(given), service)
+}
+
+// ofControlPlane tells accounts of the control plane, of any revision.
+func ofControlPlane(account string) bool {
+	for _, of := range []string{"weft-pilot", "weft-injector"} {
+		if account == of || strings.HasPrefix(account, of+"-") {
+			return true
 		}
 	}
-	return out
+	return account == ServiceAccount
 }

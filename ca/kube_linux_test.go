@@ -57,7 +57,7 @@ func newKubeMesh(t *testing.T) *kubeMesh {
 	}
 	m.node = m.shop.Node("node")
 	m.shop.Account("reviews")
-	for _, account := range []string{"weft-pilot", "weft-injector", "weft-ca"} {
+	for _, account := range []string{"weft-pilot", "weft-injector", "weft-injector-canary", "weft-ca"} {
 		m.system.Account(account)
 	}
 	m.limit()
@@ -221,7 +221,7 @@ func TestKubeIssue(t *testing.T) {
 func TestKubeServiceNames(t *testing.T) {
 	m := newKubeMesh(t)
 	r := m.startKube(m.options("a"))
-	for _, account := range []string{"weft-pilot", "weft-injector"} {
+	for _, account := range []string{"weft-pilot", "weft-injector", "weft-injector-canary"} {
 		pod := m.system.Pod(account+"-0", account, m.node.Name)
 		cert, err := issueOne(t, m.enrol(at(r), idOf(m.system, account), m.system.Token(pod)))
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -95,28 +94,18 @@ func (r *installing) look(ctx context.Context) error {
 	return r.lookForCA(ctx)
 }
 
-// lookForCA refuses a revision that no CA serves: its injector would get no
-// certificate with its name, and so be asked for no pod.
+// lookForCA refuses a revision that no CA serves: nothing of it would get a
+// certificate.
 func (r *installing) lookForCA(ctx context.Context) error {
 	shared := !slices.ContainsFunc(r.manifest.Objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" && part(o) == "ca" })
 	if !shared {
 		return nil
 	}
-	ca, err := r.objects.Resource(deployments).Namespace(r.manifest.Namespace).Get(ctx, caName, metav1.GetOptions{})
+	_, err := r.objects.Resource(deployments).Namespace(r.manifest.Namespace).Get(ctx, caName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("revision %s has no CA: install the default revision first, or give this one a CA with --set ca.enabled=true", r.manifest.Revision)
+		return fmt.Errorf("revision %s has no CA: install the default revision first, or make this one the default with --set isDefault=true", r.manifest.Revision)
 	}
-	if err != nil {
-		return err
-	}
-	text, err := ca.MarshalJSON()
-	if err != nil {
-		return err
-	}
-	if r.manifest.Revision != DefaultRevision && !strings.Contains(string(text), "/weft-injector-"+r.manifest.Revision+"=") {
-		return fmt.Errorf("the CA does not know revision %[1]s: weft upgrade --set ca.revisions={%[1]s} tells it", r.manifest.Revision)
-	}
-	return nil
+	return err
 }
 
 // caName is the CA's Deployment: one for all revisions.

@@ -328,14 +328,10 @@ func TestGuestsStay(t *testing.T) {
 func TestRevisions(t *testing.T) {
 	b := newBench(t)
 	canary := rendered(t, Inputs{Profile: "minimal", Revision: "canary"})
-	if _, err := b.c.Install(t.Context(), canary, Options{}); err == nil || !strings.Contains(err.Error(), "ca.enabled=true") {
+	if _, err := b.c.Install(t.Context(), canary, Options{}); err == nil || !strings.Contains(err.Error(), "isDefault=true") {
 		t.Errorf("a revision without a CA: %v", err)
 	}
 	b.install(Inputs{Profile: "minimal"})
-	if _, err := b.c.Install(t.Context(), canary, Options{}); err == nil || !strings.Contains(err.Error(), "ca.revisions={canary}") {
-		t.Errorf("a revision that the CA does not know: %v", err)
-	}
-	b.install(Inputs{Profile: "minimal", Sets: []string{"ca.revisions={canary}"}})
 	b.apply(made)
 	first := b.objects()
 	b.install(Inputs{Profile: "minimal", Revision: "canary"})
@@ -351,6 +347,33 @@ func TestRevisions(t *testing.T) {
 		t.Errorf("left behind, or taken: %v", difference(first, now))
 	}
 	b.uninstall("", true)
+}
+
+// A revision that is made the default takes over what all revisions share, so
+// that the one before it can go.
+func TestRevisionTakesOver(t *testing.T) {
+	b := newBench(t)
+	b.install(Inputs{Profile: "minimal"})
+	defer b.uninstall("", true)
+	b.install(Inputs{Profile: "minimal", Revision: "canary"})
+	if _, err := b.c.Plan(t.Context(), "", DefaultRevision, false); err == nil || !strings.Contains(err.Error(), "weft upgrade --revision canary --set isDefault=true") {
+		t.Errorf("the removal of a CA that is needed: %v", err)
+	}
+	b.install(Inputs{Profile: "minimal", Revision: "canary", Sets: []string{"isDefault=true"}})
+	b.uninstall(DefaultRevision, false)
+	ca, err := b.client.AppsV1().Deployments(DefaultNamespace).Get(t.Context(), caName, metav1.GetOptions{})
+	if err != nil || ca.Labels[revisionKey] != "canary" {
+		t.Errorf("the CA: %v, %v", ca.Labels, err)
+	}
+	hooks, err := b.client.AdmissionregistrationV1().MutatingWebhookConfigurations().List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(hooks.Items) != 1 || hooks.Items[0].Name != "weft-sidecar-injector" || len(hooks.Items[0].Webhooks) != 4 {
+		t.Fatalf("webhooks: %v, %v", hooks.Items, err)
+	}
+	for _, h := range hooks.Items[0].Webhooks {
+		if h.ClientConfig.Service.Name != "weft-injector-canary" {
+			t.Errorf("webhook %s asks %s", h.Name, h.ClientConfig.Service.Name)
+		}
+	}
 }
 
 // An upgrade begins with the values of the install.

@@ -55,11 +55,29 @@ func (c *Cluster) Plan(ctx context.Context, namespace, revision string, purge bo
 		if err := c.planShared(ctx, r); err != nil {
 			return nil, err
 		}
+	} else if err := leavesCA(r, all); err != nil {
+		return nil, err
 	}
 	if purge {
 		return r, c.planCRDs(ctx, r)
 	}
 	return r, nil
+}
+
+// leavesCA refuses to take the CA and the gateways from the revisions that stay.
+func leavesCA(r *Removal, all []*unstructured.Unstructured) error {
+	isCA := func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" && o.GetName() == caName }
+	at := slices.IndexFunc(r.Objects, isCA)
+	if at < 0 {
+		return nil
+	}
+	goes := r.Objects[at].GetLabels()[revisionKey]
+	for _, o := range all {
+		if rev := o.GetLabels()[revisionKey]; rev != goes {
+			return fmt.Errorf("the CA and the gateways, which revision %[2]s needs, belong to revision %[1]s: weft upgrade --revision %[2]s --set isDefault=true gives them to it, then remove %[1]s", goes, rev)
+		}
+	}
+	return nil
 }
 
 // planShared adds what all revisions share.

@@ -31,6 +31,9 @@ type Cluster struct {
 	// Namespace of the control plane; default "weft-system". Revision of it;
 	// default "default".
 	Namespace, Revision string
+	// Default says that it is the revision that writes the status of objects
+	// without the label istio.io/rev.
+	Default bool
 	// Replica names this pilot among others; default the host's name.
 	Replica string
 	// Webhook is the address of the validating webhook; it needs Identity.
@@ -59,6 +62,15 @@ func (c Cluster) suffix() string {
 	return "-" + c.Revision
 }
 
+// lease is what the replica holds that writes. A revision that becomes the
+// default waits until the one that was lets go: two would write over each other.
+func (c Cluster) lease() string {
+	if c.Default {
+		return "weft-pilot-leader"
+	}
+	return "weft-pilot-leader" + c.suffix()
+}
+
 // runCluster does what the pilot does for the API server. lis is the webhook's;
 // nil: none.
 func (p *pilot) runCluster(ctx context.Context, lis net.Listener) error {
@@ -73,7 +85,7 @@ func (p *pilot) runCluster(ctx context.Context, lis net.Listener) error {
 		moved := make(chan struct{}, 1) // something about other replicas' proxies
 		group.Go(func() error {
 			return status.Run(ctx, status.Options{
-				Config: client, Namespace: c.Namespace, Lease: "weft-pilot-leader" + c.suffix(), Replica: c.Replica, Revision: c.Revision,
+				Config: client, Namespace: c.Namespace, Lease: c.lease(), Replica: c.Replica, Revision: c.Revision, Default: c.Default,
 				State: p.engine.standing.state, Changed: p.changed(ctx, moved), Log: p.Log, Metrics: p.Metrics,
 				Tally: func(ctx context.Context) status.Tally { return p.tally(ctx, moved) },
 			})

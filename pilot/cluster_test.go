@@ -62,7 +62,7 @@ func newInCluster(t *testing.T, ns string) *inCluster {
 		ended <- Run(ctx, Options{
 			Source: src, InsecureXDS: "127.0.0.1:0", Identity: identity, Metrics: c.metrics,
 			Log: slog.New(slog.DiscardHandler), Started: func(a Addresses) { started <- a },
-			Cluster: &Cluster{Kubeconfig: c.Kubeconfig(), Replica: "pilot-1", Webhook: "127.0.0.1:0", WebhookConfig: "weft-validator"},
+			Cluster: &Cluster{Kubeconfig: c.Kubeconfig(), Default: true, Replica: "pilot-1", Webhook: "127.0.0.1:0", WebhookConfig: "weft-validator"},
 		})
 	}()
 	t.Cleanup(func() {

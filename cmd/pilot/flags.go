@@ -42,6 +42,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.kubeconfig, "kubeconfig", "", "follow the API server of this kubeconfig `FILE`, in place of --config")
 	set.StringVar(&f.namespace, "namespace", systemNamespace(), "system `NAMESPACE`: of the pilot, the ca, and the ConfigMap istio with MeshConfig")
 	set.StringVar(&f.revision, "revision", defaultRevision, "`NAME` of this control plane among several; another than default has ConfigMap istio-NAME and account weft-pilot-NAME")
+	set.BoolVar(&f.cluster.Default, "default", true, "this revision writes the status of objects without the label istio.io/rev; one revision does")
 	// The ports listen on every address by default: in its pod, the pilot must
 	// be reached by the other pods. Only /metrics, /ready and /version answer
 	// callers without a certificate that are not on loopback.

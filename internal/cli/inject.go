@@ -19,12 +19,14 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/weftmesh/weft/injector"
+	"github.com/weftmesh/weft/install"
 )
 
 // injectFlags say what to inject, and with what.
 type injectFlags struct {
 	kube                 kube
 	file                 string
+	revision             string
 	offline              bool
 	values, config, mesh string // files, for --offline
 }
@@ -47,6 +49,7 @@ make of them. All other documents come out as they went in, byte for byte.`,
 	}
 	c.Flags().StringVarP(&f.file, "filename", "f", "", "YAML `FILE`; - is standard input")
 	f.kube.flags(c, "n")
+	c.Flags().StringVar(&f.revision, "revision", install.DefaultRevision, "`NAME` of the control plane to inject for")
 	c.Flags().BoolVar(&f.offline, "offline", false, "ask no cluster: use the defaults of this version, and the three files below")
 	c.Flags().StringVar(&f.values, "values", "", "with --offline, key values of ConfigMap istio-sidecar-injector, as a `FILE`")
 	c.Flags().StringVar(&f.config, "inject-config", "", "with --offline, its key config, as a `FILE`")
@@ -85,7 +88,7 @@ func (a *app) injectValues(ctx context.Context, f *injectFlags) (injector.Values
 		if f.values+f.config+f.mesh != "" {
 			return injector.Values{}, usageError{errors.New("--values, --inject-config and --mesh-config need --offline: else the cluster's are used")}
 		}
-		return clusterValues(ctx, &f.kube)
+		return f.clusterValues(ctx)
 	}
 	var texts [3]string
 	for i, name := range []string{f.config, f.values, f.mesh} {
@@ -107,8 +110,8 @@ func (a *app) injectValues(ctx context.Context, f *injectFlags) (injector.Values
 }
 
 // clusterValues reads the ConfigMaps that the cluster's injector reads.
-func clusterValues(ctx context.Context, k *kube) (injector.Values, error) {
-	config, err := k.config()
+func (f *injectFlags) clusterValues(ctx context.Context) (injector.Values, error) {
+	config, err := f.kube.config()
 	if err != nil {
 		return injector.Values{}, fmt.Errorf("%w; or inject with --offline", err)
 	}
@@ -116,14 +119,18 @@ func clusterValues(ctx context.Context, k *kube) (injector.Values, error) {
 	if err != nil {
 		return injector.Values{}, err
 	}
-	maps := client.CoreV1().ConfigMaps(k.namespace)
-	own, err := maps.Get(ctx, "istio-sidecar-injector", metav1.GetOptions{})
+	ending := ""
+	if f.revision != install.DefaultRevision {
+		ending = "-" + f.revision
+	}
+	maps := client.CoreV1().ConfigMaps(f.kube.namespace)
+	own, err := maps.Get(ctx, "istio-sidecar-injector"+ending, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return injector.Values{}, fmt.Errorf("no ConfigMap istio-sidecar-injector in namespace %s: weft install makes it, --namespace names another place, and --offline needs none", k.namespace)
+		return injector.Values{}, fmt.Errorf("no ConfigMap istio-sidecar-injector%s in namespace %s: weft install makes it, --namespace and --revision name another, and --offline needs none", ending, f.kube.namespace)
 	} else if err != nil {
 		return injector.Values{}, err
 	}
-	mesh, err := maps.Get(ctx, "istio", metav1.GetOptions{})
+	mesh, err := maps.Get(ctx, "istio"+ending, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return injector.Values{}, err
 	}

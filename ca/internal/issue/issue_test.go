@@ -163,7 +163,9 @@ func units(t *testing.T, leaf *x509.Certificate) (out []string) {
 
 func TestDNSNamesOfNamedAccounts(t *testing.T) {
 	names := []string{"reviews.shop.svc", "reviews"}
-	issuer := newIssuer(t, func(o *Options) { o.DNSNames = map[string][]string{"shop/reviews": names} })
+	issuer := newIssuer(t, func(o *Options) {
+		o.DNSNames = func(account string) []string { return map[string][]string{"shop/reviews": names}[account] }
+	})
 	for _, asked := range [][]string{nil, {"reviews"}, names} {
 		got, err := issuer.Issue(Request{Caller: caller, CSR: csr(t, newKey(t, elliptic.P256()), x509.CertificateRequest{DNSNames: asked})})
 		if err != nil {

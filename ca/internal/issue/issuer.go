@@ -46,9 +46,9 @@ type Options struct {
 	DefaultTTL time.Duration // validity when none is asked for; 0 is DefaultTTL
 	MaxTTL     time.Duration // longer wishes are cut to it; 0 is DefaultMax
 
-	// DNSNames are the DNS names of an account (key NAMESPACE/SERVICE-ACCOUNT,
-	// see spiffe.ID.Account). All others have none.
-	DNSNames map[string][]string
+	// DNSNames gives the DNS names of an account (NAMESPACE/SERVICE-ACCOUNT, see
+	// spiffe.ID.Account); nil: none has any.
+	DNSNames func(account string) []string
 }
 
 // Issuer issues certificates. It is safe for concurrent use.
@@ -133,7 +133,10 @@ func (i *Issuer) Issue(req Request) (*Issued, error) {
 	if err != nil {
 		return nil, err
 	}
-	dns := i.opts.DNSNames[req.Caller.ID.Account()]
+	var dns []string
+	if i.opts.DNSNames != nil {
+		dns = i.opts.DNSNames(req.Caller.ID.Account())
+	}
 	if err := checkCSR(csr, req.Caller.ID, dns); err != nil {
 		return nil, err
 	}

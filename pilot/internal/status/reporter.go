@@ -54,8 +54,9 @@ type Options struct {
 	Lease     string
 	Replica   string // this one's name
 	// Revision of the control plane: objects with the label istio.io/rev are
-	// its concern if that names it, others if it is "default".
+	// its concern if that names it, others if it is the Default.
 	Revision string
+	Default  bool
 	State    func() *State               // newest; nil: nothing was read yet
 	Tally    func(context.Context) Tally // makes a new one, for as long as the context is not done
 	Changed  <-chan struct{}             // signalled when State or the Tally may differ
@@ -301,10 +302,10 @@ func (r *reporter) right(e *entry, t task, unread bool) bool {
 // ours reports whether an object is this revision's concern.
 func (r *reporter) ours(o *config.Object) bool {
 	if o == nil {
-		return r.Revision == "default"
+		return r.Default
 	}
 	rev := o.Labels["istio.io/rev"]
-	return rev == r.Revision || rev == "" && r.Revision == "default"
+	return rev == r.Revision || rev == "" && r.Default
 }
 
 // put writes one status. An object that is gone is no error.

@@ -8,11 +8,25 @@
 {{- if ne .Release.Namespace "weft-system" }}-{{ .Release.Namespace }}{{ end -}}
 {{- end }}
 
+{{/* weft.isDefault says "true" for the one revision that serves what names none. */}}
+{{- define "weft.isDefault" -}}
+{{- ternary (eq .Values.revision "default") .Values.isDefault (eq "auto" (toString .Values.isDefault)) -}}
+{{- end }}
+
 {{/* weft.shared says "true" where what revisions share is rendered: with the
-default revision, or where the value says so. The argument is (list root value). */}}
+revision that is the default, or where the value says so. The argument is
+(list root value). */}}
 {{- define "weft.shared" -}}
 {{- $root := index . 0 -}}
-{{- ternary (eq $root.Values.revision "default") (index . 1) (eq "auto" (toString (index . 1))) -}}
+{{- ternary (eq "true" (include "weft.isDefault" $root)) (index . 1) (eq "auto" (toString (index . 1))) -}}
+{{- end }}
+
+{{/* weft.hooks is the suffix of webhook configurations. Those of the revision
+that is the default have no name of its own: another that becomes the default
+takes them over, with the CA and the gateways, so that no pod is asked about
+twice. */}}
+{{- define "weft.hooks" -}}
+{{- if ne "true" (include "weft.isDefault" .) }}{{ include "weft.suffix" . }}{{ end }}{{ include "weft.home" . -}}
 {{- end }}
 
 {{/* weft.cluster is the suffix of names of cluster-wide objects: two installs
