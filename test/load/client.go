@@ -47,6 +47,7 @@ type fleet struct {
 type client struct {
 	fleet   *fleet
 	id      int
+	apps    int // as options.apps
 	stream  discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
 	names   map[string]map[string]bool // subscribed, by type
 	pending map[string]bool            // types whose first answer is awaited
@@ -64,7 +65,7 @@ type search struct {
 func connectAll(ctx context.Context, o options, address string) (*fleet, error) {
 	f := &fleet{failed: make(chan error, o.proxies), seed: maphash.MakeSeed()}
 	for i := range o.proxies {
-		c := &client{fleet: f, id: i, names: map[string]map[string]bool{}, pending: map[string]bool{}, synced: make(chan struct{})}
+		c := &client{fleet: f, id: i, apps: o.apps, names: map[string]map[string]bool{}, pending: map[string]bool{}, synced: make(chan struct{})}
 		f.clients = append(f.clients, c)
 		go func() {
 			if err := c.run(ctx, address); err != nil {
@@ -144,11 +145,18 @@ func quantile(v []float64, p float64) float64 {
 	return s[min(len(s)-1, int(p*float64(len(s))))]
 }
 
+func (c *client) app() string {
+	if c.apps == 0 {
+		return "bench-client"
+	}
+	return service(c.id % c.apps)
+}
+
 func (c *client) node() *core.Node {
 	ip := fmt.Sprintf("10.200.%d.%d", c.id/250, 1+c.id%250)
 	meta, err := structpb.NewStruct(map[string]any{
 		"NAMESPACE": namespace, "CLUSTER_ID": "Kubernetes", "SERVICE_ACCOUNT": "default", "INSTANCE_IPS": ip,
-		"LABELS": map[string]any{"app": "bench-client"}, "NAME": fmt.Sprintf("client-%d", c.id),
+		"LABELS": map[string]any{"app": c.app()}, "NAME": fmt.Sprintf("client-%d", c.id),
 	})
 	if err != nil {
 		panic(err) // of constants

@@ -24,10 +24,12 @@ type options struct {
 	services  int
 	endpoints int
 	proxies   int
-	changes   int
-	timeout   time.Duration
-	pause     time.Duration
-	asJSON    bool
+	// apps is of how many services the proxies are; 0: of none.
+	apps    int
+	changes int
+	timeout time.Duration
+	pause   time.Duration
+	asJSON  bool
 	// monitoring is where the pilot's debug pages are, for a profile by hand.
 	monitoring string
 }
@@ -38,6 +40,7 @@ func main() {
 	flag.IntVar(&o.services, "services", 500, "services")
 	flag.IntVar(&o.endpoints, "endpoints", 4, "endpoints of each service")
 	flag.IntVar(&o.proxies, "proxies", 100, "delta-ADS clients")
+	flag.IntVar(&o.apps, "apps", 0, "services that the clients are pods of, in turn; 0: of none")
 	flag.IntVar(&o.changes, "changes", 20, "changes of each kind")
 	flag.DurationVar(&o.timeout, "timeout", 2*time.Minute, "limit of each step")
 	flag.DurationVar(&o.pause, "pause", 300*time.Millisecond, "between two changes")

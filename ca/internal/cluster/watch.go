@@ -61,21 +61,30 @@ func (c *Cluster) start(ctx context.Context, w watch) (cache.Store, cache.Inform
 // have changed. Their contents are not kept: who looks reads them anew.
 func (c *Cluster) watchSecrets(ctx context.Context) <-chan struct{} {
 	poke := make(chan struct{}, 1)
+	look := func() {
+		select {
+		case poke <- struct{}{}:
+		default: // a look is due already
+		}
+	}
+	var listed []cache.InformerSynced
 	for _, name := range []string{PluggedIn, SelfMade} {
-		c.start(ctx, watch{
+		_, synced := c.start(ctx, watch{
 			resource: "secrets", namespace: c.opts.Namespace, name: name, object: &corev1.Secret{},
 			trim: func(o runtime.Object) {
 				if s, ok := o.(*corev1.Secret); ok {
 					s.Data = nil
 				}
 			},
-			each: func(string, string) {
-				select {
-				case poke <- struct{}{}:
-				default: // a look is due already
-				}
-			},
+			each: func(string, string) { look() },
 		})
+		listed = append(listed, synced)
 	}
+	go func() {
+		// What went before the watch began, no event tells of.
+		if cache.WaitForCacheSync(ctx.Done(), listed...) {
+			look()
+		}
+	}()
 	return poke
 }

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -137,13 +138,19 @@ func (s *Source) Run(ctx context.Context, publish func(source.State)) error {
 	if !s.first(ctx) {
 		return nil
 	}
+	last := s.world.state()
+	publish(last)
 	for {
-		publish(s.world.state())
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.world.changed:
 			s.credits.update()
+		}
+		// What changed may have been in the last state already.
+		if next := s.world.state(); !next.Set.Equal(last.Set) || !slices.Equal(next.Findings, last.Findings) {
+			publish(next)
+			last = next
 		}
 	}
 }
