@@ -72,21 +72,22 @@ var kinds = []kind{
 	{"PodDisruptionBudget", schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}, true},
 	{"Deployment", deployments, true},
 	{"MutatingWebhookConfiguration", mutatingWebhooks, false},
-	{"ValidatingWebhookConfiguration", admission("validatingwebhookconfigurations"), false},
+	{"ValidatingWebhookConfiguration", validatingWebhooks, false},
 }
 
 // Resources that are used by name.
 var (
-	definitions      = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
-	deployments      = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
-	mutatingWebhooks = admission("mutatingwebhookconfigurations")
-	namespaces       = core("namespaces")
-	configMaps       = core("configmaps")
-	secrets          = core("secrets")
-	services         = core("services")
-	pods             = core("pods")
-	accessReviews    = schema.GroupVersionResource{Group: "authorization.k8s.io", Version: "v1", Resource: "selfsubjectaccessreviews"}
-	leases           = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
+	definitions        = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	deployments        = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
+	mutatingWebhooks   = admission("mutatingwebhookconfigurations")
+	validatingWebhooks = admission("validatingwebhookconfigurations")
+	namespaces         = core("namespaces")
+	configMaps         = core("configmaps")
+	secrets            = core("secrets")
+	services           = core("services")
+	pods               = core("pods")
+	accessReviews      = schema.GroupVersionResource{Group: "authorization.k8s.io", Version: "v1", Resource: "selfsubjectaccessreviews"}
+	leases             = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
 )
 
 func core(resource string) schema.GroupVersionResource {

@@ -37,7 +37,7 @@ func (c *Cluster) Check(ctx context.Context, namespace, version string) ([]Findi
 		}
 		out = append(out, found...)
 	}
-	for _, check := range []func(context.Context, string) ([]Finding, error){c.checkRoots, c.checkBalancers, c.checkOthersBeside} {
+	for _, check := range []func(context.Context, string) ([]Finding, error){c.checkValidator, c.checkRoots, c.checkBalancers, c.checkOthersBeside} {
 		found, err := check(ctx, namespace)
 		if err != nil {
 			return nil, err
@@ -105,6 +105,29 @@ func (c *Cluster) checkRevision(ctx context.Context, i *Installed, version strin
 		out = append(out, warn("version", "weft upgrade, or a weft of that version", "revision %s is %s, this command %s", i.Revision, running, version))
 	}
 	return out, nil
+}
+
+// checkValidator looks for the webhook that refuses mistakes before they are
+// stored. The mesh works without it.
+func (c *Cluster) checkValidator(ctx context.Context, namespace string) ([]Finding, error) {
+	const subject = "validation"
+	found, err := c.list(ctx, validatingWebhooks, "", partOf+"="+partOfWeft+","+system+"="+namespace)
+	if err != nil {
+		return nil, fmt.Errorf("list validatingwebhookconfigurations: %w", err)
+	}
+	if len(found) == 0 {
+		return []Finding{warn(subject, "weft install makes it", "there is no ValidatingWebhookConfiguration: mistakes are stored, and only their status says so")}, nil
+	}
+	for i := range found {
+		hooks, _, _ := unstructured.NestedSlice(found[i].Object, "webhooks")
+		for _, h := range hooks {
+			h, _ := h.(map[string]any)
+			if bundle, _, _ := unstructured.NestedString(h, "clientConfig", "caBundle"); bundle == "" {
+				return []Finding{warn(subject, "kubectl logs -n "+namespace+" deployment/weft-pilot says why the pilot has not written it", "%s has no caBundle: the API server cannot ask the pilot, and mistakes are stored", found[i].GetName())}, nil
+			}
+		}
+	}
+	return []Finding{ok(subject, "mistakes are refused before they are stored")}, nil
 }
 
 // checkRoots looks for the roots that every proxy needs to start.

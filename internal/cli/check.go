@@ -36,6 +36,9 @@ func (a *app) runCheck(ctx context.Context, k *kube, pre bool) error {
 		found, err = cluster.CheckBefore(ctx, k.namespace)
 	} else {
 		found, err = cluster.Check(ctx, k.namespace, a.version)
+		if err == nil {
+			found = append(found, k.checkProxies(ctx)...)
+		}
 	}
 	if err != nil {
 		return err

@@ -144,7 +144,9 @@ func (p *pods) pilots(ctx context.Context, namespace string) ([]corev1.Pod, erro
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("no pilot runs in namespace %s; weft check says more", namespace)
+		return nil, fmt.Errorf("%w in namespace %s; weft check says more", errNoPilot, namespace)
 	}
 	return out, nil
 }
+
+var errNoPilot = errors.New("no pilot runs")

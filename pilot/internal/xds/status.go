@@ -72,6 +72,8 @@ type Held struct {
 	Version string    `json:"version"`
 	Message string    `json:"message"`
 	Since   time.Time `json:"since"`
+	// Objects that the resource is made of: Kind/namespace/name.
+	Objects []string `json:"objects,omitempty"`
 }
 
 // StreamState is one stream.
@@ -120,12 +122,23 @@ func (s *stream) state() StreamState {
 		}
 		t := TypeState{Type: typeURL, Sent: w.lastSent, Acked: w.lastAcked, Synced: w.answered && !s.unsettled(w) && len(w.refused) == 0}
 		for name, r := range w.refused {
-			t.Refused = append(t.Refused, Held{Name: name, Version: r.version, Message: r.message, Since: r.at})
+			t.Refused = append(t.Refused, Held{Name: name, Version: r.version, Message: r.message, Since: r.at, Objects: s.madeOf(typeURL, name)})
 		}
 		slices.SortFunc(t.Refused, func(a, b Held) int { return strings.Compare(a.Name, b.Name) })
 		out.Types = append(out.Types, t)
 	}
 	return out
+}
+
+// madeOf returns the objects that a resource, as it is offered, is made of. s.mu
+// is held.
+func (s *stream) madeOf(typeURL, name string) []string {
+	for _, c := range s.classes {
+		if res, ok := c.of(typeURL).Get(name); ok {
+			return res.Sources
+		}
+	}
+	return nil
 }
 
 // Live says on how many proxies an object is in force.

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -213,7 +214,8 @@ func TestRefusedResourceIsRolledBack(t *testing.T) {
 	}
 	eventually(t, "both culprits held", func() bool {
 		ty := w.srv.Streams()[0].Types[0]
-		return len(ty.Refused) == 2 && ty.Refused[0].Name == "a" && ty.Refused[1].Name == "new" && !ty.Synced
+		return len(ty.Refused) == 2 && ty.Refused[0].Name == "a" && ty.Refused[1].Name == "new" && !ty.Synced &&
+			slices.Equal(ty.Refused[0].Objects, []string{"VirtualService/default/a"})
 	})
 	eventually(t, "b live and a not", func() bool {
 		live := map[string]int{}
