@@ -30,6 +30,7 @@ var honoured = map[string]func(s *settings, value string) error{
 	"sidecar.istio.io/userVolume":                           (*settings).readVolumes,
 	"sidecar.istio.io/userVolumeMount":                      (*settings).readMounts,
 	"sidecar.istio.io/discoveryAddress":                     (*settings).readDiscovery,
+	"weft.mesh/stop-after-drain":                            func(s *settings, v string) error { return boolean(&s.stopAfterDrain, v) },
 	"status.sidecar.istio.io/port":                          (*settings).readStatusPort,
 	"readiness.status.sidecar.istio.io/failureThreshold":    func(s *settings, v string) error { return seconds(&s.readiness.failures, v, 1) },
 	"readiness.status.sidecar.istio.io/initialDelaySeconds": func(s *settings, v string) error { return seconds(&s.readiness.delay, v, 0) },

@@ -141,6 +141,41 @@ func (s *settings) hooks() *corev1.Lifecycle {
 	return &corev1.Lifecycle{PreStop: run("drain", "--wait-for-app")}
 }
 
+// drainedPath is where the agent answers when the app may end.
+const drainedPath = "/drained"
+
+// holdApps keeps each container of the app from its SIGTERM until callers have
+// gone elsewhere: at that moment most programs close their port, and the proxies
+// of the callers learn a little later that the pod ends. One that has a hook of
+// its own knows better.
+func (s *settings) holdApps(pod *corev1.Pod) {
+	if s.gateway || !s.stopAfterDrain {
+		return
+	}
+	for i := range pod.Spec.Containers {
+		c := &pod.Spec.Containers[i]
+		if c.Lifecycle == nil {
+			c.Lifecycle = &corev1.Lifecycle{}
+		}
+		if c.Lifecycle.PreStop == nil {
+			c.Lifecycle.PreStop = &corev1.LifecycleHandler{HTTPGet: agentAction(drainedPath, s.statusPort)}
+		}
+	}
+}
+
+// releaseApps undoes holdApps.
+func releaseApps(pod *corev1.Pod) {
+	for i := range pod.Spec.Containers {
+		c := &pod.Spec.Containers[i]
+		if c.Lifecycle == nil || c.Lifecycle.PreStop == nil || !at(c.Lifecycle.PreStop.HTTPGet, drainedPath) {
+			continue
+		}
+		if c.Lifecycle.PreStop = nil; *c.Lifecycle == (corev1.Lifecycle{}) {
+			c.Lifecycle = nil
+		}
+	}
+}
+
 // health asks Envoy's own listener, so that a proxy that does not serve is not
 // called well.
 func health(delay, period, failures int32) *corev1.Probe {

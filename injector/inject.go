@@ -55,6 +55,7 @@ func inject(pod *corev1.Pod, owner string, v Values) (*corev1.Pod, error) {
 	}
 	before := names(out)
 	s.probes = rewriteProbes(out, s)
+	s.holdApps(out)
 	if s.prometheus, err = mergePrometheus(out, s); err != nil {
 		return nil, err
 	}

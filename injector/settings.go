@@ -34,6 +34,7 @@ type settings struct {
 	readiness                               readiness
 	capture                                 *captureSettings // nil: no capture
 	rewrite                                 bool             // of probes
+	stopAfterDrain                          bool             // of the app: see holdApps
 	mergeMetrics                            bool
 	drain                                   time.Duration // 0: the agent's default
 	volumes                                 []corev1.Volume
@@ -91,7 +92,7 @@ func fromValues(v Values) *settings {
 			outboundRanges: p.IncludeIPRanges, excludeOutboundRanges: p.ExcludeIPRanges,
 		},
 		rewrite:      v.Webhook.RewriteAppHTTPProbe == nil || *v.Webhook.RewriteAppHTTPProbe,
-		mergeMetrics: true,
+		mergeMetrics: true, stopAfterDrain: true,
 	}
 }
 

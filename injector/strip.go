@@ -28,6 +28,7 @@ func strip(pod *corev1.Pod) error {
 	if err != nil {
 		return err
 	}
+	releaseApps(pod)
 	if proxy := findProxy(pod); proxy != nil {
 		restoreProbes(pod, proxy)
 		restorePrometheus(pod, proxy)

@@ -173,6 +173,7 @@ func (a *agent) makeStatus(istio, own prometheus.Registerer) error {
 	app := appprobe.New(probes, a.o.Node.IPs[0], a.o.Log.With("part", "probes"))
 	a.status.Handle("GET "+appprobe.HealthPrefix, app)
 	a.status.Handle("GET "+appprobe.LifecyclePrefix, app)
+	a.status.HandleFunc("GET /drained", a.serveDrained)
 	return nil
 }
 

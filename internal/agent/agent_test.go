@@ -6,7 +6,6 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -378,87 +377,5 @@ func TestEnvoyKilled(t *testing.T) {
 	eventually(t, "the pod is ready", m.pod.ready)
 	if got := m.pod.metric("weft_agent_envoy_restarts_total"); got != "1" {
 		t.Errorf("restarts counted: %q", got)
-	}
-}
-
-// TestDrain: a connection that is open at SIGTERM is served until it ends, and
-// nothing is left after it.
-func TestDrain(t *testing.T) {
-	m := newMesh(t)
-	m.pilot.start()
-	m.pod.start()
-	eventually(t, "the pod is ready", m.pod.ready)
-	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", m.plain.port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	eventually(t, "the connection is counted", func() bool {
-		_, body, _ := get(fmt.Sprintf("http://127.0.0.1:%d/stats?filter=inbound_%d.downstream_cx_active", m.pod.config.Options.Ports.Admin, m.plain.port))
-		return strings.Contains(body, ": 1")
-	})
-	if err := m.pod.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "readiness fails", func() bool { return !m.pod.ready() })
-	select {
-	case <-m.pod.ended:
-		t.Fatal("the agent ended with a connection open")
-	default:
-	}
-	if _, err := fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	answer := make([]byte, 4096)
-	n, err := conn.Read(answer)
-	if err != nil || !strings.HasPrefix(string(answer[:n]), "HTTP/1.1 200") {
-		t.Fatalf("during the drain: %q, %v", answer[:n], err)
-	}
-	if !strings.Contains(strings.ToLower(string(answer[:n])), "connection: close") {
-		t.Errorf("the client is not told to go: %q", answer[:n])
-	}
-	closed := time.Now()
-	_ = conn.Close()
-	<-m.pod.ended
-	if took := time.Since(closed); took > 2500*time.Millisecond {
-		t.Errorf("the drain went on for %v after the last connection", took)
-	}
-	if code := m.pod.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-	if left := m.pod.envoys(); len(left) > 0 {
-		t.Errorf("Envoys left: %v", left)
-	}
-}
-
-// TestDrainOnRequest: a pre-stop hook drains, a second agent is refused, and
-// another pod's metadata cannot ask.
-func TestDrainOnRequest(t *testing.T) {
-	m := newMesh(t)
-	m.pilot.start()
-	m.pod.start()
-	eventually(t, "the pod is ready", m.pod.ready)
-	response, err := client.Get(m.pod.statusURL("/drain"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	response.Body.Close()
-	if response.StatusCode != http.StatusMethodNotAllowed {
-		t.Errorf("GET /drain: %s", response.Status)
-	}
-	for _, path := range []string{"/drain", "/quitquitquit"} {
-		response, err := client.Post(m.pod.statusURL(path), "", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response.Body.Close()
-		if response.StatusCode != http.StatusOK {
-			t.Errorf("POST %s: %s", path, response.Status)
-		}
-		eventually(t, "not ready", func() bool { return !m.pod.ready() })
-	}
-	<-m.pod.ended
-	if left := m.pod.envoys(); len(left) > 0 {
-		t.Errorf("Envoys left: %v", left)
 	}
 }

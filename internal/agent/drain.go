@@ -3,13 +3,24 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"time"
 
+	"github.com/weftmesh/weft/internal/agent/envoy"
 	"github.com/weftmesh/weft/internal/agent/node"
 )
 
-// drainPoll is how often connections are counted.
-const drainPoll = 100 * time.Millisecond
+const (
+	// drainPoll is how often connections are counted.
+	drainPoll = 100 * time.Millisecond
+	// drainQuiet is how long nobody may have come for clients to count as gone:
+	// longer than a load balancer's or kube-proxy's pause between two of them.
+	drainQuiet = 500 * time.Millisecond
+	// drainOrder is how long /drained waits for the order to drain, which the
+	// kubelet gives at the same time, but by starting a program.
+	drainOrder = 10 * time.Second
+)
 
 // drain tells the world to go elsewhere and waits until it has: readiness fails,
 // clients are told to close, and the last inbound connection ends. A sidecar's
@@ -21,8 +32,9 @@ func (a *agent) drain(ctx, hurry context.Context) {
 	latest, soonest := time.After(time.Until(begun.Add(a.o.Drain.Max))), begun.Add(a.o.Drain.Min)
 	tick := time.NewTicker(drainPoll)
 	defer tick.Stop()
+	watch := newWatch(a)
 	for {
-		if time.Now().After(soonest) && a.drained(ctx, begun) {
+		if gone := watch.gone(ctx, begun); gone && time.Now().After(soonest) {
 			a.o.Log.Info("drained", "took", time.Since(begun))
 			return
 		}
@@ -51,17 +63,72 @@ func (a *agent) beginDrain(ctx context.Context) {
 	}
 }
 
-// drained reports whether no connection is left, or after a while, whether
-// none is left that does anything. An Envoy that cannot be asked has none.
-func (a *agent) drained(ctx context.Context, begun time.Time) bool {
-	if a.envoy.PID() == 0 {
-		return true
+// watch observes whether clients still come.
+type watch struct {
+	*agent
+	quiet   time.Duration
+	arrived int64
+	last    time.Time // when somebody came
+}
+
+func newWatch(a *agent) *watch {
+	return &watch{agent: a, quiet: min(drainQuiet, a.o.Drain.Min), arrived: -1}
+}
+
+// look reads what Envoy has to do, and whether nobody has come for a while. An
+// Envoy that cannot be asked has nothing to do.
+func (w *watch) look(ctx context.Context) (t envoy.Traffic, quiet bool) {
+	if w.envoy.PID() == 0 {
+		return t, true
 	}
-	open, busy, err := a.admin.Active(ctx, a.inboundOnly())
-	if time.Since(begun) > a.o.Drain.Idle {
-		open = busy
+	t, err := w.admin.Traffic(ctx, w.inboundOnly())
+	if err != nil {
+		return envoy.Traffic{}, true
 	}
-	return err != nil || open == 0
+	if t.Arrived != w.arrived {
+		w.arrived, w.last = t.Arrived, time.Now()
+	}
+	return t, time.Since(w.last) >= w.quiet
+}
+
+// gone reports whether no connection is left and none comes, or after a while,
+// whether none is left that does anything.
+func (w *watch) gone(ctx context.Context, begun time.Time) bool {
+	t, quiet := w.look(ctx)
+	if time.Since(begun) > w.o.Drain.Idle {
+		return t.Busy == 0
+	}
+	return t.Open == 0 && quiet
+}
+
+// serveDrained answers when the app may end, for others have gone elsewhere: no
+// request runs and none comes any more. It is the app's pre-stop hook, so that
+// the app goes on serving those who have yet to learn that the pod ends. Clients
+// that never go are not waited for longer than for idle connections.
+func (a *agent) serveDrained(w http.ResponseWriter, r *http.Request) {
+	tick, late := time.NewTicker(drainPoll), time.Now().Add(drainOrder)
+	defer tick.Stop()
+	watch := newWatch(a)
+	for {
+		begun := a.status.drainBegan()
+		if begun.IsZero() && time.Now().After(late) {
+			http.Error(w, "the pod is not being drained", http.StatusServiceUnavailable)
+			return
+		}
+		if !begun.IsZero() {
+			t, quiet := watch.look(r.Context())
+			if took := time.Since(begun); took > a.o.Drain.Idle || took > a.o.Drain.Min && quiet && t.Busy == 0 {
+				a.o.Log.Info("the app may end", "after", took)
+				fmt.Fprintln(w, "drained")
+				return
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-r.Context().Done():
+			return
+		}
+	}
 }
 
 func (a *agent) inboundOnly() bool { return a.o.Node.Role == node.Sidecar }

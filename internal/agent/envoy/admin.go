@@ -56,29 +56,45 @@ func (a *Admin) Drain(ctx context.Context, inboundOnly bool) error {
 	return a.do(ctx, http.MethodPost, path, nil)
 }
 
-// Active counts the open downstream connections, of the inbound listeners
-// alone or of all that are not the proxy's own; and how many of them do
-// something: HTTP requests that run, and connections that are not HTTP.
-func (a *Admin) Active(ctx context.Context, inboundOnly bool) (open, busy int64, err error) {
-	stats, err := a.stats(ctx, `^(listener|http)\..*\.downstream_(cx|rq)_active$`)
+// Traffic is what an Envoy has to do with its clients.
+type Traffic struct {
+	Open    int64 // connections
+	Busy    int64 // HTTP requests that run, and connections that are not HTTP
+	Arrived int64 // all connections and requests so far
+}
+
+// Traffic counts downstream connections and requests, of the inbound listeners
+// alone or of all that are not the proxy's own.
+func (a *Admin) Traffic(ctx context.Context, inboundOnly bool) (Traffic, error) {
+	stats, err := a.stats(ctx, `^(listener|http)\..*\.downstream_(cx|rq)_(active|total)$`)
 	if err != nil {
-		return 0, 0, err
+		return Traffic{}, err
 	}
+	var t Traffic
 	for stat, n := range stats {
 		kind, rest, _ := strings.Cut(stat, ".")
-		name, connections := strings.CutSuffix(rest, ".downstream_cx_active")
-		name = strings.TrimSuffix(name, ".downstream_rq_active")
-		switch {
-		case !countsAsTraffic(name, inboundOnly):
-		case kind == "listener":
-			open, busy = open+n, busy+n
-		case connections:
-			busy -= n
-		default:
-			busy += n
+		at := strings.LastIndexByte(rest, '.')
+		if name := rest[:max(at, 0)]; countsAsTraffic(name, inboundOnly) {
+			t.count(kind, rest[at+1:], n)
 		}
 	}
-	return open, max(busy, 0), nil
+	t.Busy = max(t.Busy, 0)
+	return t, nil
+}
+
+// count adds one statistic of a listener or of an HTTP connection manager,
+// whose connections are a listener's, too.
+func (t *Traffic) count(kind, stat string, n int64) {
+	switch {
+	case kind == "listener" && stat == "downstream_cx_active":
+		t.Open, t.Busy = t.Open+n, t.Busy+n
+	case kind == "listener" && stat == "downstream_cx_total", kind == "http" && stat == "downstream_rq_total":
+		t.Arrived += n
+	case kind == "http" && stat == "downstream_cx_active":
+		t.Busy -= n
+	case kind == "http" && stat == "downstream_rq_active":
+		t.Busy += n
+	}
 }
 
 // countsAsTraffic knows what is inbound by Istio's port or by its name,

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+	"golang.org/x/sys/unix"
 )
 
 // dialer makes connections to the pilot: TCP, then TLS with the pilot's
@@ -25,10 +26,12 @@ type dialer struct {
 func newDialer(o PilotOptions) *dialer {
 	d := &dialer{o: o}
 	// Probes of the kernel find a pilot whose machine is gone, without any
-	// cooperation of the pilot's, which HTTP/2 pings would need.
+	// cooperation of the pilot's, which HTTP/2 pings would need: well before
+	// Kubernetes calls a node lost, for what the proxy must know then comes from
+	// another pilot.
 	d.net = net.Dialer{
 		Timeout: dialTimeout, Control: o.Control,
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: pilotSilence / 2, Interval: pilotSilence / 6, Count: 3},
 	}
 	if o.Control != nil { // look-ups must bypass capture as well
 		plain := &net.Dialer{Timeout: dialTimeout, Control: o.Control}
@@ -118,12 +121,33 @@ func (d *dialer) one(ctx context.Context, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	conn, err := d.net.DialContext(ctx, "tcp", address)
-	if err != nil || d.o.TLS == nil {
-		return conn, err
+	if err != nil {
+		return nil, err
+	}
+	if err := limitSilence(conn); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	if d.o.TLS == nil {
+		return conn, nil
 	}
 	secured := tls.Client(conn, d.o.TLS)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return secured, nil
+}
+
+// limitSilence ends conn when what was sent is not acknowledged for so long: the
+// kernel sends no probes then, and would try again for a quarter of an hour.
+// Source: tcp(7), TCP_USER_TIMEOUT.
+func limitSilence(conn net.Conn) error {
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(pilotSilence/time.Millisecond))
+	})
+	return errors.Join(err, failed)
 }
