@@ -16,6 +16,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
+//go:generate go run ./internal/supportgen ../docs/api-support.md
+
 //go:embed support.yaml
 var supportYAML []byte
 
