@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,12 +20,16 @@ type dialer struct {
 	o       PilotOptions
 	net     net.Dialer
 	breaker *gobreaker.CircuitBreaker[net.Conn]
+	lookup  func(ctx context.Context, host string) ([]string, error)
 	next    atomic.Uint32 // candidate that the next connection begins with
 	failing atomic.Bool   // since the last connection
+
+	mu    sync.Mutex
+	known map[string][]string // what each host's name meant last
 }
 
 func newDialer(o PilotOptions) *dialer {
-	d := &dialer{o: o}
+	d := &dialer{o: o, known: map[string][]string{}}
 	// Probes of the kernel find a pilot whose machine is gone, without any
 	// cooperation of the pilot's, which HTTP/2 pings would need: well before
 	// Kubernetes calls a node lost, for what the proxy must know then comes from
@@ -37,6 +42,7 @@ func newDialer(o PilotOptions) *dialer {
 		plain := &net.Dialer{Timeout: dialTimeout, Control: o.Control}
 		d.net.Resolver = &net.Resolver{PreferGo: true, Dial: plain.DialContext}
 	}
+	d.lookup = d.net.Resolver.LookupHost // a nil one is the default
 	d.breaker = gobreaker.NewCircuitBreaker[net.Conn](gobreaker.Settings{
 		Name:        "pilot",
 		MaxRequests: 1,
@@ -92,10 +98,6 @@ func (d *dialer) first(ctx context.Context) (net.Conn, error) {
 
 // candidates resolves each configured host to all its addresses.
 func (d *dialer) candidates(ctx context.Context) ([]string, error) {
-	resolver := d.net.Resolver
-	if resolver == nil {
-		resolver = net.DefaultResolver
-	}
 	var out []string
 	var failed []error
 	for _, address := range d.o.Addresses {
@@ -103,7 +105,7 @@ func (d *dialer) candidates(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("xdsproxy: pilot address %q: %w", address, err)
 		}
-		ips, err := resolver.LookupHost(ctx, host)
+		ips, err := d.resolve(ctx, host)
 		if err != nil {
 			failed = append(failed, err)
 		}
@@ -115,6 +117,31 @@ func (d *dialer) candidates(ctx context.Context) ([]string, error) {
 		return nil, errors.Join(failed...)
 	}
 	return out, nil
+}
+
+// resolve gives the addresses of host: those of the last answer where the name
+// server gives none soon, for it may be away with the pilot's machine, and the
+// address of a Service stays.
+func (d *dialer) resolve(ctx context.Context, host string) ([]string, error) {
+	d.mu.Lock()
+	known := d.known[host]
+	d.mu.Unlock()
+	if len(known) > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, lookupTimeout)
+		defer cancel()
+	}
+	ips, err := d.lookup(ctx, host)
+	if err != nil && len(known) > 0 {
+		d.o.Log.Debug("the pilot's name is not resolved; using its last addresses", "host", host, "addresses", known, "error", err)
+		return known, nil
+	}
+	if err == nil {
+		d.mu.Lock()
+		d.known[host] = ips
+		d.mu.Unlock()
+	}
+	return ips, err
 }
 
 func (d *dialer) one(ctx context.Context, address string) (net.Conn, error) {

@@ -1,6 +1,7 @@
 package xdsproxy
 
 import (
+	"context"
 	"net"
 	"testing"
 	"time"
@@ -27,6 +28,30 @@ func TestSilenceIsBounded(t *testing.T) {
 	}
 	if got := time.Duration(option(t, conn, unix.TCP_USER_TIMEOUT)) * time.Millisecond; got == 0 || got > 15*time.Second {
 		t.Errorf("one with data under way is given up after %v", got)
+	}
+}
+
+// TestNameServerAway: a pilot that was found once is found again while nobody
+// resolves its name.
+func TestNameServerAway(t *testing.T) {
+	address := startPilot(t, func(adsServer) error { return nil })
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pilot, _ := newTestPilot(t, "localhost:"+port)
+	d := pilot.dial
+	d.lookup = func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil }
+	for _, what := range []string{"found", "found again"} {
+		conn, err := d.connect(t.Context())
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		_ = conn.Close()
+		d.lookup = func(ctx context.Context, _ string) ([]string, error) {
+			<-ctx.Done() // a server that is gone gives no answer
+			return nil, ctx.Err()
+		}
 	}
 }
 

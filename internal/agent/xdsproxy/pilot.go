@@ -46,6 +46,7 @@ type PilotOptions struct {
 // about two seconds, and an agent that cannot find it asks about once a second.
 const (
 	dialTimeout    = 3 * time.Second
+	lookupTimeout  = time.Second      // where an older answer is known
 	pilotSilence   = 12 * time.Second // of a machine that is gone; a node is lost after 40 to 50
 	backOffBase    = 100 * time.Millisecond
 	backOffMax     = time.Second
