@@ -22,12 +22,29 @@ var clients = []model.ProxyClass{
 	{Role: model.RoleOutbound, Namespace: "nobody"},
 }
 
-// TestForkEqualsFromNothing: each client's View is the one it would have
+// servers are inbound classes: of workloads that services and policies select,
+// with named ports and without, and of some that nothing selects.
+var servers = []model.ProxyClass{
+	{Role: model.RoleInbound, Namespace: "default"},
+	{Role: model.RoleInbound, Namespace: "default", Labels: "app=a0"},
+	{Role: model.RoleInbound, Namespace: "default", Labels: "app=a0", Ports: "http=8080"},
+	{Role: model.RoleInbound, Namespace: "default", Labels: "app=reviews"},
+	{Role: model.RoleInbound, Namespace: "other", Labels: "app=a1"},
+	{Role: model.RoleInbound, Namespace: "weft-system", Labels: "app=a0"},
+	{Role: model.RoleInbound, Namespace: "nobody"},
+}
+
+// TestForkEqualsFromNothing: each class's View is the one it would have
 // without the others, and no entry is replaced by an equal one.
 func TestForkEqualsFromNothing(t *testing.T) {
+	t.Run("outbound", func(t *testing.T) { forkEqualsFromNothing(t, clients) })
+	t.Run("inbound", func(t *testing.T) { forkEqualsFromNothing(t, servers) })
+}
+
+func forkEqualsFromNothing(t *testing.T, classes []model.ProxyClass) {
 	rnd := rand.New(rand.NewPCG(11, 12))
 	m := meshtest.Bookshop()
-	key, _ := Common(clients[0])
+	key, _ := Common(classes[0])
 	common := New(key)
 	forks := map[model.ProxyClass]*Viewer{}
 	for step := range 500 {
@@ -36,7 +53,7 @@ func TestForkEqualsFromNothing(t *testing.T) {
 		}
 		mesh := m.Model()
 		common.View(mesh)
-		for _, class := range clients {
+		for _, class := range classes {
 			if rnd.IntN(60) == 0 || forks[class] == nil {
 				forks[class] = common.Fork(class)
 				forks[class].View(mesh)

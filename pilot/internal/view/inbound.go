@@ -14,27 +14,23 @@ import (
 
 // inbound is the server side of a sidecar.
 type inbound struct {
-	class  model.ProxyClass
 	result *memo.Derived[*model.Settings, *model.Inbound]
 }
 
-func newInbound(in *inputs, class model.ProxyClass) *inbound {
-	labels := model.ParseLabels(class.Labels)
-	selecting := ownServices(in, class)
+func newInbound(in *inputs) *inbound {
+	selecting := ownServices(in)
 	effective := policies(in, &selecting.Cell)
-	auth := memo.Flat(in.graph, &in.peerAuth.Cell, func(r *memo.Reader, key string, p *model.PeerAuth, emit memo.Emit[*model.PeerAuth]) {
-		if p.Namespace == class.Namespace && selects(p.Selector, labels) || p.Namespace == in.config(r).RootNamespace && len(p.Selector) == 0 {
-			emit(key, p)
-		}
+	auth := memo.Map(in.graph, &in.peerAuth.Cell, func(r *memo.Reader, _ string, p *model.PeerAuth) (*model.PeerAuth, bool) {
+		return p, in.home(r, p.Namespace) && in.selected(r, p.Selector) || p.Namespace == in.config(r).RootNamespace && len(p.Selector) == 0
 	})
-	i := &inbound{class: class}
+	i := &inbound{}
 	i.result = memo.Map(in.graph, &in.settings.Cell, func(r *memo.Reader, _ string, settings *model.Settings) (*model.Inbound, bool) {
-		modes := modesFor(values(memo.All(r, &auth.Cell)), labels, class.Namespace, settings.RootNamespace)
+		modes := modesFor(values(memo.All(r, &auth.Cell)), in.labels(r), in.namespace(r), settings.RootNamespace)
 		out := &model.Inbound{Mode: modes.workload}
 		ports := map[uint32]model.InboundPort{}
 		for host, s := range memo.All(r, &selecting.Cell).All() {
 			e, _ := memo.Get(r, &effective.Cell, host)
-			i.addPorts(ports, s, e)
+			addPorts(ports, in.ports(r), s, e)
 		}
 		for port := range modes.ports {
 			if _, ok := ports[port]; !ok {
@@ -51,13 +47,30 @@ func newInbound(in *inputs, class model.ProxyClass) *inbound {
 	return i
 }
 
-// ownServices derives the services that select the class's workloads.
-func ownServices(in *inputs, class model.ProxyClass) *memo.Derived[*model.Service, *model.Service] {
-	labels := model.ParseLabels(class.Labels)
-	return memo.Map(in.graph, &in.services.Cell, func(_ *memo.Reader, _ string, s *model.Service) (*model.Service, bool) {
-		return s, s.Namespace == class.Namespace && len(s.Selector) > 0 && selects(s.Selector, labels)
+// ownServices derives the services that select the class's workloads. They are
+// found by an index that all classes share, so that a class holds only its own.
+func ownServices(in *inputs) *memo.Derived[*model.Settings, *model.Service] {
+	index := memo.Group(in.graph, &in.services.Cell, func(_ string, s *model.Service) []string {
+		if len(s.Selector) == 0 {
+			return nil
+		}
+		key := slices.Min(slices.Collect(maps.Keys(s.Selector)))
+		return []string{selectorKey(s.Namespace, key, s.Selector[key])}
+	})
+	return memo.Flat(in.graph, &in.settings.Cell, func(r *memo.Reader, _ string, _ *model.Settings, emit memo.Emit[*model.Service]) {
+		namespace := in.namespace(r)
+		for k, v := range in.labels(r) {
+			candidates, _ := memo.Get(r, &index.Cell, selectorKey(namespace, k, v))
+			for host, s := range candidates.All() {
+				if in.selected(r, s.Selector) {
+					emit(host, s)
+				}
+			}
+		}
 	})
 }
+
+func selectorKey(namespace, key, value string) string { return namespace + "/" + key + "=" + value }
 
 func values[V comparable](t memo.Table[V]) (out []V) {
 	for _, v := range t.All() {
@@ -68,11 +81,12 @@ func values[V comparable](t memo.Table[V]) (out []V) {
 
 func inboundCluster(port uint32) string { return fmt.Sprintf("inbound|%d||", port) }
 
-// addPorts adds the workload's ports that s targets. Of services that target
+// addPorts adds the workload's ports that s targets; named are those with a name,
+// as a class has them. Of services that target
 // one port the first by host says its protocol.
-func (i *inbound) addPorts(ports map[uint32]model.InboundPort, s *model.Service, e *effective) {
+func addPorts(ports map[uint32]model.InboundPort, named string, s *model.Service, e *effective) {
 	for _, p := range s.Ports {
-		target := targetOf(i.class, p)
+		target := targetOf(named, p)
 		if _, taken := ports[target]; taken || target == 0 || p.Protocol == model.ProtocolUDP {
 			continue
 		}
@@ -84,9 +98,9 @@ func (i *inbound) addPorts(ports map[uint32]model.InboundPort, s *model.Service,
 
 // targetOf is the workload's port for a service port, or 0 if the workload has
 // no port of that name.
-func targetOf(class model.ProxyClass, p model.Port) uint32 {
+func targetOf(named string, p model.Port) uint32 {
 	if p.TargetName != "" {
-		for part := range strings.SplitSeq(class.Ports, ",") {
+		for part := range strings.SplitSeq(named, ",") {
 			if number, ok := strings.CutPrefix(part, p.TargetName+"="); ok {
 				n, err := strconv.ParseUint(number, 10, 16)
 				if err != nil {

@@ -49,26 +49,26 @@ func (e *effective) named(subset string) *model.Subset {
 // policies derives the rule of each visible service. Istio looks in the
 // client's namespace, the service's, and the root namespace.
 func policies(in *inputs, services *memo.Cell[*model.Service]) *memo.Derived[*model.Service, *effective] {
-	visible := memo.Map(in.graph, &in.policies.Cell, func(r *memo.Reader, _ string, p *model.Policy) (*model.Policy, bool) {
-		return p, in.sees(r, p.ExportTo, p.Namespace) && (p.Selector == nil || in.home(r, p.Namespace) && in.selected(r, p.Selector))
-	})
-	// A client in the root namespace asks the service's first, since the root's
-	// rules are for the whole mesh.
-	clients := memo.Map(in.graph, &visible.Cell, func(r *memo.Reader, _ string, p *model.Policy) (*model.Policy, bool) {
-		return p, p.Namespace != in.config(r).RootNamespace && in.home(r, p.Namespace)
-	})
-	own, all := policiesByHost(in.graph, &clients.Cell), policiesByHost(in.graph, &visible.Cell)
+	// The index asks nothing about the proxy, so that all classes share it.
+	byHost := memo.Group(in.graph, &in.policies.Cell, func(_ string, p *model.Policy) []string { return hostKeys([]string{p.Host}) })
 	return memo.Map(in.graph, services, func(r *memo.Reader, host string, s *model.Service) (*effective, bool) {
-		if first := covering(r, own, host); len(first) > 0 {
-			return choose(first, first[0].Namespace), true
+		found := slices.DeleteFunc(covering(r, byHost, host), func(p *model.Policy) bool { return !in.heeds(r, p) })
+		root := in.config(r).RootNamespace
+		for _, p := range found {
+			// A client in the root namespace asks the service's first, since the
+			// root's rules are for the whole mesh.
+			if p.Namespace != root && in.home(r, p.Namespace) {
+				return choose(found, p.Namespace), true
+			}
 		}
-		e := choose(covering(r, all, host), s.Namespace, in.config(r).RootNamespace)
+		e := choose(found, s.Namespace, root)
 		return e, e != nil
 	}, memo.Same(sameEffective))
 }
 
-func policiesByHost(g *memo.Graph, over *memo.Cell[*model.Policy]) *memo.Grouped[*model.Policy] {
-	return memo.Group(g, over, func(_ string, p *model.Policy) []string { return hostKeys([]string{p.Host}) })
+// heeds reports whether a rule is for the proxy.
+func (in *inputs) heeds(r *memo.Reader, p *model.Policy) bool {
+	return in.sees(r, p.ExportTo, p.Namespace) && (p.Selector == nil || in.home(r, p.Namespace) && in.selected(r, p.Selector))
 }
 
 // covering are the rules for a host: those that name it, then those whose

@@ -1,6 +1,8 @@
 package view
 
 import (
+	"strings"
+
 	"github.com/weftmesh/weft/internal/memo"
 	"github.com/weftmesh/weft/internal/model"
 )
@@ -10,6 +12,7 @@ const (
 	namespaceKey = "namespace"  // its value is the proxy's namespace
 	homeKey      = "namespace/" // followed by it
 	labelKey     = "label/"     // followed by a label's key, of its value
+	portsKey     = "ports"      // its value are the proxy's named ports, as a class has them
 )
 
 // proxyOf gives the part of a class by which the classes of a role differ, so
@@ -23,7 +26,27 @@ func proxyOf(class model.ProxyClass) (t memo.Table[string]) {
 	for k, v := range model.ParseLabels(class.Labels) {
 		t = t.With(labelKey+k, v)
 	}
+	if class.Ports != "" {
+		t = t.With(portsKey, class.Ports)
+	}
 	return t
+}
+
+// labels are all of the proxy's: where one will do, ask for that.
+func (in *inputs) labels(r *memo.Reader) map[string]string {
+	out := map[string]string{}
+	for key, v := range memo.All(r, &in.proxy.Cell).All() {
+		if k, ok := strings.CutPrefix(key, labelKey); ok {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// ports are the proxy's named ports, as a class has them.
+func (in *inputs) ports(r *memo.Reader) string {
+	v, _ := memo.Get(r, &in.proxy.Cell, portsKey)
+	return v
 }
 
 // home reports whether the proxy is in namespace.

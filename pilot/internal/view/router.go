@@ -87,7 +87,7 @@ func bindOf(s *served) string {
 // decides.
 func routerServers(in *inputs, class model.ProxyClass) *memo.Derived[*model.Gateway, *served] {
 	labels := model.ParseLabels(class.Labels)
-	front := memo.Group(in.graph, &ownServices(in, class).Cell, func(_ string, s *model.Service) []string { return portNumbers(s) })
+	front := memo.Group(in.graph, &ownServices(in).Cell, func(_ string, s *model.Service) []string { return portNumbers(s) })
 	return memo.Flat(in.graph, &in.gateways.Cell, func(r *memo.Reader, _ string, gw *model.Gateway, emit memo.Emit[*served]) {
 		if !selects(gw.Selector, labels) {
 			return
@@ -114,7 +114,7 @@ func portNumbers(s *model.Service) (out []string) {
 func listenPort(class model.ProxyClass, front memo.Table[*model.Service], number uint32) uint32 {
 	for _, s := range front.All() {
 		if p, ok := s.Port(number); ok {
-			if target := targetOf(class, p); target != 0 {
+			if target := targetOf(class.Ports, p); target != 0 {
 				return target
 			}
 		}

@@ -34,7 +34,7 @@ func New(class model.ProxyClass) *Viewer { return newViewer(class, &memo.Graph{}
 // be forked from: one of a namespace that has nothing. It reports false where
 // the classes of a role share too little.
 func Common(class model.ProxyClass) (model.ProxyClass, bool) {
-	return model.ProxyClass{Role: class.Role, Bare: class.Bare}, class.Role == model.RoleOutbound
+	return model.ProxyClass{Role: class.Role, Bare: class.Bare}, class.Role != model.RoleRouter
 }
 
 // Fork returns a Viewer of class, of which v's is the Common one. Its Views
@@ -47,7 +47,7 @@ func newViewer(class model.ProxyClass, g *memo.Graph) *Viewer {
 	v.in.proxy.Set(proxyOf(class))
 	switch class.Role {
 	case model.RoleInbound:
-		v.side = newInbound(v.in, class)
+		v.side = newInbound(v.in)
 	case model.RoleRouter:
 		v.side = newRouter(v.in, class)
 	default:
