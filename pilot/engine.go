@@ -29,6 +29,7 @@ type engine struct {
 	log      *slog.Logger
 	metrics  *metrics
 	compiler *compile.Compiler
+	keeper   *keeper // nil: every object is in force as far as it can be
 	dir      *directory
 	lines    map[model.ProxyClass]*line
 	commons  map[model.ProxyClass]*line // that lines were forked from
@@ -137,7 +138,7 @@ func (e *engine) ready() bool { return e.outcome.Load() != nil }
 func (e *engine) apply(state source.State, since time.Time) {
 	start := time.Now()
 	before := e.outcome.Load()
-	result := e.compiler.Mesh(state.Set)
+	result := e.compile(state.Set)
 	e.applied = state
 	e.outcome.Store(&outcome{state: state, result: result})
 	e.report(before, state, result)
@@ -147,6 +148,13 @@ func (e *engine) apply(state source.State, since time.Time) {
 	e.published.Store(generation(state.Set))
 	e.stands(state, result)
 	e.metrics.runs.Observe(time.Since(start).Seconds())
+}
+
+func (e *engine) compile(set config.Set) compile.Result {
+	if e.keeper == nil {
+		return e.compiler.Mesh(set)
+	}
+	return e.keeper.compile(e.compiler, set)
 }
 
 // publish gives every live class its snapshot of mesh. Proxies whose class

@@ -84,6 +84,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	p := &pilot{Options: o, xds: xds.NewServer(xds.Options{Metrics: o.Metrics}), inbox: newInbox(), boot: strconv.FormatInt(time.Now().UnixNano(), 36)}
 	p.engine = newEngine(p.xds, o.Log, o.Metrics)
+	if o.Cluster != nil {
+		p.engine.keeper = &keeper{held: map[string]kept{}}
+	}
 	if o.Started != nil {
 		o.Started(ports.addresses())
 	}

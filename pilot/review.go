@@ -33,6 +33,20 @@ var later = []string{diag.NotFound.Code, diag.PortNeeded.Code, diag.BadCredentia
 // check implements webhook.Check.
 func (r *reviewer) check(o *config.Object) (own, other []diag.Diagnostic) {
 	set, there := r.current()
+	own = byItself(set, o)
+	if !there {
+		return own, nil
+	}
+	for _, d := range about(o, r.findings(set.With(o), o)) {
+		if !slices.Contains(own, d) {
+			other = append(other, d)
+		}
+	}
+	return own, other
+}
+
+// byItself is what is wrong with an object whatever other objects a set has.
+func byItself(set config.Set, o *config.Object) (own []diag.Diagnostic) {
 	alone := config.Set{}.With(o)
 	for _, mesh := range set.Of(config.MeshConfig).All() {
 		if o.Kind != config.MeshConfig {
@@ -44,15 +58,7 @@ func (r *reviewer) check(o *config.Object) (own, other []diag.Diagnostic) {
 			own = append(own, d)
 		}
 	}
-	if !there {
-		return own, nil
-	}
-	for _, d := range about(o, r.findings(set.With(o), o)) {
-		if !slices.Contains(own, d) {
-			other = append(other, d)
-		}
-	}
-	return own, other
+	return own
 }
 
 // findings are those about o in a set.
