@@ -1,0 +1,57 @@
+package traffic
+
+import (
+	"fmt"
+	"testing"
+)
+
+// TestTraffic runs all parts on one cluster. Certificates hold for half a
+// minute, so that all that is done here is done while they rotate.
+func TestTraffic(t *testing.T) {
+	b := newBench(t)
+	b.weft("", "install", "-y", "--set", "ca.ttl=30s", "--set", "pilot.replicas=1", "--set", "ca.replicas=1", "--set", "injector.replicas=1")
+	b.deploy()
+	b.part("every hop", false, (*bench).everyHop)
+	b.part("gRPC", false, (*bench).grpc)
+	b.part("all", false, func(b *bench) {
+		b.part("bookshop", true, (*bench).canary)
+		b.part("fields", true, (*bench).fields)
+		b.part("identities", true, (*bench).security)
+		b.part("rotation", true, (*bench).rotation)
+	})
+}
+
+// deploy brings up the samples, and waits until the gateway answers for all.
+func (b *bench) deploy() {
+	b.Helper()
+	for _, ns := range []string{"shop", "calls", "fields"} {
+		b.namespace(ns)
+	}
+	b.must("", "apply", "-n", "shop", "-f", samples+"bookshop")
+	b.must("", "apply", "-n", "calls", "-f", samples+"grpc")
+	b.must("", "patch", "-n", "calls", "deployment", "ratings", "--patch", onBothNodes)
+	b.apply("fields", b.replaced(b.file("bookshop/details.yaml"), "replicas: 1", "replicas: 2"))
+	b.apply("fields", fieldRoutes)
+	b.apply("shop", doors)
+	for _, ns := range []string{"shop", "calls", "fields"} {
+		b.ready(ns)
+	}
+	port := b.must("", "get", "service", "-n", "weft-system", "istio-ingressgateway", "-o", `jsonpath={.spec.ports[?(@.name=="http2")].nodePort}`)
+	for n := range b.cluster.Nodes() {
+		b.doors = append(b.doors, fmt.Sprintf("http://%s:%s", b.cluster.Node(n+1).Address(), port))
+	}
+	for _, host := range []string{"", "reviews.example.com", "details.example.com", "fields.example.com"} {
+		b.eventually("the gateway answers for "+host, func() error {
+			for _, l := range b.door(2, request{host: host, path: "/"}) {
+				if l.Failed() {
+					return fmt.Errorf("%s: %s", l.Status, l.Error)
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// onBothNodes lets no node have two pods of a Deployment more than another.
+const onBothNodes = `{"spec": {"template": {"spec": {"topologySpreadConstraints": [{"maxSkew": 1,
+"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "ratings"}}}]}}}}`
