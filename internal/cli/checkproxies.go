@@ -101,25 +101,27 @@ type stand struct {
 	connected map[string]bool // by POD.NAMESPACE
 	behind    map[string]bool // proxies that have yet to acknowledge something
 	lost      []string        // pods with a proxy that is not connected
-	refusals  map[refusal][]string
+	refusals  map[refusal]*refused
 	notLive   map[string]bool // objects that not all proxies have
 }
 
-// refusal is what proxies refuse; stand has who does.
-type refusal struct{ object, resource, message string }
+// refusal is why proxies refuse an object.
+type refusal struct{ object, message string }
+
+// refused are who refuses, and which of the object's resources.
+type refused struct{ proxies, resources []string }
 
 // standOf joins what each pilot says. A proxy is what asks for clusters: an
 // agent's own stream, for DNS, is none.
 func standOf(states []pilot.Sync) *stand {
-	s := &stand{connected: map[string]bool{}, behind: map[string]bool{}, refusals: map[refusal][]string{}, notLive: map[string]bool{}}
+	s := &stand{connected: map[string]bool{}, behind: map[string]bool{}, refusals: map[refusal]*refused{}, notLive: map[string]bool{}}
 	for _, state := range states {
 		for _, st := range state.Streams {
 			name := st.Proxy.Name + "." + st.Proxy.Namespace
 			for _, t := range st.Types {
 				s.connected[name] = s.connected[name] || strings.HasSuffix(t.Type, ".Cluster")
 				for _, held := range t.Refused {
-					r := refusal{culprit(held.Objects), held.Name, held.Message}
-					s.refusals[r] = append(s.refusals[r], name)
+					s.refuses(name, held.Name, refusal{culprit(held.Objects), held.Message})
 				}
 				if !t.Synced && len(t.Refused) == 0 {
 					s.behind[name] = true
@@ -134,6 +136,18 @@ func standOf(states []pilot.Sync) *stand {
 	}
 	maps.DeleteFunc(s.connected, func(_ string, is bool) bool { return !is })
 	return s
+}
+
+func (s *stand) refuses(proxy, resource string, why refusal) {
+	r := s.refusals[why]
+	if r == nil {
+		r = &refused{}
+		s.refusals[why] = r
+	}
+	r.proxies = append(r.proxies, proxy)
+	if !slices.Contains(r.resources, resource) {
+		r.resources = append(r.resources, resource)
+	}
 }
 
 // culprit is the object that a user would look at first: of those that a
@@ -186,7 +200,8 @@ func ledBy(p *corev1.Pod, namespace string) bool {
 
 // findings are one that all is well, or one for each thing that is not.
 func (s *stand) findings() (out []install.Finding) {
-	for r, who := range s.refusals {
+	for r, of := range s.refusals {
+		who := slices.Compact(slices.Sorted(slices.Values(of.proxies)))
 		subject, cure := "proxies", "weft proxy-status and the log of weft-pilot say more"
 		if kind, name, ok := strings.Cut(r.object, "/"); ok {
 			namespace, short, _ := strings.Cut(name, "/")
@@ -196,7 +211,7 @@ func (s *stand) findings() (out []install.Finding) {
 		}
 		out = append(out, install.Finding{
 			Subject: subject, Outcome: install.Failed, Cure: cure,
-			Text: fmt.Sprintf("%s %s %s: %s", proxiesOf(who), verb(who, "refuses", "refuse"), r.resource, r.message),
+			Text: fmt.Sprintf("%s %s %s: %s", proxiesOf(who), verb(who, "refuses", "refuse"), list(slices.Sorted(slices.Values(of.resources))), r.message),
 		})
 	}
 	slices.SortFunc(out, func(a, b install.Finding) int {

@@ -108,10 +108,21 @@ func program(accepted condition, c Count) condition {
 	return condition{"True", reasonLive, live}
 }
 
+// refusals are those of a proxy for one reason in one sentence.
 func refusals(list []xds.Refusal) string {
-	parts := make([]string, 0, len(list))
+	type which struct{ proxy, message string }
+	var order []which
+	of := map[which][]string{}
 	for _, r := range list {
-		parts = append(parts, fmt.Sprintf("%s refused %s: %s", r.Proxy, r.Resource, r.Message))
+		w := which{r.Proxy, r.Message}
+		if of[w] == nil {
+			order = append(order, w)
+		}
+		of[w] = append(of[w], r.Resource)
+	}
+	parts := make([]string, 0, len(order))
+	for _, w := range order {
+		parts = append(parts, fmt.Sprintf("%s refused %s: %s", w.proxy, strings.Join(of[w], ", "), w.message))
 	}
 	return strings.Join(parts, "; ")
 }

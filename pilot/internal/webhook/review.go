@@ -143,7 +143,9 @@ func refuse(found []diag.Diagnostic) *admissionv1.AdmissionResponse {
 			break
 		}
 		lines = append(lines, d.Brief())
-		causes = append(causes, metav1.StatusCause{Type: metav1.CauseTypeFieldValueInvalid, Field: d.Path, Message: d.Brief()})
+		cause := d
+		cause.Path = "" // kubectl prints the field before it
+		causes = append(causes, metav1.StatusCause{Type: metav1.CauseTypeFieldValueInvalid, Field: d.Path, Message: cause.Brief()})
 	}
 	out := admission.Refuse(http.StatusUnprocessableEntity, strings.Join(lines, "\n"))
 	out.Result.Details = &metav1.StatusDetails{Kind: found[0].Object.Kind, Name: found[0].Object.Name, Causes: causes}

@@ -59,9 +59,30 @@ func (w *watch) nack(message string, now time.Time) []item {
 		return nil
 	}
 	for _, it := range culprits {
-		w.refuse(it, message, now)
+		w.refuse(it, said(message, it.name, culprits), now)
 	}
 	return culprits
+}
+
+// said is the part of a NACK's message that is about one of the culprits: Envoy
+// lists "NAME: REASON, NAME: REASON" in one.
+func said(message, name string, culprits []item) string {
+	at := strings.Index(message, name+": ")
+	for at > 0 && wordAt(message, at-1, -1) { // the end of a longer name
+		next := strings.Index(message[at+1:], name+": ")
+		if next < 0 {
+			return message
+		}
+		at += 1 + next
+	}
+	if at < 0 {
+		return message
+	}
+	part := message[at+len(name)+2:]
+	for _, other := range culprits {
+		part, _, _ = strings.Cut(part, ", "+other.name+": ")
+	}
+	return part
 }
 
 // revert makes what a refused answer carried count as not sent.
