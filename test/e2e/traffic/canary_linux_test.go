@@ -72,7 +72,7 @@ func (b *bench) split() {
 // weightsEdited: kubectl apply of other weights while requests run. Each holds
 // within a second, and no request fails.
 func (b *bench) weightsEdited() {
-	const perEdit = 250
+	const perEdit = 200
 	route := b.file("bookshop/reviews-route.yaml")
 	steady := b.knocks(100, request{path: "/"})
 	before := 0.1

@@ -95,11 +95,16 @@ func (b *bench) serves(service string, want int) error {
 	return nil
 }
 
-// honest is a pod of account legacy, whom only its sidecar makes Ready.
+// honest is a pod of account legacy, whom only its sidecar makes Ready. Its
+// certificates hold for longer than those of the others.
 const honest = `
 apiVersion: v1
 kind: Pod
-metadata: {name: honest, namespace: shop, labels: {app: claims}}
+metadata:
+  name: honest
+  namespace: shop
+  labels: {app: claims}
+  annotations: {proxy.istio.io/config: "proxyMetadata: {SECRET_TTL: 1h}"}
 spec:
   serviceAccountName: legacy
   terminationGracePeriodSeconds: 1
@@ -110,7 +115,7 @@ spec:
 // anothersIdentity: a pod gets the certificate of its own service account and no
 // other, whatever its proxy asks for.
 func (b *bench) anothersIdentity() {
-	wish := strings.Replace(honest, "metadata: {", `metadata: {annotations: {proxy.istio.io/config: 'proxyMetadata: {SERVICE_ACCOUNT: reviews}'}, `, 1)
+	wish := b.replaced(honest, "SECRET_TTL: 1h", "SERVICE_ACCOUNT: reviews")
 	if _, err := b.run(wish, "apply", "-f", "-"); err == nil || !strings.Contains(err.Error(), "proxyMetadata.SERVICE_ACCOUNT") {
 		b.Errorf("a pod that asks the injector for another account: %v", err)
 	}
@@ -130,6 +135,9 @@ func (b *bench) anothersIdentity() {
 		}
 		return err
 	})
+	if until, err := time.Parse(time.RFC3339, b.validUntil("shop", "honest")); err != nil || time.Until(until) < 50*time.Minute {
+		b.Errorf("its certificate holds until %v, want an hour from now: %v", until, err)
+	}
 	b.eventually("the other one is told why not", func() error {
 		log, err := b.run("", "logs", "-n", "shop", "liar", "-c", "istio-proxy")
 		if err == nil && !strings.Contains(log, identity("shop", "reviews")) {
