@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/weftmesh/weft/test/cluster"
@@ -420,6 +421,35 @@ func TestWaitTellsWhy(t *testing.T) {
 		if f.Outcome == Failed {
 			t.Errorf("%+v", f)
 		}
+	}
+}
+
+// A component that somebody scaled to nothing is no part of a mesh in order.
+func TestCheckFindsWhoIsAway(t *testing.T) {
+	b := newBench(t)
+	m := rendered(t, Inputs{})
+	defer b.uninstall("", true)
+	_, _ = b.c.Install(t.Context(), m, Options{Wait: time.Second}) // no pod runs here
+	b.rollOut(m)
+	for _, name := range []string{"weft-pilot", "weft-ca", "istio-ingressgateway"} {
+		if _, err := b.client.AppsV1().Deployments(DefaultNamespace).Patch(t.Context(), name, types.MergePatchType, []byte(`{"spec": {"replicas": 0}}`), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.rollOut(m)
+	found, err := b.c.Check(t.Context(), DefaultNamespace, "v1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]Outcome{}
+	for _, f := range found {
+		if strings.Contains(f.Text, "scaled to 0 replicas") || f.Subject == "validation" {
+			got[f.Subject] = f.Outcome
+		}
+	}
+	want := map[string]Outcome{"weft-pilot": Failed, "weft-ca": Failed, "istio-ingressgateway": Warning, "validation": Warning}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

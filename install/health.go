@@ -92,11 +92,7 @@ func (c *Cluster) checkRevision(ctx context.Context, i *Installed, version strin
 	}
 	var out []Finding
 	for _, s := range states {
-		if s.Ready {
-			out = append(out, ok(s.Name, "ready (%s)", s.Why))
-		} else {
-			out = append(out, fail(s.Name, "kubectl describe pod -n "+i.Namespace+" and kubectl logs -n "+i.Namespace+" deployment/"+s.Name+" say more", "%s", s.Why))
-		}
+		out = append(out, s.finding(i.Namespace))
 	}
 	if len(hooks) == 0 {
 		out = append(out, fail("injection", "weft install makes it", "there is no MutatingWebhookConfiguration of revision %s: no pod gets a sidecar", i.Revision))
@@ -105,6 +101,20 @@ func (c *Cluster) checkRevision(ctx context.Context, i *Installed, version strin
 		out = append(out, warn("version", "weft upgrade, or a weft of that version", "revision %s is %s, this command %s", i.Revision, running, version))
 	}
 	return out, nil
+}
+
+// finding is what there is to say of a component.
+func (s State) finding(namespace string) Finding {
+	scale := "kubectl scale -n " + namespace + " deployment/" + s.Name + " --replicas=2"
+	switch {
+	case s.Idle && s.Gateway:
+		return warn(s.Name, scale, "scaled to 0 replicas: nobody is reached through it")
+	case s.Idle:
+		return fail(s.Name, scale, "scaled to 0 replicas: what runs goes on, and nothing new is served")
+	case s.Ready:
+		return ok(s.Name, "ready (%s)", s.Why)
+	}
+	return fail(s.Name, "kubectl describe pod -n "+namespace+" and kubectl logs -n "+namespace+" deployment/"+s.Name+" say more", "%s", s.Why)
 }
 
 // checkValidator looks for the webhook that refuses mistakes before they are
@@ -127,7 +137,16 @@ func (c *Cluster) checkValidator(ctx context.Context, namespace string) ([]Findi
 			}
 		}
 	}
-	return []Finding{ok(subject, "mistakes are refused before they are stored")}, nil
+	pilots, err := c.list(ctx, deployments, namespace, partOf+"="+partOfWeft+",app=istiod")
+	if err != nil {
+		return nil, fmt.Errorf("list deployments: %w", err)
+	}
+	for i := range pilots {
+		if n, _, _ := unstructured.NestedInt64(pilots[i].Object, "status", "availableReplicas"); n > 0 {
+			return []Finding{ok(subject, "mistakes are refused before they are stored")}, nil
+		}
+	}
+	return []Finding{warn(subject, "see weft-pilot above", "no pilot is there to ask: mistakes are stored, and are told when it is back")}, nil
 }
 
 // checkRoots looks for the roots that every proxy needs to start.

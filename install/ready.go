@@ -109,6 +109,11 @@ type State struct {
 	Name  string
 	Ready bool
 	Why   string
+	// Idle is a Deployment of which no replica is wanted: nothing to wait for,
+	// and nobody there.
+	Idle bool
+	// Gateway carries traffic; it is no part of the control plane.
+	Gateway bool
 }
 
 // states are those of the manifest's Deployments and of its webhook.
@@ -151,7 +156,8 @@ func rollout(d *unstructured.Unstructured, all []unstructured.Unstructured) Stat
 	}
 	want := number("spec", "replicas")
 	updated, available, total := number("status", "updatedReplicas"), number("status", "availableReplicas"), number("status", "replicas")
-	s := State{Name: d.GetName(), Why: fmt.Sprintf("%d/%d", min(updated, available), want)}
+	s := State{Name: d.GetName(), Why: fmt.Sprintf("%d/%d", min(updated, available), want), Idle: want == 0}
+	s.Gateway = strings.HasSuffix(d.GetLabels()["app.kubernetes.io/component"], "-gateway")
 	seen := number("status", "observedGeneration") >= d.GetGeneration()
 	s.Ready = seen && updated >= want && available >= want && total <= updated
 	if s.Ready {

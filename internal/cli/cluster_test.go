@@ -43,6 +43,7 @@ func TestClusterCommandsWrong(t *testing.T) {
 		{"uninstall -y" + away, "does not answer", 1},
 		{"upgrade -y" + away, "does not answer", 1},
 		{"check --pre" + away, "does not answer", 1},
+		{"proxy-status" + away, "does not answer", 1},
 		{"check --context nowhere" + away, "nowhere", 1},
 		{"proxy-status --name here" + away, "give one of them", 2},
 		{"manifest generate --set pilot.replicas=x", "value pilot.replicas: got string, want integer", 2},

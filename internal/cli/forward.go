@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/httpstream" //nolint:staticcheck // what client-go v0.37 itself takes
 	"k8s.io/client-go/kubernetes"
@@ -134,7 +135,9 @@ func ask(ctx context.Context, conn io.ReadWriter, path string) ([]byte, error) {
 // pilots are the running pods of the control plane.
 func (p *pods) pilots(ctx context.Context, namespace string) ([]corev1.Pod, error) {
 	found, err := p.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=istiod,app.kubernetes.io/part-of=weft", FieldSelector: "status.phase=Running"})
-	if err != nil {
+	if answer := apierrors.APIStatus(nil); err != nil && !errors.As(err, &answer) {
+		return nil, fmt.Errorf("the API server at %s does not answer: %w", p.config.Host, err)
+	} else if err != nil {
 		return nil, err
 	}
 	var out []corev1.Pod
