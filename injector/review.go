@@ -21,6 +21,10 @@ type Reviewer struct {
 	log    *slog.Logger
 }
 
+// maxElements bounds the elements of JSON of a review: a large pod has some
+// thousand, and an element may cost 5 kB while its pod is changed.
+const maxElements = 10_000
+
 // NewReviewer makes one that injects with the values of the moment. metrics
 // may be nil.
 func NewReviewer(values func() (Values, error), metrics prometheus.Registerer, log *slog.Logger) *Reviewer {
@@ -33,7 +37,7 @@ func NewReviewer(values func() (Values, error), metrics prometheus.Registerer, l
 		metrics.MustRegister(total, took)
 	}
 	r := &Reviewer{values: values, log: log}
-	r.Handler = admission.NewHandler(r.review, total, took, log)
+	r.Handler = admission.NewHandler(r.review, maxElements, total, took, log)
 	return r
 }
 

@@ -23,13 +23,10 @@ const (
 	MaxReview = 3 << 20
 	// smallReview is what a request may hold while it is read without a share of
 	// maxLarge, in bytes: nearly all do with it.
-	smallReview = 64 << 10
+	smallReview = 16 << 10
 	// maxLarge bounds the bytes of all larger requests that are read or worked on
 	// at once; each caller may have MaxReview of them. Beyond it, requests wait.
 	maxLarge = 4 * MaxReview
-	// maxWorking bounds the bytes of all requests that are worked on at once. One
-	// byte of an object costs some twenty while it is.
-	maxWorking = MaxReview
 	// maxDepth is how deep a request may be nested; a pod has some fifteen levels.
 	maxDepth = 64
 )
@@ -42,25 +39,28 @@ type Handler struct {
 	decide  Decide
 	log     *slog.Logger
 	large   *shares
-	working *semaphore.Weighted
+	most    int                    // elements of one request, and of all that are worked on at once
+	working *semaphore.Weighted    // by elements
 	total   *prometheus.CounterVec // by result; "garbage" for what is no AdmissionReview
 	took    prometheus.Observer    // seconds from a request's last byte to its answer
 }
 
-// NewHandler makes one. total has one label, the result.
-func NewHandler(decide Decide, total *prometheus.CounterVec, took prometheus.Observer, log *slog.Logger) *Handler {
+// NewHandler makes one. A request of more than most elements of JSON, which cost
+// far more memory than their bytes, is refused; most bounds those of all that
+// are decided about at once, too. total has one label, the result.
+func NewHandler(decide Decide, most int, total *prometheus.CounterVec, took prometheus.Observer, log *slog.Logger) *Handler {
 	return &Handler{
-		decide: decide, log: log, total: total, took: took,
-		large: newShares(maxLarge, MaxReview), working: semaphore.NewWeighted(maxWorking),
+		decide: decide, log: log, total: total, took: took, most: most,
+		large: newShares(maxLarge, MaxReview), working: semaphore.NewWeighted(int64(most)),
 	}
 }
 
 // Idle reports whether no request is read or worked on.
 func (h *Handler) Idle() bool {
-	if !h.large.idle() || !h.working.TryAcquire(maxWorking) {
+	if !h.large.idle() || !h.working.TryAcquire(int64(h.most)) {
 		return false
 	}
-	h.working.Release(maxWorking)
+	h.working.Release(int64(h.most))
 	return true
 }
 
@@ -98,10 +98,14 @@ func (h *Handler) answer(w http.ResponseWriter, q *http.Request) (body []byte, r
 	}
 	defer free()
 	// Only now, with the whole body here: the caller decides how long that takes.
-	if err := h.working.Acquire(q.Context(), int64(len(text))); err != nil {
+	weight, err := h.weigh(text)
+	if err != nil {
+		return nil, "garbage", badRequest{http.StatusBadRequest, err}
+	}
+	if err := h.working.Acquire(q.Context(), weight); err != nil {
 		return nil, "garbage", badRequest{http.StatusServiceUnavailable, err}
 	}
-	defer h.working.Release(int64(len(text)))
+	defer h.working.Release(weight)
 	start := time.Now()
 	review, err := decode(text)
 	if err != nil {
@@ -157,9 +161,6 @@ func remainder(text []byte, from io.Reader, size int64) ([]byte, error) {
 
 // decode reads an AdmissionReview of admission.k8s.io/v1 about something.
 func decode(text []byte) (*admissionv1.AdmissionReview, error) {
-	if err := shallow(text); err != nil {
-		return nil, err
-	}
 	var review admissionv1.AdmissionReview
 	if err := json.Unmarshal(text, &review); err != nil {
 		return nil, fmt.Errorf("no AdmissionReview: %w", err)
@@ -173,8 +174,10 @@ func decode(text []byte) (*admissionv1.AdmissionReview, error) {
 	return &review, nil
 }
 
-// shallow refuses deep nesting before a decoder goes down into it.
-func shallow(text []byte) error {
+// weigh counts the elements of a request, and refuses deep nesting and too many
+// of them before a decoder goes into them. An empty object of three bytes may
+// become a kilobyte.
+func (h *Handler) weigh(text []byte) (elements int64, err error) {
 	depth, quoted := 0, false
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
@@ -184,14 +187,20 @@ func shallow(text []byte) error {
 			quoted = !quoted
 		case quoted:
 		case c == '{' || c == '[':
+			elements++
 			if depth++; depth > maxDepth {
-				return fmt.Errorf("nested deeper than %d levels", maxDepth)
+				return 0, fmt.Errorf("nested deeper than %d levels", maxDepth)
 			}
 		case c == '}' || c == ']':
 			depth--
+		case c == ',':
+			elements++
 		}
 	}
-	return nil
+	if elements > int64(h.most) {
+		return 0, fmt.Errorf("%d elements: at most %d are read", elements, h.most)
+	}
+	return elements, nil
 }
 
 // Refuse is the answer to a request that is not let in. code is an HTTP status.

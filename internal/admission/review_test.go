@@ -20,7 +20,7 @@ func yes() *Handler {
 	decide := func(*admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, string) {
 		return &admissionv1.AdmissionResponse{Allowed: true}, "allowed"
 	}
-	return NewHandler(decide, total, prometheus.NewHistogram(prometheus.HistogramOpts{Name: "took"}), slog.New(slog.DiscardHandler))
+	return NewHandler(decide, 100, total, prometheus.NewHistogram(prometheus.HistogramOpts{Name: "took"}), slog.New(slog.DiscardHandler))
 }
 
 // ask sends a body from an address and gives the status of the answer.
@@ -54,6 +54,17 @@ func TestSizes(t *testing.T) {
 	}
 	if !h.Idle() {
 		t.Error("something is still held")
+	}
+}
+
+// TestElements: what is small and costs much is refused by what it costs.
+func TestElements(t *testing.T) {
+	h := yes()
+	for n, want := range map[int]int{40: 200, 60: 400} {
+		text := strings.Replace(review(1<<10), `"request":{`, `"request":{"object":[`+strings.Repeat("{},", n)+`{}],`, 1)
+		if got := ask(t, h, "10.0.0.1:1", strings.NewReader(text), int64(len(text))); got != want {
+			t.Errorf("%d objects: %d, want %d", n, got, want)
+		}
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // Bounds of a server: a caller that is slow or silent holds a connection for
 // no longer, and no more than MaxConnections are open.
 const (
-	MaxConnections = 512
+	MaxConnections = 256
 
 	headerTime = 5 * time.Second
 	bodyTime   = 10 * time.Second

@@ -21,6 +21,10 @@ import (
 // whatever else there is, other depends on the objects that there are now.
 type Check func(*config.Object) (own, other []diag.Diagnostic)
 
+// maxElements bounds the elements of JSON of a review: a VirtualService of a
+// thousand routes has some ten thousand, and its old form comes with it.
+const maxElements = 50_000
+
 // NewHandler makes the http.Handler at /validate. metrics may be nil.
 func NewHandler(check Check, metrics prometheus.Registerer, log *slog.Logger) *admission.Handler {
 	total := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -32,7 +36,7 @@ func NewHandler(check Check, metrics prometheus.Registerer, log *slog.Logger) *a
 		metrics.MustRegister(total, took)
 	}
 	v := &validator{check: check, log: log}
-	return admission.NewHandler(v.decide, total, took, log)
+	return admission.NewHandler(v.decide, maxElements, total, took, log)
 }
 
 type validator struct {
