@@ -41,9 +41,17 @@ func (n Node) Exec(ctx context.Context, argv ...string) (string, error) {
 }
 
 // Kill ends the node as a power failure would: all its processes at once, with
-// its network, mounts and cgroups. Kubernetes is not told.
+// its network, mounts and cgroups. Nobody is told, neither Kubernetes nor those
+// who have connections to it.
 func (n Node) Kill() error {
-	_, err := machine.Ask(n.cluster.plan.Socket(), machine.Request{Operation: machine.Stop, Name: n.Name()})
+	ctx, cancel := context.WithTimeout(context.Background(), pollTime)
+	defer cancel()
+	// The kernel ends the connections of processes that die: that must not get out.
+	_, err := n.Exec(ctx, "nft", "add table inet dead; add chain inet dead out { type filter hook postrouting priority -400; policy drop; }")
+	if err != nil {
+		return err
+	}
+	_, err = machine.Ask(n.cluster.plan.Socket(), machine.Request{Operation: machine.Stop, Name: n.Name()})
 	return err
 }
 
