@@ -14,8 +14,9 @@ func (a *app) check() *cobra.Command {
 	var pre bool
 	c := &cobra.Command{
 		Use: "check", GroupID: "cluster", Short: "Say whether a cluster can take Weft (--pre), or whether Weft is well in it",
-		Long: "Check the installed Weft: components, webhook, CRDs, gateways and their addresses. With --pre,\n" +
-			"check instead whether the cluster can take it: version, rights, what is there already.\n" +
+		Long: "Check the installed Weft: components, webhooks, CRDs, gateways and their addresses, and whether\n" +
+			"every proxy is connected and holds what it was sent. With --pre, check instead whether the\n" +
+			"cluster can take it: version, rights, what is there already.\n" +
 			"Exit code 1 if something fails; a warning does not.",
 		Args: exactly(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runCheck(cmd.Context(), &k, pre) },

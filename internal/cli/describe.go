@@ -44,7 +44,7 @@ func (a *app) describeOne(kind string, describe func(set config.Set, namespace, 
 			}
 			d, ok := describe(set, namespace, name)
 			if !ok {
-				return fmt.Errorf("%s %s/%s: there is none", kind, namespace, name)
+				return fmt.Errorf("%s %s/%s: there is none; kubectl get %ss -n %s (in a local mesh weft ps) shows those that there are", kind, namespace, name, kind, namespace)
 			}
 			return a.printDescription(d)
 		},
@@ -104,7 +104,7 @@ func (a *app) printDescription(d pilot.Description) error {
 	}
 	fmt.Fprintf(a.out, "%s %s/%s\n", d.Kind, d.Namespace, d.Name)
 	if d.Kind == "Pod" {
-		sidecar := "it has no sidecar: nothing of the mesh holds for what it sends and gets"
+		sidecar := "it has no sidecar: nothing of the mesh holds for what it sends and gets, and pods whose mTLS is STRICT refuse it"
 		if d.Sidecar {
 			sidecar = "identity " + d.Identity
 		}
@@ -116,12 +116,13 @@ func (a *app) printDescription(d pilot.Description) error {
 	for _, p := range d.Ports {
 		rows = append(rows, []string{fmt.Sprint(p.Number), dash(p.Name), p.Target, p.Protocol, p.Why, dash(p.MTLS)})
 	}
-	fmt.Fprintln(a.out)
-	if err := a.table(rows); err != nil {
-		return err
+	if fmt.Fprintln(a.out); len(d.Ports) > 0 {
+		if err := a.table(rows); err != nil {
+			return err
+		}
 	}
 	for _, s := range d.Subsets {
-		fmt.Fprintf(a.out, "\nsubset %s of %s: %d endpoints", s.Name, s.Rule, s.Endpoints)
+		fmt.Fprintf(a.out, "\nsubset %s of %s: %d %s", s.Name, s.Rule, s.Endpoints, plural(s.Endpoints, "endpoint"))
 	}
 	fmt.Fprintln(a.out, "\nobjects that hold for it:")
 	for _, o := range d.Objects {
@@ -131,4 +132,12 @@ func (a *app) printDescription(d pilot.Description) error {
 		fmt.Fprintln(a.out, findingLine(f))
 	}
 	return nil
+}
+
+// plural is a word for n of what it names.
+func plural(n int, word string) string {
+	if n == 1 {
+		return word
+	}
+	return word + "s"
 }
