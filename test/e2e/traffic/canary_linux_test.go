@@ -38,7 +38,7 @@ metadata: {name: details-door}
 spec:
   hosts: [details.example.com]
   gateways: [bookshop]
-  http: [{route: [{destination: {host: details}}]}]
+  http: [{route: [{destination: {host: details}}], retries: {attempts: 0}}] # a handshake that fails shall be seen
 ---
 # A new connection, and so a new handshake, every ten requests.
 apiVersion: networking.istio.io/v1

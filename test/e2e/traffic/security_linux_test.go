@@ -23,6 +23,9 @@ func identity(namespace, account string) string {
 	return "spiffe://cluster.local/ns/" + namespace + "/sa/" + account
 }
 
+// forged is what a caller says of itself, which nobody shall believe.
+const forged = "X-Forwarded-Client-Cert=By=nobody;URI=spiffe://cluster.local/ns/shop/sa/forged"
+
 // everyHop: each service of the page was called by mTLS, and knows by whom; and
 // so does the caller whom it has called.
 func (b *bench) everyHop() {
@@ -32,16 +35,17 @@ func (b *bench) everyHop() {
 	}
 	var page load.Line
 	b.eventually("a page with stars", func() error {
-		page = b.door(1, request{path: "/"})[0]
+		page = b.door(1, request{path: "/", header: forged})[0]
 		if page.Failed() || answerOf(page, "ratings").Pod == "" {
 			return fmt.Errorf("%s: no ratings in %+v", page.Status, page.Answer)
 		}
 		return nil
 	})
 	for service, caller := range callers {
-		hop := shop.LastHop(answerOf(page, service).Peer)
-		if hop.URI != caller || hop.By != identity("shop", service) {
-			b.Errorf("%s: was called by %q as %q, want by %s", service, hop.URI, hop.By, caller)
+		peer := answerOf(page, service).Peer
+		hop := shop.LastHop(peer)
+		if hop.URI != caller || hop.By != identity("shop", service) || strings.Contains(peer, "forged") {
+			b.Errorf("%s: was called by %q as %q, want by %s: %s", service, hop.URI, hop.By, caller, peer)
 		}
 	}
 }
@@ -79,7 +83,7 @@ func (b *bench) strict() {
 // many were served and as whose the last one was taken.
 func (b *bench) plaintext(service string) (served int, peer string) {
 	b.Helper()
-	lines := b.fromPod("shop", "legacy", "load", "--url", "http://"+service+"/", "--requests", "10", "--timeout", "3s").wait()
+	lines := b.fromPod("shop", "legacy", "load", "--url", "http://"+service+"/", "--requests", "10", "--timeout", "3s", "--header", forged).wait()
 	for _, l := range lines {
 		if l.Status == "200" {
 			served, peer = served+1, l.Answer.Peer

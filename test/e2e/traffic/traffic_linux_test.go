@@ -29,6 +29,7 @@ func (b *bench) deploy() {
 	}
 	b.must("", "apply", "-n", "shop", "-f", samples+"bookshop")
 	b.must("", "apply", "-n", "calls", "-f", samples+"grpc")
+	b.apply("calls", unrepeated)
 	b.must("", "patch", "-n", "calls", "deployment", "ratings", "--patch", onBothNodes)
 	b.apply("fields", b.replaced(b.file("bookshop/details.yaml"), "replicas: 1", "replicas: 2"))
 	b.apply("fields", fieldRoutes)
@@ -51,6 +52,17 @@ func (b *bench) deploy() {
 		})
 	}
 }
+
+// unrepeated: a call of the headless Service that fails shall be seen; the other
+// Service has the default retries.
+const unrepeated = `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: ratings}
+spec:
+  hosts: [ratings]
+  http: [{route: [{destination: {host: ratings}}], retries: {attempts: 0}}]
+`
 
 // onBothNodes lets no node have two pods of a Deployment more than another.
 const onBothNodes = `{"spec": {"template": {"spec": {"topologySpreadConstraints": [{"maxSkew": 1,
