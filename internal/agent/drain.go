@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -17,6 +16,8 @@ const (
 	// drainQuiet is how long nobody may have come for clients to count as gone:
 	// longer than a load balancer's or kube-proxy's pause between two of them.
 	drainQuiet = 500 * time.Millisecond
+	// drainTries is how often an Envoy that does not answer is told to drain.
+	drainTries = 5
 	// drainOrder is how long /drained waits for the order to drain, which the
 	// kubelet gives at the same time, but by starting a program.
 	drainOrder = 10 * time.Second
@@ -58,7 +59,14 @@ func (a *agent) beginDrain(ctx context.Context) {
 		return
 	}
 	a.o.Log.Info("draining")
-	if err := errors.Join(a.envoy.Retire(), a.admin.Drain(ctx, a.inboundOnly())); err != nil {
+	if err := a.envoy.Retire(); err != nil {
+		a.o.Log.Warn("Envoy may be adopted while it drains", "error", err)
+	}
+	for range drainTries {
+		err := a.admin.Drain(ctx, a.inboundOnly())
+		if err == nil || ctx.Err() != nil || a.envoy.PID() == 0 {
+			return
+		}
 		a.o.Log.Warn("Envoy cannot be drained", "error", err)
 	}
 }
@@ -76,14 +84,17 @@ func newWatch(a *agent) *watch {
 }
 
 // look reads what Envoy has to do, and whether nobody has come for a while. An
-// Envoy that cannot be asked has nothing to do.
+// Envoy that does not say, for the machine is overloaded, is taken for busy: to
+// end it would cut what it serves.
 func (w *watch) look(ctx context.Context) (t envoy.Traffic, quiet bool) {
 	if w.envoy.PID() == 0 {
 		return t, true
 	}
 	t, err := w.admin.Traffic(ctx, w.inboundOnly())
 	if err != nil {
-		return envoy.Traffic{}, true
+		w.o.Log.Debug("Envoy does not say what it has to do", "error", err)
+		w.last = time.Now()
+		return envoy.Traffic{Open: 1, Busy: 1}, false
 	}
 	if t.Arrived != w.arrived {
 		w.arrived, w.last = t.Arrived, time.Now()
@@ -103,8 +114,9 @@ func (w *watch) gone(ctx context.Context, begun time.Time) bool {
 
 // serveDrained answers when the app may end, for others have gone elsewhere: no
 // request runs and none comes any more. It is the app's pre-stop hook, so that
-// the app goes on serving those who have yet to learn that the pod ends. Clients
-// that never go are not waited for longer than for idle connections.
+// the app goes on serving those who have yet to learn that the pod ends. Requests
+// that do not end are not waited for longer than idle connections, and clients
+// that never go half of the drain: the app needs the rest.
 func (a *agent) serveDrained(w http.ResponseWriter, r *http.Request) {
 	tick, late := time.NewTicker(drainPoll), time.Now().Add(drainOrder)
 	defer tick.Stop()
@@ -117,7 +129,8 @@ func (a *agent) serveDrained(w http.ResponseWriter, r *http.Request) {
 		}
 		if !begun.IsZero() {
 			t, quiet := watch.look(r.Context())
-			if took := time.Since(begun); took > a.o.Drain.Idle || took > a.o.Drain.Min && quiet && t.Busy == 0 {
+			took := time.Since(begun)
+			if took > a.o.Drain.Max/2 || quiet && took > a.o.Drain.Min && (t.Busy == 0 || took > a.o.Drain.Idle) {
 				a.o.Log.Info("the app may end", "after", took)
 				fmt.Fprintln(w, "drained")
 				return

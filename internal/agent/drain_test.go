@@ -129,3 +129,41 @@ func TestDrained(t *testing.T) {
 		t.Errorf("GET /drained: %d", code)
 	}
 }
+
+// TestDrainOfOneThatHangs: an Envoy that does not say what it has to do is not
+// taken for idle.
+func TestDrainOfOneThatHangs(t *testing.T) {
+	m := newMesh(t)
+	m.pod.config.Options.Drain.Max = 20 * time.Second
+	m.pilot.start()
+	m.pod.start()
+	eventually(t, "the pod is ready", m.pod.ready)
+	pid := m.pod.envoys()[0]
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	hook := make(chan int, 1)
+	go func() {
+		patient := http.Client{Timeout: 20 * time.Second}
+		if response, err := patient.Get(m.pod.statusURL("/drained")); err == nil {
+			response.Body.Close()
+			hook <- response.StatusCode
+		}
+	}()
+	response, err := client.Post(m.pod.statusURL("/drain"), "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	select {
+	case code := <-hook:
+		t.Errorf("the app may end (%d) though Envoy says nothing", code)
+	case <-time.After(3 * time.Second): // longer than Envoy's admin port is asked
+	}
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if code := <-hook; code != http.StatusOK {
+		t.Errorf("GET /drained: %d", code)
+	}
+}

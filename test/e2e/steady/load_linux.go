@@ -107,6 +107,16 @@ func (b *Bench) Flows(l *Load, names ...string) {
 // Clean holds a load to not a single failure since from, and says what it was.
 func (b *Bench) Clean(l *Load, from time.Time, during string) {
 	b.Helper()
+	until := time.Now()
+	b.Eventually("the requests of "+l.name+" end", func() error {
+		all, err := b.since(l, from)
+		for name, r := range all {
+			if !r.Waiting.IsZero() && r.Waiting.Before(until) {
+				return fmt.Errorf("%s: one waits since %v", name, r.Waiting)
+			}
+		}
+		return err
+	})
 	for name, r := range b.Since(l, from) {
 		b.Logf("%s: %s %s: %d requests, %d failed, slowest %v", during, l.name, name, r.Total, r.Failed, r.Slowest.Round(time.Millisecond))
 		if r.Failed > 0 || r.Total == 0 {

@@ -15,7 +15,7 @@ type Target struct {
 	Connection string
 	Clients    int
 	Every      Duration // from one request of a client to its next
-	Timeout    Duration // of one request; 0: 10 s
+	Timeout    Duration // of one request; 0: 30 s
 }
 
 // How clients use connections.
@@ -48,6 +48,8 @@ type Report struct {
 	// took longer than Slow; zero: none did.
 	FirstFailed, LastFailed, LastSlow time.Time
 	Slowest                           time.Duration
-	Errors                            []string // of the first ones that failed, with their times
-	Last                              string   // the newest answer
+	// Waiting is when the oldest request that has no answer yet began; zero: none.
+	Waiting time.Time
+	Errors  []string // of the first ones that failed, with their times
+	Last    string   // the newest answer
 }

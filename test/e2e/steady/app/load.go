@@ -21,9 +21,10 @@ type outcome struct {
 
 type target struct {
 	steady.Target
-	mu   sync.Mutex
-	all  []outcome
-	last string
+	mu      sync.Mutex
+	all     []outcome
+	last    string
+	running map[int]time.Time // when each client's request began
 }
 
 // load asks for all targets until it is killed, and tells at
@@ -36,14 +37,14 @@ func load(listen, config string) error {
 	var targets []*target
 	for _, t := range list {
 		if t.Timeout == 0 {
-			t.Timeout = steady.Duration(10 * time.Second)
+			t.Timeout = steady.Duration(30 * time.Second)
 		}
-		targets = append(targets, &target{Target: t})
+		targets = append(targets, &target{Target: t, running: map[int]time.Time{}})
 	}
 	for _, t := range targets {
 		for n := range t.Clients {
 			// Clients begin one after another, so that their requests are spread.
-			go t.client(time.Duration(t.Every) * time.Duration(n) / time.Duration(t.Clients))
+			go t.client(n, time.Duration(t.Every)*time.Duration(n)/time.Duration(t.Clients))
 		}
 	}
 	return http.ListenAndServe(listen, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -62,8 +63,8 @@ func load(listen, config string) error {
 	}))
 }
 
-// client is one user with its own connection.
-func (t *target) client(after time.Duration) {
+// client is user n with its own connection.
+func (t *target) client(n int, after time.Duration) {
 	transport := &http.Transport{DisableKeepAlives: t.Connection == "new"}
 	if t.Connection == "h2" {
 		transport.Protocols = &http.Protocols{}
@@ -74,8 +75,12 @@ func (t *target) client(after time.Duration) {
 	tick := time.NewTicker(time.Duration(t.Every))
 	for range tick.C {
 		began := time.Now()
+		t.mu.Lock()
+		t.running[n] = began
+		t.mu.Unlock()
 		text, err := send(c, t.URL)
 		t.mu.Lock()
+		delete(t.running, n)
 		t.all = append(t.all, outcome{began, time.Since(began), err})
 		if err == nil {
 			t.last = text
@@ -106,6 +111,11 @@ func (t *target) report(from time.Time) steady.Report {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	out := steady.Report{Last: t.last}
+	for _, began := range t.running {
+		if out.Waiting.IsZero() || began.Before(out.Waiting) {
+			out.Waiting = began
+		}
+	}
 	for _, o := range t.all {
 		if o.began.Before(from) {
 			continue
