@@ -267,6 +267,11 @@ func TestStatus(t *testing.T) {
 	stop()
 	c.becomes("destinationrules", ns, "a", "Programmed", "True Live: live on 1 of 1 proxies")
 	c.waits(ns)
+	c.apply(fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: %s}\nspec: {mtls: {mode: STRICT}}\n", ns))
+	c.eventually("the policy is in force", func() (string, bool) {
+		got := c.get("security.istio.io", "peerauthentications", ns, "default").condition("Programmed")
+		return got, strings.HasPrefix(got, "True Live: live on 1 of 1 proxies")
+	})
 
 	c.apply(virtualService(ns, "a", "missing", "1s"))
 	c.becomes("virtualservices", ns, "a", "Accepted", "False Invalid: IST0101 spec.http[0].route[0].destination.host: host")

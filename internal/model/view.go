@@ -172,6 +172,8 @@ type Listener struct {
 	// Detect makes plaintext HTTP and other TCP tell themselves apart.
 	Detect bool
 	Chains []Chain
+	// Gateways are the objects whose servers it serves, the first by rank first.
+	Gateways []Origin
 }
 
 // Chain is one filter chain: exactly one of HTTP and TCP is set.
@@ -208,6 +210,9 @@ type Inbound struct {
 	Ports []InboundPort
 	// Mode for every port that is not in Ports.
 	Mode MTLSMode
+	// Policies are the PeerAuthentications that the modes come from, the widest
+	// first.
+	Policies []Origin
 }
 
 // InboundPort is one port of the workload that a service targets, or to which

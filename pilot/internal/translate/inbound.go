@@ -79,7 +79,7 @@ func (b *builder) inboundListeners(in *model.Inbound) []message {
 	chains, rest := b.portChains(catchAll(in))
 	l.FilterChains = append(l.FilterChains, chains...)
 	l.FilterChainMatcher = byPort(ports, rest)
-	return []message{{name: l.Name, body: l}}
+	return []message{{name: l.Name, body: l, sources: sourcesOf(in.Policies...)}}
 }
 
 // refuseChain closes connections: those to the listener's own port, which must

@@ -87,7 +87,7 @@ func (b *builder) listener(l *model.Listener) message {
 	if l.Detect {
 		out.ListenerFilters = append(out.ListenerFilters, b.httpInspector(nil))
 	}
-	return message{name: l.Name, body: out}
+	return message{name: l.Name, body: out, sources: sourcesOf(l.Gateways...)}
 }
 
 func (b *builder) chain(l *model.Listener, c model.Chain) *listener.FilterChain {

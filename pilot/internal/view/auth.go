@@ -84,6 +84,7 @@ func MTLSMode(mesh *model.Mesh, w *model.Workload, port uint32) model.MTLSMode {
 type modes struct {
 	workload model.MTLSMode
 	ports    map[uint32]model.MTLSMode
+	policies []model.Origin // that they come from
 }
 
 func (m modes) of(port uint32) model.MTLSMode {
@@ -112,7 +113,10 @@ func modesFor(policies []*model.PeerAuth, labels map[string]string, namespace, r
 	}
 	m := modes{}
 	for _, p := range []*model.PeerAuth{mesh, ns, workload} {
-		if p != nil && p.Mode != nil {
+		if p == nil {
+			continue
+		}
+		if m.policies = append(m.policies, p.Origin); p.Mode != nil {
 			m.workload = *p.Mode
 		}
 	}

@@ -26,7 +26,7 @@ func newInbound(in *inputs) *inbound {
 	i := &inbound{}
 	i.result = memo.Map(in.graph, &in.settings.Cell, func(r *memo.Reader, _ string, settings *model.Settings) (*model.Inbound, bool) {
 		modes := modesFor(values(memo.All(r, &auth.Cell)), in.labels(r), in.namespace(r), settings.RootNamespace)
-		out := &model.Inbound{Mode: modes.workload}
+		out := &model.Inbound{Mode: modes.workload, Policies: modes.policies}
 		ports := map[uint32]model.InboundPort{}
 		for host, s := range memo.All(r, &selecting.Cell).All() {
 			e, _ := memo.Get(r, &effective.Cell, host)

@@ -171,7 +171,13 @@ func routerListeners(g *memo.Graph, byPort *memo.Grouped[*served], namespace str
 			if secure(s) {
 				chain.SNI, chain.TLS = serverNames(s), serverTLS(s, namespace)
 			}
-			if len(l.Chains) > 0 && (l.Chains[0].TLS != nil) != secure(s) || !claim(names, &chain) {
+			if len(l.Chains) > 0 && (l.Chains[0].TLS != nil) != secure(s) {
+				continue
+			}
+			if o := s.gateway.Origin; !slices.Contains(l.Gateways, o) {
+				l.Gateways = append(l.Gateways, o)
+			}
+			if !claim(names, &chain) {
 				continue
 			}
 			l.Chains = append(l.Chains, chain)
