@@ -55,17 +55,20 @@ func (a *app) syncPages(ctx context.Context, k *kube) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	merged := []json.RawMessage{}
+	merged := []map[string]any{}
 	for _, pilot := range all {
 		text, err := p.get(ctx, page{pilot.Namespace, pilot.Name, pilotPort, "/debug/syncz"})
 		if err != nil {
 			return nil, err
 		}
-		var one []json.RawMessage
-		if err := json.Unmarshal(text, &one); err != nil {
+		var own []map[string]any
+		if err := json.Unmarshal(text, &own); err != nil {
 			return nil, fmt.Errorf("pilot %s: %w", pilot.Name, err)
 		}
-		merged = append(merged, one...)
+		for _, proxy := range own {
+			proxy["pilot"] = pilot.Name
+		}
+		merged = append(merged, own...)
 	}
 	return json.MarshalIndent(merged, "", "  ")
 }

@@ -11,6 +11,7 @@ import (
 
 func (a *app) proxyStatus() *cobra.Command {
 	var k kube
+	var namespace string
 	c := &cobra.Command{
 		Use: "proxy-status", GroupID: "look", Aliases: []string{"ps-proxy"}, Short: "Show for each proxy whether it holds what the pilot sent",
 		Long: "Show for each proxy whether it holds what the pilot sent.\n\n" + whichMesh,
@@ -20,30 +21,49 @@ func (a *app) proxyStatus() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.output == "json" {
-				_, err := a.out.Write(text)
+			proxies, err := syncOf(text, namespace)
+			if err != nil {
 				return err
 			}
-			return a.printSync(text)
+			if a.output == "json" {
+				return a.json(proxies)
+			}
+			return a.printSync(proxies)
 		},
 	}
+	c.Flags().StringVarP(&namespace, "namespace", "n", "", "`NAMESPACE` of the proxies; default: all")
 	k.flags(c, "")
 	a.outputFlag(c, "json")
 	return c
 }
 
-func (a *app) printSync(text []byte) error {
-	var proxies []map[string]any
+// syncOf are the proxies of a namespace, "" for all, of the pilots' answer.
+func syncOf(text []byte, namespace string) ([]map[string]any, error) {
+	proxies := []map[string]any{}
 	if err := json.Unmarshal(text, &proxies); err != nil {
-		return fmt.Errorf("the pilot's answer: %w", err)
+		return nil, fmt.Errorf("the pilot's answer: %w", err)
 	}
+	return slices.DeleteFunc(proxies, func(p map[string]any) bool {
+		return namespace != "" && !strings.HasSuffix(fmt.Sprint(p["proxy"]), "."+namespace)
+	}), nil
+}
+
+// printSync prints a line for each proxy; which pilot serves it only where there
+// may be several.
+func (a *app) printSync(proxies []map[string]any) error {
 	rows := [][]string{{"PROXY", "CDS", "LDS", "EDS", "RDS"}}
 	for _, p := range proxies {
 		row := []string{fmt.Sprint(p["proxy"])}
 		for _, kind := range []string{"cluster", "listener", "endpoint", "route"} {
 			row = append(row, verdict(p[kind+"_sent"], p[kind+"_acked"]))
 		}
+		if pilot, served := p["pilot"]; served {
+			row = append(row, fmt.Sprint(pilot))
+		}
 		rows = append(rows, row)
+	}
+	if len(proxies) > 0 && len(rows[1]) > len(rows[0]) {
+		rows[0] = append(rows[0], "PILOT")
 	}
 	slices.SortFunc(rows[1:], slices.Compare)
 	return a.table(rows)

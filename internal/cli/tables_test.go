@@ -140,12 +140,19 @@ func TestNotReadyNamesWhatAndWhy(t *testing.T) {
 func TestProxyStatus(t *testing.T) {
 	var out bytes.Buffer
 	a := &app{out: &out}
-	err := a.printSync([]byte(`[{"proxy":"web-b.default","cluster_sent":"1","cluster_acked":"1","listener_sent":"2","listener_acked":"1"},{"proxy":"web-a.default"}]`))
+	proxies, err := syncOf([]byte(`[{"proxy":"web-b.default","cluster_sent":"1","cluster_acked":"1","listener_sent":"2","listener_acked":"1"},{"proxy":"web-a.default"},{"proxy":"web-a.shop"}]`), "default")
+	if err == nil {
+		err = a.printSync(proxies)
+	}
 	want := "PROXY          CDS       LDS       EDS       RDS\nweb-a.default  NOT SENT  NOT SENT  NOT SENT  NOT SENT\nweb-b.default  SYNCED    STALE     NOT SENT  NOT SENT\n"
 	if err != nil || out.String() != want {
 		t.Errorf("got\n%s%v, want\n%s", out.String(), err, want)
 	}
-	if err := a.printSync([]byte("oops")); err == nil || !strings.Contains(err.Error(), "the pilot's answer") {
+	out.Reset()
+	if err := a.printSync([]map[string]any{{"proxy": "web-a.shop", "pilot": "weft-pilot-next-1"}}); err != nil || !strings.Contains(out.String(), "RDS       PILOT\n") || !strings.HasSuffix(out.String(), "weft-pilot-next-1\n") {
+		t.Errorf("with several pilots: %v\n%s", err, out.String())
+	}
+	if _, err := syncOf([]byte("oops"), ""); err == nil || !strings.Contains(err.Error(), "the pilot's answer") {
 		t.Errorf("what is no JSON: %v", err)
 	}
 }
