@@ -68,12 +68,17 @@ func inCluster(opts Options, reg prometheus.Registerer) (backing, identity.Authe
 	if err != nil {
 		return nil, nil, fmt.Errorf("ca: --kube: %w", err)
 	}
-	proof, err := identity.NewKube(config, opts.TrustDomain, reg)
+	var proof *identity.Kube
+	if opts.OneNamespace {
+		proof, err = identity.NewKubeNamespace(config, opts.TrustDomain, opts.Namespace, reg)
+	} else {
+		proof, err = identity.NewKube(config, opts.TrustDomain, reg)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("ca: --kube: %w", err)
 	}
 	c, err := cluster.New(config, cluster.Options{
-		Namespace: opts.Namespace, TrustDomain: opts.TrustDomain, Replica: opts.Replica, Metrics: reg, Logger: opts.Logger,
+		Namespace: opts.Namespace, Only: opts.OneNamespace, TrustDomain: opts.TrustDomain, Replica: opts.Replica, Metrics: reg, Logger: opts.Logger,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("ca: --kube: %w", err)

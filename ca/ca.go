@@ -56,6 +56,9 @@ type Options struct {
 	Kube       bool
 	Kubeconfig string
 	Replica    string // name of this replica, the pod's; "" is the host's name
+	// OneNamespace, with Kube, has it serve the pods of Namespace alone, by rights
+	// there alone: tokens are checked by the API server's keys.
+	OneNamespace bool
 
 	Store   string // directory of the signing key; needed without Kube
 	RootOut string // file to write the trusted roots to; "" for none

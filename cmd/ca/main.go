@@ -55,6 +55,7 @@ func command() *cobra.Command {
 	f.StringVar(&opts.Namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), ca.DefaultNamespace), "`NAMESPACE` of the CA itself; default from $POD_NAMESPACE")
 	f.BoolVar(&opts.Kube, "kube", false, "have the API server of the pod's cluster prove the callers and keep the key")
 	f.StringVar(&opts.Kubeconfig, "kubeconfig", "", "like --kube, for the cluster of a kubeconfig `FILE`")
+	f.BoolVar(&opts.OneNamespace, "one-namespace", false, "with --kube, serve the pods of --namespace alone, by rights in it alone")
 	f.DurationVar(&opts.StopDelay, "stop-delay", 0, fmt.Sprintf("how long to serve on after SIGTERM, not ready, while a cluster withdraws the endpoint; %v with --kube", ca.DefaultStopDelay))
 	f.StringVar(&opts.Store, "store", "", "`DIR` of the signing key and certificates, without --kube; made at the first start")
 	f.StringVar(&opts.RootOut, "root-out", "", "`FILE` to write the trusted roots to")

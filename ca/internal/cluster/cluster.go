@@ -50,6 +50,7 @@ const (
 // Options say which CA it is.
 type Options struct {
 	Namespace   string // system namespace
+	Only        bool   // publish the roots in that namespace alone, with rights there alone
 	TrustDomain string // named in a self-made root
 	Replica     string // name of this replica; "" is the host's name
 	Metrics     prometheus.Registerer

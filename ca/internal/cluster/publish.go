@@ -51,7 +51,7 @@ func (c *Cluster) Publish(ctx context.Context) error {
 // publisher writes the ConfigMaps while this replica leads.
 type publisher struct {
 	*Cluster
-	namespaces cache.Store
+	namespaces cache.Store // nil for a CA of one
 	maps       cache.Store
 	queue      workqueue.TypedRateLimitingInterface[string] // names of namespaces
 }
@@ -66,12 +66,19 @@ func (c *Cluster) lead(ctx context.Context) {
 	c.metrics.leader.Set(1)
 	defer c.metrics.leader.Set(0)
 	p := &publisher{Cluster: c, queue: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[string]())}
-	var namespaces, maps cache.InformerSynced
-	p.namespaces, namespaces = c.start(ctx, watch{
-		resource: "namespaces", object: &corev1.Namespace{}, each: func(_, name string) { p.queue.Add(name) },
-	})
+	in := ""
+	namespaces := func() bool { return true }
+	if c.opts.Only {
+		in = c.opts.Namespace
+		p.queue.Add(in)
+	} else {
+		p.namespaces, namespaces = c.start(ctx, watch{
+			resource: "namespaces", object: &corev1.Namespace{}, each: func(_, name string) { p.queue.Add(name) },
+		})
+	}
+	var maps cache.InformerSynced
 	p.maps, maps = c.start(ctx, watch{
-		resource: "configmaps", name: RootConfigMap, object: &corev1.ConfigMap{}, trim: trimMap,
+		resource: "configmaps", namespace: in, name: RootConfigMap, object: &corev1.ConfigMap{}, trim: trimMap,
 		each: func(namespace, _ string) { p.queue.Add(namespace) },
 	})
 	var workers sync.WaitGroup
@@ -88,11 +95,28 @@ func (c *Cluster) lead(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-c.changed:
-			for _, name := range p.namespaces.ListKeys() {
+			for _, name := range p.all() {
 				p.queue.Add(name)
 			}
 		}
 	}
+}
+
+// all are the namespaces to look at.
+func (p *publisher) all() []string {
+	if p.opts.Only {
+		return []string{p.opts.Namespace}
+	}
+	return p.namespaces.ListKeys()
+}
+
+// serves says whether a namespace gets the roots.
+func (p *publisher) serves(namespace string) (bool, error) {
+	if p.opts.Only {
+		return namespace == p.opts.Namespace, nil
+	}
+	obj, exists, err := p.namespaces.GetByKey(namespace)
+	return exists && wanted(obj), err
 }
 
 func trimMap(o runtime.Object) {
@@ -120,8 +144,7 @@ func (p *publisher) work(ctx context.Context) {
 
 func (p *publisher) reconcile(ctx context.Context, namespace string) error {
 	roots := string(p.current().authority.RootPEM)
-	obj, exists, err := p.namespaces.GetByKey(namespace)
-	if err != nil || !exists || !wanted(obj) {
+	if serves, err := p.serves(namespace); err != nil || !serves {
 		return err
 	}
 	found, exists, err := p.maps.GetByKey(namespace + "/" + RootConfigMap)

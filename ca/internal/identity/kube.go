@@ -54,6 +54,7 @@ type Kube struct {
 	breaker     *gobreaker.CircuitBreaker[Caller]
 	turns       chan struct{}
 	metrics     *kubeMetrics
+	keys        *issuerKeys // of a CA of one namespace; nil: tokens are reviewed
 }
 
 // NewKube makes a Kube that asks the API server of config and registers its
@@ -75,6 +76,17 @@ func NewKube(config *rest.Config, trustDomain string, reg prometheus.Registerer)
 		OnStateChange: func(_ string, _, to gobreaker.State) { k.metrics.breaker.Set(float64(to)) },
 	})
 	return k, nil
+}
+
+// NewKubeNamespace makes a Kube for the pods of one namespace alone, with rights
+// there alone: get pods, serviceaccounts. It checks tokens by the keys of the API
+// server, since to have one reviewed is a right of the cluster.
+func NewKubeNamespace(config *rest.Config, trustDomain, namespace string, reg prometheus.Registerer) (*Kube, error) {
+	k, err := NewKube(config, trustDomain, reg)
+	if err == nil {
+		k.keys = &issuerKeys{api: k.api, namespace: namespace}
+	}
+	return k, err
 }
 
 // Authenticate returns the pod that token belongs to. A refusal of reason
@@ -101,7 +113,11 @@ func (k *Kube) Authenticate(ctx context.Context, token Token) (Caller, error) {
 }
 
 func (k *Kube) prove(ctx context.Context, token Token) (Caller, error) {
-	b, err := k.review(ctx, token)
+	proof := k.review
+	if k.keys != nil {
+		proof = k.keys.verify
+	}
+	b, err := proof(ctx, token)
 	if err != nil {
 		return Caller{}, err
 	}

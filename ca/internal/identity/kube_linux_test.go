@@ -150,8 +150,10 @@ func podRef(pod *corev1.Pod) *authenticationv1.BoundObjectReference {
 	return &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}
 }
 
-func TestKubeRefuses(t *testing.T) {
-	p := newProving(t)
+func TestKubeRefuses(t *testing.T) { newProving(t).refuses(t) }
+
+// refuses has every token of the table refused.
+func (p *proving) refuses(t *testing.T) {
 	s := boundtoken.NewSigner(t, filepath.Join(filepath.Dir(p.api.Kubeconfig()), "pki", "sa.key"), p.Token(p.Pod("real", "reviews", p.node.Name)))
 	for name, tc := range refusedTokens {
 		t.Run(name, func(t *testing.T) {
