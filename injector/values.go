@@ -20,9 +20,12 @@ import (
 // which it has the part that means something here; zero values mean what each
 // comment says. ParseConfig fills in the rest.
 type Values struct {
-	Revision string        `json:"revision"` // of the control plane; "": default
-	Global   GlobalValues  `json:"global"`
-	Webhook  WebhookValues `json:"sidecarInjectorWebhook"`
+	Revision string `json:"revision"` // of the control plane; "": default
+	// Scope is cluster (also ""), or namespace: the control plane's own is the
+	// mesh.
+	Scope   string        `json:"scope"`
+	Global  GlobalValues  `json:"global"`
+	Webhook WebhookValues `json:"sidecarInjectorWebhook"`
 
 	// Policy and Templates come from key "config" of the same ConfigMap.
 	Policy    Policy            `json:"-"`

@@ -58,7 +58,7 @@ func Wanted(pod *corev1.Pod, namespace string, v Values) (wanted bool, why strin
 	switch {
 	case pod.Spec.HostNetwork:
 		return false, "it uses the node's network (hostNetwork: true), which capture must not touch", nil
-	case slices.Contains(systemNamespaces, namespace) || namespace == v.Global.Namespace:
+	case slices.Contains(systemNamespaces, namespace) || namespace == v.Global.Namespace && v.Scope != "namespace":
 		return false, "namespace " + namespace + " is never injected", nil
 	case pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows || pod.Spec.NodeSelector[operatingSystem] == string(corev1.Windows):
 		return false, "it runs on Windows", nil

@@ -3,6 +3,7 @@ package install
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -54,6 +55,16 @@ func (c *Cluster) Install(ctx context.Context, m *Manifest, o Options) ([]Change
 		o.Say = func(string, ...any) {}
 	}
 	run := &installing{Cluster: c, Options: o, manifest: m, before: map[string]*unstructured.Unstructured{}}
+	if m.OneOnly {
+		run.Cluster = c.Within(m.Namespace)
+		found, err := run.checkWithin(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err := refuse(found); err != nil {
+			return nil, err
+		}
+	}
 	if err := run.look(ctx); err != nil {
 		return nil, err
 	}
@@ -63,7 +74,7 @@ func (c *Cluster) Install(ctx context.Context, m *Manifest, o Options) ([]Change
 	if o.DryRun || o.Wait == 0 {
 		return run.changes, nil
 	}
-	return run.changes, c.WaitReady(ctx, m, o)
+	return run.changes, run.WaitReady(ctx, m, o)
 }
 
 // installing is one install on its way.
@@ -187,8 +198,16 @@ func (r *installing) apply(ctx context.Context, o *unstructured.Unstructured) er
 	return nil
 }
 
+// same compares what there was with what an apply gave. A dry run gives no new
+// version to what it would change.
 func same(a, b *unstructured.Unstructured) bool {
-	return a.GetResourceVersion() == b.GetResourceVersion() && a.GetGeneration() == b.GetGeneration()
+	if a.GetResourceVersion() != b.GetResourceVersion() || a.GetGeneration() != b.GetGeneration() {
+		return false
+	}
+	a, b = a.DeepCopy(), b.DeepCopy()
+	a.SetManagedFields(nil)
+	b.SetManagedFields(nil)
+	return reflect.DeepEqual(a.Object, b.Object)
 }
 
 func (r *installing) record(o *unstructured.Unstructured, d Done) {

@@ -82,6 +82,10 @@ func (c *Cluster) CheckBefore(ctx context.Context, namespace string) ([]Finding,
 		return nil, err
 	}
 	out := []Finding{checkVersion(v)}
+	if c.only != "" {
+		found, err := c.checkWithin(ctx)
+		return append(out, found...), err
+	}
 	rights, err := c.checkRights(ctx, namespace)
 	if err != nil {
 		return nil, err

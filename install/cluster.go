@@ -21,6 +21,7 @@ type Cluster struct {
 	objects   dynamic.Interface
 	discovery discovery.DiscoveryInterface
 	host      string
+	only      string // the one namespace that is looked at; "" for all
 }
 
 // NewCluster makes a Cluster of a client configuration; it asks nothing yet.
@@ -119,6 +120,9 @@ func (c *Cluster) of(o *unstructured.Unstructured) (dynamic.ResourceInterface, e
 
 // get reads what there is of an object; nil if there is none.
 func (c *Cluster) get(ctx context.Context, o *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	if c.only != "" && o.GetKind() == "CustomResourceDefinition" {
+		return c.served(o)
+	}
 	client, err := c.of(o)
 	if err != nil {
 		return nil, err
@@ -132,6 +136,12 @@ func (c *Cluster) get(ctx context.Context, o *unstructured.Unstructured) (*unstr
 
 // list reads the objects of a resource in a namespace ("" for all) by labels.
 func (c *Cluster) list(ctx context.Context, r schema.GroupVersionResource, namespace, labels string) ([]unstructured.Unstructured, error) {
+	if c.only != "" {
+		if clusterWide(r) {
+			return nil, nil
+		}
+		namespace = c.only
+	}
 	found, err := c.objects.Resource(r).Namespace(namespace).List(ctx, metav1.ListOptions{LabelSelector: labels})
 	if err != nil {
 		return nil, err

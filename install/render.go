@@ -40,8 +40,9 @@ type Release struct {
 type Manifest struct {
 	Namespace string
 	Revision  string
+	OneOnly   bool // nothing of it is outside of the namespace
 	CRDs      []*unstructured.Unstructured
-	Objects   []*unstructured.Unstructured // the Namespace first
+	Objects   []*unstructured.Unstructured // the Namespace first, but for OneOnly
 }
 
 // All are CRDs and objects.
@@ -79,12 +80,19 @@ func Render(r Release) (*Manifest, error) {
 	}
 	m := &Manifest{Namespace: r.Namespace}
 	m.Revision, _, _ = unstructured.NestedString(values["Values"].(common.Values), "revision")
+	scope, _, _ := unstructured.NestedString(values["Values"].(common.Values), "scope")
+	m.OneOnly = scope == "namespace"
 	for _, crd := range c.CRDObjects() {
+		if m.OneOnly {
+			break // they are of the cluster
+		}
 		if m.CRDs, err = decode(m.CRDs, crd.Filename, string(crd.File.Data)); err != nil {
 			return nil, err
 		}
 	}
-	m.Objects = []*unstructured.Unstructured{namespace(r.Namespace)}
+	if !m.OneOnly {
+		m.Objects = []*unstructured.Unstructured{namespace(r.Namespace)}
+	}
 	for _, name := range slices.Sorted(maps.Keys(texts)) {
 		if strings.HasSuffix(name, ".tpl") {
 			continue

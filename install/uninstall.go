@@ -109,6 +109,9 @@ func (c *Cluster) planShared(ctx context.Context, r *Removal) error {
 // planCRDs adds the CRDs that Weft made, unless another control plane needs
 // them.
 func (c *Cluster) planCRDs(ctx context.Context, r *Removal) error {
+	if c.only != "" {
+		return fmt.Errorf("--purge takes CRDs, which are the cluster's; uninstall without it")
+	}
 	others, err := c.OtherControlPlanes(ctx)
 	if err != nil {
 		return err
@@ -255,6 +258,9 @@ func (c *Cluster) podsGone(ctx context.Context, r *Removal, o Options) error {
 // removeNamespace deletes the namespace if an install made it, unless it holds
 // something of the user's.
 func (c *Cluster) removeNamespace(ctx context.Context, r *Removal, o Options) error {
+	if c.only != "" {
+		return nil // it is not ours, and nor may we
+	}
 	ns := namespace(r.Namespace)
 	found, err := c.get(ctx, ns)
 	if err != nil || found == nil {
@@ -332,7 +338,7 @@ func (c *Cluster) gone(ctx context.Context, r *Removal, o Options) error {
 	ctx, cancel := context.WithTimeout(ctx, o.Wait)
 	defer cancel()
 	waitFor := slices.Clone(r.CRDs)
-	if r.Last {
+	if r.Last && c.only == "" {
 		waitFor = append(waitFor, namespace(r.Namespace))
 	}
 	began := time.Now()

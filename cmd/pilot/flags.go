@@ -31,6 +31,7 @@ type flags struct {
 	kubeconfig string
 	namespace  string
 	revision   string
+	only       bool
 	cluster    pilot.Cluster
 }
 
@@ -42,6 +43,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.kubeconfig, "kubeconfig", "", "follow the API server of this kubeconfig `FILE`, in place of --config")
 	set.StringVar(&f.namespace, "namespace", systemNamespace(), "system `NAMESPACE`: of the pilot, the ca, and the ConfigMap istio with MeshConfig")
 	set.StringVar(&f.revision, "revision", defaultRevision, "`NAME` of this control plane among several; another than default has ConfigMap istio-NAME and account weft-pilot-NAME")
+	set.BoolVar(&f.only, "one-namespace", false, "with --kube, serve --namespace alone, by rights in it alone")
 	set.BoolVar(&f.cluster.Default, "default", true, "this revision writes the status of objects without the label istio.io/rev; one revision does")
 	// The ports listen on every address by default: in its pod, the pilot must
 	// be reached by the other pods. Only /metrics, /ready and /version answer
@@ -89,7 +91,7 @@ func (f *flags) source() (source.Source, error) {
 		f.cluster.Kubeconfig, f.cluster.Namespace, f.cluster.Revision = f.kubeconfig, f.namespace, f.revision
 		f.cluster.Replica = os.Getenv("POD_NAME")
 		f.opts.Cluster = &f.cluster
-		return kube.New(kube.Options{Kubeconfig: f.kubeconfig, Namespace: f.namespace, MeshConfig: "istio" + f.suffix()})
+		return kube.New(kube.Options{Kubeconfig: f.kubeconfig, Namespace: f.namespace, MeshConfig: "istio" + f.suffix(), OneNamespace: f.only})
 	case len(f.folders) == 0:
 		return nil, errors.New("no configuration: give --config DIR, or --kube or --kubeconfig FILE")
 	}

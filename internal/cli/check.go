@@ -11,7 +11,7 @@ import (
 
 func (a *app) check() *cobra.Command {
 	var k kube
-	var pre bool
+	var pre, only bool
 	c := &cobra.Command{
 		Use: "check", GroupID: "cluster", Short: "Say whether a cluster can take Weft (--pre), or whether Weft is well in it",
 		Long: "Check the installed Weft: components, webhooks, CRDs, gateways and their addresses, and whether\n" +
@@ -19,18 +19,22 @@ func (a *app) check() *cobra.Command {
 			"cluster can take it: version, rights, what is there already.\n" +
 			"Exit code 1 if something fails; a warning does not.",
 		Args: exactly(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runCheck(cmd.Context(), &k, pre) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runCheck(cmd.Context(), &k, pre, only) },
 	}
 	k.flags(c, "n")
 	c.Flags().BoolVar(&pre, "pre", false, "before an install: check the cluster alone")
+	c.Flags().BoolVar(&only, "namespaced", false, "with --pre, for an install of the namespace of -n alone")
 	a.outputFlag(c, "json", "yaml")
 	return c
 }
 
-func (a *app) runCheck(ctx context.Context, k *kube, pre bool) error {
-	cluster, err := k.cluster()
+func (a *app) runCheck(ctx context.Context, k *kube, pre, only bool) error {
+	cluster, err := k.installed(ctx)
 	if err != nil {
 		return err
+	}
+	if only {
+		cluster = cluster.Within(k.namespace)
 	}
 	var found []install.Finding
 	if pre {

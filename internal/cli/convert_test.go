@@ -17,6 +17,8 @@ func TestConvertTheGuidesIngress(t *testing.T) {
 	}
 	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(string(text))
 	file := filepath.Join(t.TempDir(), "web.yaml")
+	// The guide takes the Service from the cluster.
+	block[1] += "---\napiVersion: v1\nkind: Service\nmetadata: {name: details, namespace: shop}\nspec: {ports: [{name: http, port: 80}]}\n"
 	if err := os.WriteFile(file, []byte(block[1]), 0o600); err != nil {
 		t.Fatal(err)
 	}

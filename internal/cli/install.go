@@ -23,6 +23,7 @@ type installFlags struct {
 	yes     bool
 	timeout time.Duration
 	wait    bool
+	only    bool // one namespace, by rights in it alone
 }
 
 const installWithin = 5 * time.Minute
@@ -58,7 +59,12 @@ func (a *app) install() *cobra.Command {
 	f.flags(c, "n")
 	f.values(c)
 	f.apply(c)
+	f.namespaced(c)
 	return c
+}
+
+func (f *installFlags) namespaced(c *cobra.Command) {
+	c.Flags().BoolVar(&f.only, "namespaced", false, "serve the namespace of -n alone, by Roles in it: for those without rights in the cluster")
 }
 
 func (a *app) upgrade() *cobra.Command {
@@ -78,11 +84,8 @@ func (a *app) upgrade() *cobra.Command {
 }
 
 func (a *app) runUpgrade(ctx context.Context, f *installFlags) error {
-	cluster, err := f.cluster()
+	cluster, err := f.installed(ctx)
 	if err != nil {
-		return err
-	}
-	if _, err := cluster.Version(); err != nil {
 		return err
 	}
 	all, err := cluster.Installed(ctx)
@@ -149,6 +152,9 @@ func (a *app) say(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", 
 
 func (a *app) render(f *installFlags) (*install.Manifest, error) {
 	f.inputs.Stdin = os.Stdin
+	if f.only {
+		f.inputs.Sets = append(f.inputs.Sets, install.NamespacedSet)
+	}
 	values, err := f.inputs.Values()
 	if err != nil {
 		return nil, usageError{err}
@@ -172,6 +178,10 @@ func (a *app) printChanges(changes []install.Change) error {
 // installed says what to do next.
 func (a *app) installed(m *install.Manifest, old *install.Installed, took time.Duration) {
 	fmt.Fprintf(a.out, "Weft %s is installed in namespace %s (%.0fs)\n", a.version, m.Namespace, took.Seconds())
+	if m.OneOnly {
+		a.installedOne(m)
+		return
+	}
 	label := "istio-injection=enabled"
 	if m.Revision != install.DefaultRevision {
 		label = "istio.io/rev=" + m.Revision
@@ -183,17 +193,27 @@ func (a *app) installed(m *install.Manifest, old *install.Installed, took time.D
 	fmt.Fprintf(a.out, "next: kubectl label namespace NAMESPACE %s, then restart its pods; weft check says whether all is well\n", label)
 }
 
+// installedOne says what an install of one namespace does without, and so what
+// to do next.
+func (a *app) installedOne(m *install.Manifest) {
+	fmt.Fprintf(a.out, "it serves this namespace alone:\n")
+	for _, line := range install.Lacking(m.Namespace) {
+		fmt.Fprintf(a.out, "  %s\n", line)
+	}
+}
+
 func (a *app) manifest() *cobra.Command {
 	c := &cobra.Command{
 		Use: "manifest", GroupID: "cluster", Short: "Show what would be installed", Args: exactly(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	var f installFlags
+	var admin bool
 	generate := &cobra.Command{
 		Use: "generate", Short: "Print the objects of an install; no cluster is asked", Args: exactly(cobra.NoArgs),
 		Example: "  weft manifest generate --profile minimal | kubectl diff -f -",
 		RunE: func(*cobra.Command, []string) error {
-			m, err := a.render(&f)
+			m, err := a.generated(&f, admin)
 			if err != nil {
 				return err
 			}
@@ -202,9 +222,19 @@ func (a *app) manifest() *cobra.Command {
 	}
 	generate.Flags().StringVarP(&f.kube.namespace, "namespace", "n", install.DefaultNamespace, "`NAMESPACE` to install into")
 	f.values(generate)
+	f.namespaced(generate)
+	generate.Flags().BoolVar(&admin, "for-admin", false, "only what an administrator must make once for installs with --namespaced: CRDs, and the right to Istio's kinds")
 	a.outputFlag(generate, "yaml", "json")
 	c.AddCommand(generate)
 	return c
+}
+
+func (a *app) generated(f *installFlags, admin bool) (*install.Manifest, error) {
+	if !admin {
+		return a.render(f)
+	}
+	objects, err := install.AdminObjects()
+	return &install.Manifest{Objects: objects}, err
 }
 
 // printManifest prints a YAML stream, or a List in JSON: kubectl reads both.

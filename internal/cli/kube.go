@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -91,6 +92,19 @@ func (k *kube) cluster() (*install.Cluster, error) {
 		return nil, err
 	}
 	return install.NewCluster(config)
+}
+
+// installed is the cluster as an install in the namespace needs it to be seen: as
+// a whole, or that namespace alone.
+func (k *kube) installed(ctx context.Context) (*install.Cluster, error) {
+	cluster, err := k.cluster()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := cluster.Version(); err != nil {
+		return nil, err
+	}
+	return cluster.As(ctx, k.namespace)
 }
 
 // contexts completes --context.

@@ -39,11 +39,8 @@ func (a *app) uninstall() *cobra.Command {
 }
 
 func (a *app) runUninstall(ctx context.Context, f *uninstallFlags) error {
-	cluster, err := f.cluster()
+	cluster, err := f.installed(ctx)
 	if err != nil {
-		return err
-	}
-	if _, err := cluster.Version(); err != nil {
 		return err
 	}
 	if err := helmRefuses(ctx, cluster, f.kube.namespace); err != nil {

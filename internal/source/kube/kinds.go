@@ -28,11 +28,14 @@ const livePods = "status.phase!=Succeeded,status.phase!=Failed"
 // stores lists what the source follows, but for Secrets.
 func (s *Source) stores() (all []*store) {
 	for _, k := range coreKinds {
-		k.read = s.trim.read
+		if s.only != "" && (k.name == config.Namespace || k.name == config.Node) {
+			continue
+		}
+		k.namespace, k.read = s.only, s.trim.read
 		all = append(all, &store{world: s.world, kind: k})
 	}
 	for _, c := range customKinds {
-		k := kind{name: c.name, group: c.group, versions: customVersions, resource: c.resource, custom: true, read: readCustom}
+		k := kind{name: c.name, group: c.group, versions: customVersions, resource: c.resource, namespace: s.only, custom: true, read: readCustom}
 		all = append(all, &store{world: s.world, kind: k})
 	}
 	settings := kind{
@@ -88,8 +91,11 @@ func (k kind) at(version string) schema.GroupVersion {
 
 // what names the kind in messages; a narrowed one by its namespace and fields.
 func (k kind) what() string {
-	if k.namespace == "" {
+	switch {
+	case k.namespace == "":
 		return k.resource
+	case !strings.HasPrefix(k.fields, byName):
+		return k.resource + " of " + k.namespace
 	}
 	return k.resource + " " + k.namespace + "/" + strings.TrimPrefix(k.fields, byName)
 }

@@ -40,12 +40,16 @@ type Options struct {
 	// Namespace is the system namespace; default DefaultNamespace. The
 	// ConfigMap MeshConfig in it holds MeshConfig; default "istio".
 	Namespace, MeshConfig string
-	Log                   *slog.Logger // default slog.Default()
+	// OneNamespace reads that namespace alone, by rights in it alone: no Nodes, and
+	// so no locality, and no Namespaces.
+	OneNamespace bool
+	Log          *slog.Logger // default slog.Default()
 }
 
 // Source follows an API server.
 type Source struct {
 	namespace string
+	only      string // the one namespace to read; "" for all
 	settings  string // name of the ConfigMap with MeshConfig
 	clients   *clients
 	link      *link
@@ -79,6 +83,9 @@ func New(o Options) (*Source, error) {
 		return nil, fmt.Errorf("client of the API server %s: %w", config.Host, err)
 	}
 	s := &Source{namespace: o.Namespace, settings: o.MeshConfig, clients: clients, link: link, world: newWorld(), trim: newTrimmer()}
+	if o.OneNamespace {
+		s.only = s.namespace
+	}
 	s.credits = newCredentials(s.world, s.namespace)
 	return s, nil
 }

@@ -92,7 +92,9 @@ spec:
       serviceAccountName: {{ $g.name }}
       # The proxy never speaks to the API server.
       automountServiceAccountToken: false
-      priorityClassName: {{ include "weft.priority" $root }}
+      {{- with include "weft.priority" $root }}
+      priorityClassName: {{ . }}
+      {{- end }}
       # Longer than the drain, which the agent begins at SIGTERM.
       terminationGracePeriodSeconds: 45
       securityContext: {{- include "weft.podSecurity" 1337 | nindent 8 }}

@@ -5,6 +5,7 @@ package injector's Values. global.network is read by Kiali as well. */}}
 {{- range .Values.imagePullSecrets }}{{ $secrets = append $secrets .name }}{{ end -}}
 {{- dict
   "revision" .Values.revision
+  "scope" .Values.scope
   "sidecarInjectorWebhook" (dict "rewriteAppHTTPProbe" .Values.injector.rewriteAppHTTPProbe)
   "global" (dict
     "hub" .Values.hub

@@ -50,7 +50,38 @@ app.kubernetes.io/version: {{ include "weft.tag" $root | trunc 63 | quote }}
 istio.io/rev: {{ $root.Values.revision }}
 {{- end }}
 
-{{/* weft.priority is the priority class of the control plane. */}}
+{{/* weft.priority is the priority class of the control plane; a namespace has
+none of its own. */}}
 {{- define "weft.priority" -}}
-{{- .Values.priorityClassName | default (printf "weft-control-plane%s" (include "weft.cluster" .)) -}}
+{{- .Values.priorityClassName | default (ternary "" (printf "weft-control-plane%s" (include "weft.cluster" .)) (eq .Values.scope "namespace")) -}}
+{{- end }}
+
+{{/* weft.rights begins a Role, or a ClusterRole where the scope is the cluster,
+and weft.granted binds it to an account. The argument is a dict: root, role
+(name of the Role), cluster (of the ClusterRole), account, component. */}}
+{{- define "weft.rights" -}}
+{{- $one := eq .root.Values.scope "namespace" -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ ternary "Role" "ClusterRole" $one }}
+metadata:
+  name: {{ ternary .role .cluster $one }}
+  {{- if $one }}
+  namespace: {{ .root.Release.Namespace }}
+  {{- end }}
+  labels: {{- include "weft.labels" (list .root .component) | nindent 4 }}
+{{- end }}
+
+{{- define "weft.granted" -}}
+{{- $one := eq .root.Values.scope "namespace" -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ ternary "RoleBinding" "ClusterRoleBinding" $one }}
+metadata:
+  name: {{ ternary .role .cluster $one }}
+  {{- if $one }}
+  namespace: {{ .root.Release.Namespace }}
+  {{- end }}
+  labels: {{- include "weft.labels" (list .root .component) | nindent 4 }}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: {{ ternary "Role" "ClusterRole" $one }}, name: {{ ternary .role .cluster $one }}}
+subjects:
+  - {kind: ServiceAccount, name: {{ .account }}, namespace: {{ .root.Release.Namespace }}}
 {{- end }}
