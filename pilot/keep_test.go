@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/model"
@@ -80,5 +81,19 @@ func TestNoGoodForm(t *testing.T) {
 	k.compile(c, form(t, "another", 1, wrongToV2))
 	if len(k.held) > 0 {
 		t.Error("an object is held at the form of another")
+	}
+}
+
+// TestManyMistakes: an object of thousands of mistakes is judged in a time that
+// follows their number. Compared one with each other they took twelve seconds.
+func TestManyMistakes(t *testing.T) {
+	world := form(t, "u", 1, toV1)
+	many := form(t, "u", 2, `{hosts: [reviews], http: [`+strings.Repeat("{},", 12_000)+`{}]}`)
+	o, _ := many.Of(config.VirtualService).Get("shop/reviews")
+	r := &reviewer{current: func() (config.Set, bool) { return world, true }}
+	began := time.Now()
+	own, _ := r.check(o)
+	if took := time.Since(began); len(own) < 12_000 || took > 6*time.Second {
+		t.Errorf("%d mistakes were found in %v", len(own), took)
 	}
 }

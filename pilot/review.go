@@ -37,8 +37,12 @@ func (r *reviewer) check(o *config.Object) (own, other []diag.Diagnostic) {
 	if !there {
 		return own, nil
 	}
+	said := make(map[diag.Diagnostic]bool, len(own)) // an object may have thousands
+	for _, d := range own {
+		said[d] = true
+	}
 	for _, d := range about(o, r.findings(set.With(o), o)) {
-		if !slices.Contains(own, d) {
+		if !said[d] {
 			other = append(other, d)
 		}
 	}

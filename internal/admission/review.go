@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/semaphore"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -39,29 +38,25 @@ type Handler struct {
 	decide  Decide
 	log     *slog.Logger
 	large   *shares
-	most    int                    // elements of one request, and of all that are worked on at once
-	working *semaphore.Weighted    // by elements
+	most    int                    // elements of one request
+	working *shares                // by elements
 	total   *prometheus.CounterVec // by result; "garbage" for what is no AdmissionReview
 	took    prometheus.Observer    // seconds from a request's last byte to its answer
 }
 
 // NewHandler makes one. A request of more than most elements of JSON, which cost
-// far more memory than their bytes, is refused; most bounds those of all that
-// are decided about at once, too. total has one label, the result.
+// far more memory than their bytes, is refused; of one caller no more are decided
+// about at once, and of all twice as many. total has one label, the result.
 func NewHandler(decide Decide, most int, total *prometheus.CounterVec, took prometheus.Observer, log *slog.Logger) *Handler {
 	return &Handler{
 		decide: decide, log: log, total: total, took: took, most: most,
-		large: newShares(maxLarge, MaxReview), working: semaphore.NewWeighted(int64(most)),
+		large: newShares(maxLarge, MaxReview), working: newShares(2*int64(most), int64(most)),
 	}
 }
 
 // Idle reports whether no request is read or worked on.
 func (h *Handler) Idle() bool {
-	if !h.large.idle() || !h.working.TryAcquire(int64(h.most)) {
-		return false
-	}
-	h.working.Release(int64(h.most))
-	return true
+	return h.large.idle() && h.working.idle()
 }
 
 // badRequest is an answer that is no AdmissionReview, to what is none either.
@@ -102,10 +97,11 @@ func (h *Handler) answer(w http.ResponseWriter, q *http.Request) (body []byte, r
 	if err != nil {
 		return nil, "garbage", badRequest{http.StatusBadRequest, err}
 	}
-	if err := h.working.Acquire(q.Context(), weight); err != nil {
+	done, err := h.working.take(q.Context(), hostOf(q.RemoteAddr), weight)
+	if err != nil {
 		return nil, "garbage", badRequest{http.StatusServiceUnavailable, err}
 	}
-	defer h.working.Release(weight)
+	defer done()
 	start := time.Now()
 	review, err := decode(text)
 	if err != nil {

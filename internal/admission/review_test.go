@@ -104,3 +104,33 @@ func TestSlowCallerHoldsUpNoOther(t *testing.T) {
 		t.Error("something is still held")
 	}
 }
+
+// TestCostlyCallerHoldsUpNoOther: who has costly requests decided about waits for
+// himself.
+func TestCostlyCallerHoldsUpNoOther(t *testing.T) {
+	h, begun, end := yes(), make(chan bool, 8), make(chan bool)
+	h.decide = func(q *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, string) {
+		if q.Name == "costly" {
+			begun <- true
+			<-end
+		}
+		return &admissionv1.AdmissionResponse{Allowed: true}, "allowed"
+	}
+	costly := strings.Replace(review(1<<10), `"request":{`, `"request":{"name":"costly","object":[`+strings.Repeat("{},", 40)+`{}],`, 1)
+	var ended sync.WaitGroup
+	for range 4 {
+		ended.Go(func() { ask(t, h, "10.0.0.66:1", strings.NewReader(costly), int64(len(costly))) })
+	}
+	<-begun // it has its share
+	if code := ask(t, h, "10.0.0.1:1", strings.NewReader(review(1<<10)), 1<<10); code != http.StatusOK {
+		t.Errorf("the other caller's request: %d", code)
+	}
+	if len(begun) > 0 {
+		t.Error("the costly one has more than its share")
+	}
+	close(end)
+	ended.Wait()
+	if !h.Idle() {
+		t.Error("something is still held")
+	}
+}

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// shares are the bytes that requests may hold, in all and by caller: a caller
-// who sends slowly, on many connections, holds up no other.
+// shares are what requests may hold, in all and by caller: a caller who sends
+// slowly, or what costs much, on many connections, holds up no other.
 type shares struct {
 	all  *semaphore.Weighted
 	each int64
@@ -27,7 +27,7 @@ func newShares(all, each int64) *shares {
 	return &shares{all: semaphore.NewWeighted(all), each: each, of: map[string]*share{}}
 }
 
-// take waits for n bytes, at most each, of a caller's share. free gives them
+// take waits for n, at most each, of a caller's share. free gives them
 // back.
 func (s *shares) take(ctx context.Context, caller string, n int64) (free func(), err error) {
 	own := s.enter(caller)

@@ -23,7 +23,7 @@ type Check func(*config.Object) (own, other []diag.Diagnostic)
 
 // maxElements bounds the elements of JSON of a review: a VirtualService of a
 // thousand routes has some ten thousand, and its old form comes with it.
-const maxElements = 50_000
+const maxElements = 25_000
 
 // NewHandler makes the http.Handler at /validate. metrics may be nil.
 func NewHandler(check Check, metrics prometheus.Registerer, log *slog.Logger) *admission.Handler {

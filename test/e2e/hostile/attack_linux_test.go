@@ -167,7 +167,7 @@ func (b *bench) bounded(v victim, before, after looked) {
 }
 
 // mayGrow is by how much any process may grow under attack, in KiB.
-const mayGrow = 128 << 10
+const mayGrow = 160 << 10
 
 // urlOf says how to attack a port that is open; "" for one that no other pod
 // reaches.

@@ -25,13 +25,13 @@ func (b *bench) foreignIdentity() {
 		args []string
 		code string
 	}{
-		"another service account":   {[]string{"--name", "spiffe://cluster.local/ns/outside/sa/admin"}, "PermissionDenied"},
-		"another namespace":         {[]string{"--name", "spiffe://cluster.local/ns/shop/sa/reviews"}, "PermissionDenied"},
-		"the pilot":                 {[]string{"--name", "spiffe://cluster.local/ns/weft-system/sa/weft-pilot"}, "PermissionDenied"},
-		"another trust domain":      {[]string{"--name", "spiffe://example.org/ns/outside/sa/default"}, "PermissionDenied"},
-		"a token for another":       {[]string{"--token", "/var/run/secrets/tokens/foreign-token"}, "Unauthenticated"},
-		"the API server's token":    {[]string{"--token", "/var/run/secrets/kubernetes.io/serviceaccount/token"}, "Unauthenticated"},
-		"no token":                  {[]string{"--token", ""}, "Unauthenticated"},
+		"another service account": {[]string{"--name", "spiffe://cluster.local/ns/outside/sa/admin"}, "PermissionDenied"},
+		"another namespace":       {[]string{"--name", "spiffe://cluster.local/ns/shop/sa/reviews"}, "PermissionDenied"},
+		"the pilot":               {[]string{"--name", "spiffe://cluster.local/ns/weft-system/sa/weft-pilot"}, "PermissionDenied"},
+		"another trust domain":    {[]string{"--name", "spiffe://example.org/ns/outside/sa/default"}, "PermissionDenied"},
+		"a token for another":     {[]string{"--token", "/var/run/secrets/tokens/foreign-token"}, "Unauthenticated"},
+		"the API server's token":  {[]string{"--token", "/var/run/secrets/kubernetes.io/serviceaccount/token"}, "Unauthenticated"},
+		"no token":                {[]string{"--token", ""}, "Unauthenticated"},
 	} {
 		var got answer
 		b.asStranger(&got, append([]string{"csr"}, c.args...)...)

@@ -139,10 +139,24 @@ func (b *bench) spread() {
 			if n == 0 {
 				b.must("", "-n", "shop", "rollout", "restart", "deployment/frontend")
 				b.must("", "-n", "shop", "rollout", "status", "deployment/frontend", "--timeout=90s")
+				b.only("app=frontend")
 				return fmt.Errorf("%v", all)
 			}
 		}
 		return nil
+	})
+}
+
+// only waits until one pod of namespace shop has these labels: one that ends has
+// a proxy, which counts, until it is gone.
+func (b *bench) only(labels string) {
+	b.Helper()
+	b.eventually("one pod "+labels, func() error {
+		list, err := b.client.CoreV1().Pods("shop").List(b.Context(), metav1.ListOptions{LabelSelector: labels})
+		if err == nil && len(list.Items) != 1 {
+			err = fmt.Errorf("%d pods", len(list.Items))
+		}
+		return err
 	})
 }
 
