@@ -236,3 +236,28 @@ func TestRevision(t *testing.T) {
 		t.Errorf("the manifest is of revision %q", m.Revision)
 	}
 }
+
+// A mesh of one namespace has nothing outside of it, and no right to anything
+// outside of it.
+func TestOneNamespace(t *testing.T) {
+	m := rendered(t, Inputs{Profile: "demo", Sets: []string{NamespacedSet}})
+	if len(m.CRDs) > 0 {
+		t.Errorf("CRDs: %v", titles(m.CRDs))
+	}
+	for _, o := range m.Objects {
+		i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == o.GetKind() })
+		if i < 0 || !kinds[i].namespaced || o.GetNamespace() != DefaultNamespace {
+			t.Errorf("%s is not of the namespace", title(o))
+		}
+		text := fmt.Sprint(o.Object)
+		for _, right := range []string{"tokenreviews", "nodes", "namespaces]", "webhookconfigurations", "priorityClassName"} {
+			if o.GetKind() != "ConfigMap" && strings.Contains(text, right) {
+				t.Errorf("%s has %s", title(o), right)
+			}
+		}
+	}
+	injects := object[corev1.ConfigMap](t, m, "ConfigMap "+DefaultNamespace+"/istio-sidecar-injector")
+	if !strings.Contains(injects.Data["values"], `"scope": "namespace"`) {
+		t.Errorf("weft inject would leave the namespace alone: %s", injects.Data["values"])
+	}
+}

@@ -32,6 +32,37 @@ func Images(t testing.TB, version string, packages ...string) (bin string, archi
 	return bin, archives
 }
 
+// Release gives a weft of another version, and the images of one that was loaded
+// its tag on every node: a new release in which nothing else has changed.
+func (c *Cluster) Release(t testing.TB, of, version string) (weft string) {
+	t.Helper()
+	weft = filepath.Join(t.TempDir(), "weft")
+	inTree(t, "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.version="+version, "-o", weft, "./cmd/weft")
+	for n := 1; n <= c.nodes; n++ {
+		if err := c.Node(n).retag(t.Context(), of, version); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return weft
+}
+
+// retag gives every image with a tag another one besides.
+func (n Node) retag(ctx context.Context, of, tag string) error {
+	ctr := []string{"ctr", "-a", containerdSocket, "-n", "k8s.io", "images"}
+	names, err := n.Exec(ctx, append(ctr, "list", "-q")...)
+	if err != nil {
+		return err
+	}
+	for name := range strings.FieldsSeq(names) {
+		if repository, found := strings.CutSuffix(name, ":"+of); found {
+			if _, err := n.Exec(ctx, append(ctr, "tag", name, repository+":"+tag)...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // inTree runs go in the repository's root.
 func inTree(t testing.TB, args ...string) {
 	t.Helper()
