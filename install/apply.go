@@ -141,7 +141,9 @@ func (r *installing) applyAll(ctx context.Context) error {
 			return err
 		}
 	}
-	r.Say("crds: %s", r.count("crds"))
+	if len(r.manifest.CRDs) > 0 {
+		r.Say("crds: %s", r.count("crds"))
+	}
 	if !r.DryRun {
 		if err := r.established(ctx); err != nil {
 			return err

@@ -64,7 +64,8 @@ func (c *Cluster) served(crd *unstructured.Unstructured) (*unstructured.Unstruct
 		if slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == plural }) {
 			out := crd.DeepCopy()
 			out.SetAnnotations(nil)
-			return out, nil
+			established := []any{map[string]any{"type": "Established", "status": "True"}}
+			return out, unstructured.SetNestedSlice(out.Object, established, "status", "conditions")
 		}
 	}
 	return nil, nil

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/weftmesh/weft/install"
@@ -66,6 +67,9 @@ func (k *kube) proxies(ctx context.Context) ([]install.Finding, error) {
 			}
 		}
 		all, err := p.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
+		if apierrors.IsForbidden(err) { // one may have rights in the mesh's namespace alone
+			all, err = p.client.CoreV1().Pods(k.namespace).List(ctx, metav1.ListOptions{})
+		}
 		if err != nil {
 			return nil, err
 		}
