@@ -56,6 +56,12 @@ type issuerKeys struct {
 	read   time.Time
 }
 
+// issuerKey is a key, and the issuer that the API server had when it gave it.
+type issuerKey struct {
+	key    crypto.PublicKey
+	issuer string
+}
+
 // tokenClaims are those of a bound token.
 type tokenClaims struct {
 	jwt.RegisteredClaims
@@ -71,22 +77,24 @@ type tokenClaims struct {
 func (s *issuerKeys) verify(ctx context.Context, token Token) (binding, error) {
 	var claims tokenClaims
 	var failed error // to read the keys
+	var want string  // the issuer
 	_, err := jwt.ParseWithClaims(string(token), &claims, func(t *jwt.Token) (any, error) {
 		kid, _ := t.Header["kid"].(string)
-		var key crypto.PublicKey
-		if key, failed = s.key(ctx, kid); failed != nil {
+		var found issuerKey
+		if found, failed = s.key(ctx, kid); failed != nil {
 			return nil, failed
 		}
-		if issuer, err := claims.GetIssuer(); err != nil || issuer != s.issuer {
-			return nil, fmt.Errorf("issuer %q, want %q", issuer, s.issuer)
+		want = found.issuer
+		if claims.Issuer != want {
+			return nil, fmt.Errorf("issuer %q, want %q", claims.Issuer, want)
 		}
-		return key, nil
+		return found.key, nil
 	}, jwt.WithValidMethods([]string{"RS256", "ES256", "ES384", "ES512"}), jwt.WithAudience(Audience), jwt.WithExpirationRequired(), jwt.WithLeeway(leeway))
 	switch {
 	case failed != nil:
 		return binding{}, failed
 	case err != nil: // the library's text may quote the token
-		return binding{}, refusal.New(refusal.TokenDenied, "the token is not one that the API server %s signed and that holds now", s.issuer)
+		return binding{}, refusal.New(refusal.TokenDenied, "the token is not one that the API server signed as issuer %q and that holds now", want)
 	}
 	k := claims.Kubernetes
 	b := binding{namespace: k.Namespace, account: k.Account.Name, pod: k.Pod.Name, uid: types.UID(k.Pod.UID), node: k.Node.Name}
@@ -112,29 +120,32 @@ func (s *issuerKeys) account(ctx context.Context, b binding, uid types.UID) erro
 		return away("read service account "+b.namespace+"/"+b.account, err)
 	case found.UID != uid:
 		return refusal.New(refusal.TokenDenied, "service account %s/%s is another than the token is for", b.namespace, b.account)
+	case overdue(found.DeletionTimestamp, time.Now()):
+		return refusal.New(refusal.TokenDenied, "service account %s/%s is being deleted", b.namespace, b.account)
 	}
 	return nil
 }
 
 // key is the API server's key of an identifier.
-func (s *issuerKeys) key(ctx context.Context, kid string) (crypto.PublicKey, error) {
+func (s *issuerKeys) key(ctx context.Context, kid string) (issuerKey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	age := time.Since(s.read)
 	if key := s.keys[kid]; key != nil && age < keysAge {
-		return key, nil
+		return issuerKey{key, s.issuer}, nil
 	}
 	if age > keysPause {
 		if err := s.fetch(ctx); err != nil {
-			return nil, away("give the keys that it signs tokens with", err)
+			return issuerKey{}, away("give the keys that it signs tokens with", err)
 		}
 	}
 	if key := s.keys[kid]; key != nil {
-		return key, nil
+		return issuerKey{key, s.issuer}, nil
 	}
-	return nil, refusal.New(refusal.TokenDenied, "the API server has no key %.64q", kid)
+	return issuerKey{}, refusal.New(refusal.TokenDenied, "the API server has no key %.64q", kid)
 }
 
+// fetch reads issuer and keys anew; s.mu is held.
 func (s *issuerKeys) fetch(ctx context.Context) error {
 	var server struct {
 		Issuer string `json:"issuer"`

@@ -1,10 +1,15 @@
 package identity
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/json"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/prometheus/client_golang/prometheus"
@@ -95,6 +100,42 @@ func TestWeakKeys(t *testing.T) {
 		}
 		if key, err := k.public(); err == nil {
 			t.Errorf("%s: %v", name, key)
+		}
+	}
+}
+
+// TestKeysChangeUnderWay: a token is held against the issuer that came with its
+// key, while others read keys and issuer anew. (The race detector looks on.)
+func TestKeysChangeUnderWay(t *testing.T) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &issuerKeys{namespace: "shop"}
+	read := func(issuer, kid string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.issuer, s.keys, s.read = issuer, map[string]crypto.PublicKey{kid: &private.PublicKey}, time.Now()
+	}
+	read("https://old", "old")
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for range 50 {
+			read("https://new", "new")
+			read("https://old", "old")
+		}
+	}()
+	defer func() { <-ended }()
+	for range 50 {
+		token := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{"iss": "https://new", "aud": Audience, "exp": past(-time.Hour)})
+		token.Header["kid"] = "old" // a key that never was the new issuer's
+		text, err := token.SignedString(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := s.verify(t.Context(), Token(text)); refusal.Of(err) != refusal.TokenDenied {
+			t.Fatalf("got %+v, %v", b, err)
 		}
 	}
 }

@@ -221,10 +221,23 @@ func (b binding) check(pod *corev1.Pod) error {
 		return refusal.New(refusal.PodMismatch, "pod %s is on no node", name)
 	case b.node != "" && pod.Spec.NodeName != b.node:
 		return refusal.New(refusal.PodMismatch, "pod %s is on node %q, the token is for %q", name, pod.Spec.NodeName, b.node)
+	case overdue(pod.DeletionTimestamp, time.Now()):
+		return refusal.New(refusal.PodGone, "pod %s was to be gone at %s", name, pod.DeletionTimestamp.UTC().Format(time.RFC3339))
 	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
 		return refusal.New(refusal.PodFinished, "pod %s has ended (%s)", name, pod.Status.Phase)
 	}
 	return nil
+}
+
+// deletionLeeway is how long after its time of deletion an object is still taken
+// to be there, as by the API server for what tokens are bound to. Source:
+// Kubernetes, pkg/serviceaccount, "invalidIfDeletedBefore".
+const deletionLeeway = time.Minute
+
+// overdue reports whether an object should be gone by now: that of a node that is
+// lost, or that a finalizer keeps.
+func overdue(deletion *metav1.Time, now time.Time) bool {
+	return deletion != nil && now.After(deletion.Add(deletionLeeway))
 }
 
 // caller is what pod's certificate says. Labels of an object are checked like

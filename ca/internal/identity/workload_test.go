@@ -2,9 +2,12 @@ package identity
 
 import (
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/weftmesh/weft/ca/internal/refusal"
 )
 
 // ownedBy makes a pod one of a controller's.
@@ -64,6 +67,22 @@ func TestCanonical(t *testing.T) {
 	} {
 		if app, version := canonical(tc.labels, "wl"); app != tc.app || version != tc.version {
 			t.Errorf("%v: %s %s, want %s %s", tc.labels, app, version, tc.app, tc.version)
+		}
+	}
+}
+
+// A review refuses what should have been gone for a minute, and so must who asks
+// for none: the pod of a lost node, or one that a finalizer keeps.
+func TestPodThatShouldBeGone(t *testing.T) {
+	b := binding{namespace: "shop", account: "reviews", pod: "reviews-0", uid: "1"}
+	for ago, want := range map[time.Duration]refusal.Reason{-30 * time.Second: "", 30 * time.Second: "", 2 * time.Minute: refusal.PodGone} {
+		due := metav1.NewTime(time.Now().Add(-ago))
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "reviews-0", UID: "1", DeletionTimestamp: &due},
+			Spec:       corev1.PodSpec{ServiceAccountName: "reviews", NodeName: "node"},
+		}
+		if err := b.check(pod); refusal.Of(err) != want {
+			t.Errorf("%v after its time: %v, want %q", ago, err, want)
 		}
 	}
 }
