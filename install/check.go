@@ -207,8 +207,8 @@ func versions(crd *unstructured.Unstructured) (out []string) {
 }
 
 // checkOthers looks for control planes that are there.
-func (c *Cluster) checkOthers(ctx context.Context, _ string) ([]Finding, error) {
-	others, err := c.OtherControlPlanes(ctx)
+func (c *Cluster) checkOthers(ctx context.Context, namespace string) ([]Finding, error) {
+	others, err := c.OtherControlPlanes(ctx, namespace)
 	if err != nil {
 		return nil, err
 	}

@@ -243,8 +243,8 @@ func nodePorts(service *unstructured.Unstructured) string {
 	return strings.Join(out, ", ")
 }
 
-func (c *Cluster) checkOthersBeside(ctx context.Context, _ string) ([]Finding, error) {
-	others, err := c.OtherControlPlanes(ctx)
+func (c *Cluster) checkOthersBeside(ctx context.Context, namespace string) ([]Finding, error) {
+	others, err := c.OtherControlPlanes(ctx, namespace)
 	var out []Finding
 	for _, o := range others {
 		out = append(out, warn(o, "give each namespace to one of them by its label: istio-injection=enabled, or istio.io/rev", "another control plane reads the same objects"))

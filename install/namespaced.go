@@ -84,6 +84,11 @@ func (c *Cluster) checkWithin(ctx context.Context) ([]Finding, error) {
 		return []Finding{fail("namespace "+c.only, "ask an administrator of the cluster for it, and for the ClusterRole admin in it", "it is not there, or you may not see it")}, nil
 	}
 	out := []Finding{ok("namespace "+c.only, "it is there")}
+	if other, err := c.ledByOther(ctx); err != nil {
+		return nil, err
+	} else if other != nil {
+		out = append(out, *other)
+	}
 	crds, err := builtinCRDs()
 	if err != nil {
 		return nil, err
@@ -103,6 +108,35 @@ func (c *Cluster) checkWithin(ctx context.Context) ([]Finding, error) {
 	}
 	rights, err := c.rightsWithin(ctx, crds)
 	return append(out, rights), err
+}
+
+// ledByOther finds the roots of a mesh that serves the namespace already: its CA
+// and ours would write over each other without an end, as would the pilots in the
+// status of objects.
+func (c *Cluster) ledByOther(ctx context.Context) (*Finding, error) {
+	maps, err := c.list(ctx, configMaps, c.only, "")
+	if apierrors.IsForbidden(err) {
+		return nil, nil // rightsWithin says so
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list configmaps: %w", err)
+	}
+	if !slices.ContainsFunc(maps, func(o unstructured.Unstructured) bool { return o.GetName() == rootConfigMap }) {
+		return nil, nil
+	}
+	own, err := c.list(ctx, deployments, c.only, partOf+"="+partOfWeft)
+	if apierrors.IsForbidden(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list deployments: %w", err)
+	}
+	if slices.ContainsFunc(own, func(o unstructured.Unstructured) bool { return o.GetName() == caName }) {
+		return nil, nil
+	}
+	found := fail("ConfigMap "+rootConfigMap, "use that mesh (weft inject -n with its namespace); or, if it is gone, kubectl delete configmap -n "+c.only+" "+rootConfigMap,
+		"it is there, so a mesh of the whole cluster serves this namespace already")
+	return &found, nil
 }
 
 // rightsWithin asks for what the install does itself, and for what it gives to

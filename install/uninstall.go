@@ -112,7 +112,7 @@ func (c *Cluster) planCRDs(ctx context.Context, r *Removal) error {
 	if c.only != "" {
 		return fmt.Errorf("--purge takes CRDs, which are the cluster's; uninstall without it")
 	}
-	others, err := c.OtherControlPlanes(ctx)
+	others, err := c.OtherControlPlanes(ctx, r.Namespace)
 	if err != nil {
 		return err
 	}
@@ -158,16 +158,18 @@ func (c *Cluster) instances(ctx context.Context, crd *unstructured.Unstructured)
 	return len(found), nil
 }
 
-// OtherControlPlanes names the Deployments that read Istio's API and are not
-// Weft's: istiod, wherever it is.
-func (c *Cluster) OtherControlPlanes(ctx context.Context) ([]string, error) {
-	found, err := c.list(ctx, deployments, "", "app=istiod,"+partOf+"!="+partOfWeft)
+// OtherControlPlanes names the Deployments that read Istio's API and are not those
+// of Weft in a namespace: another mesh's, or another Weft's.
+func (c *Cluster) OtherControlPlanes(ctx context.Context, namespace string) ([]string, error) {
+	found, err := c.list(ctx, deployments, "", "app=istiod")
 	if err != nil {
 		return nil, fmt.Errorf("list deployments: %w", err)
 	}
 	var out []string
 	for i := range found {
-		out = append(out, "Deployment "+found[i].GetNamespace()+"/"+found[i].GetName())
+		if o := &found[i]; o.GetNamespace() != namespace || o.GetLabels()[partOf] != partOfWeft {
+			out = append(out, "Deployment "+o.GetNamespace()+"/"+o.GetName())
+		}
 	}
 	return out, nil
 }
