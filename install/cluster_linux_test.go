@@ -259,22 +259,6 @@ spec:
     spec: {containers: [{name: discovery, image: istiod}]}
 `
 
-// aTeam has a Weft of its own namespace, by weft install --namespaced.
-const aTeam = `
-apiVersion: v1
-kind: Namespace
-metadata: {name: team}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: weft-pilot, namespace: team, labels: {app: istiod, app.kubernetes.io/part-of: weft}}
-spec:
-  selector: {matchLabels: {app: istiod}}
-  template:
-    metadata: {labels: {app: istiod}}
-    spec: {containers: [{name: pilot, image: pilot}]}
-`
-
 // CRDs of another are used and kept; ours stay while another needs them.
 func TestForeignCRDs(t *testing.T) {
 	b := newBench(t)
@@ -292,11 +276,6 @@ func TestForeignCRDs(t *testing.T) {
 		t.Errorf("the purge beside istiod: %v", err)
 	}
 	b.delete(foreignControlPlane)
-	b.apply(aTeam)
-	if _, err := b.c.Plan(t.Context(), "", "", true); err == nil || !strings.Contains(err.Error(), "team/weft-pilot") {
-		t.Errorf("the purge beside the Weft of a namespace: %v", err)
-	}
-	b.delete(aTeam)
 	plan := b.uninstall("", true)
 	if len(plan.CRDs) != 14 || !strings.Contains(fmt.Sprint(plan.Notes), "virtualservices.networking.istio.io stays") {
 		t.Errorf("the purge took %d CRDs: %v", len(plan.CRDs), plan.Notes)
@@ -305,42 +284,6 @@ func TestForeignCRDs(t *testing.T) {
 		if strings.Contains(name, "CustomResourceDefinition") && !strings.Contains(name, "virtualservices") {
 			t.Errorf("%s is left", name)
 		}
-	}
-}
-
-// A namespace that a mesh of the whole cluster serves takes none of its own.
-func TestNamespaceOfAnother(t *testing.T) {
-	b := newBench(t)
-	const roots = `{apiVersion: v1, kind: ConfigMap, metadata: {name: istio-ca-root-cert, namespace: default}, data: {root-cert.pem: x}}`
-	const ca = `
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: weft-ca, namespace: default, labels: {app.kubernetes.io/part-of: weft}}
-spec:
-  selector: {matchLabels: {app: weft-ca}}
-  template:
-    metadata: {labels: {app: weft-ca}}
-    spec: {containers: [{name: ca, image: ca}]}
-`
-	served := func() bool {
-		found, err := b.c.Within("default").CheckBefore(t.Context(), "default")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.Contains(fmt.Sprint(found), "serves this namespace already")
-	}
-	if served() {
-		t.Error("nobody serves it")
-	}
-	b.apply(roots)
-	defer b.delete(roots)
-	if !served() {
-		t.Error("who publishes roots there is not seen")
-	}
-	b.apply(ca)
-	defer b.delete(ca)
-	if served() {
-		t.Error("its own CA's roots are taken for another's")
 	}
 }
 

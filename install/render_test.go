@@ -13,6 +13,7 @@ import (
 	"helm.sh/helm/v4/pkg/engine"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -234,6 +235,22 @@ func TestRevision(t *testing.T) {
 	}
 	if m.Revision != "canary" {
 		t.Errorf("the manifest is of revision %q", m.Revision)
+	}
+}
+
+// Two revisions never lead by one Lease, unless one takes over from the other.
+func TestLeases(t *testing.T) {
+	for _, tc := range []struct{ revision, isDefault, role, want string }{
+		{"default", "auto", "weft-pilot-leader", "[weft-pilot-leader]"},
+		{"default", "false", "weft-pilot-leader", "[weft-pilot-leader-default]"},
+		{"next", "auto", "weft-pilot-next-leader", "[weft-pilot-leader-next]"},
+		{"next", "true", "weft-pilot-next-leader", "[weft-pilot-leader]"},
+	} {
+		m := rendered(t, Inputs{Revision: tc.revision, Sets: []string{"isDefault=" + tc.isDefault}})
+		role := object[rbacv1.Role](t, m, "Role "+DefaultNamespace+"/"+tc.role)
+		if text := fmt.Sprint(role.Rules); !strings.Contains(text, tc.want) {
+			t.Errorf("revision %s, isDefault %s: no right to the Lease %s: %s", tc.revision, tc.isDefault, tc.want, text)
+		}
 	}
 }
 

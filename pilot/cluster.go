@@ -68,7 +68,7 @@ func (c Cluster) lease() string {
 	if c.Default {
 		return "weft-pilot-leader"
 	}
-	return "weft-pilot-leader" + c.suffix()
+	return "weft-pilot-leader-" + c.Revision
 }
 
 // runCluster does what the pilot does for the API server. lis is the webhook's;

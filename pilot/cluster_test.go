@@ -25,6 +25,21 @@ import (
 	"github.com/weftmesh/weft/test/cluster"
 )
 
+// TestLease: the revision that gave up being the default does not lead for the one
+// that is. The chart grants the same names.
+func TestLease(t *testing.T) {
+	for c, want := range map[Cluster]string{
+		{Revision: "default", Default: true}: "weft-pilot-leader",
+		{Revision: "next", Default: true}:    "weft-pilot-leader",
+		{Revision: "default"}:                "weft-pilot-leader-default",
+		{Revision: "next"}:                   "weft-pilot-leader-next",
+	} {
+		if got := c.lease(); got != want {
+			t.Errorf("%+v: %s, want %s", c, got, want)
+		}
+	}
+}
+
 // inCluster is a pilot at a real API server.
 type inCluster struct {
 	*cluster.API
