@@ -13,7 +13,7 @@ LINT := $(CACHE)/tools/golangci-lint-$(LINT_VERSION)
 # Packages whose goroutines share memory: they run under the race detector
 # too. The others are pure functions or one goroutine, and a second build of
 # every proto would double the time of the whole run.
-RACE := ./internal/memo/... ./internal/source/... ./internal/agent/... ./internal/enroll/... ./internal/local/... ./pilot ./pilot/internal/xds/... ./ca/...
+RACE := ./internal/memo/... ./internal/fair ./internal/admission ./internal/source/... ./internal/agent/... ./internal/enroll/... ./internal/local/... ./pilot ./pilot/internal/xds/... ./ca/...
 # Packages with golden files.
 GOLDEN := ./pilot ./pilot/internal/compile ./internal/cli
 # CI takes no result from a cache.
