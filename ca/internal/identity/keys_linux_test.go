@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -118,16 +119,17 @@ func TestKeysChangeUnderWay(t *testing.T) {
 		s.issuer, s.keys, s.read = issuer, map[string]crypto.PublicKey{kid: &private.PublicKey}, time.Now()
 	}
 	read("https://old", "old")
+	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for range 50 {
+		for ctx.Err() == nil {
 			read("https://new", "new")
 			read("https://old", "old")
 		}
 	}()
-	defer func() { <-ended }()
-	for range 50 {
+	defer func() { stop(); <-ended }()
+	for range 200 {
 		token := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{"iss": "https://new", "aud": Audience, "exp": past(-time.Hour)})
 		token.Header["kid"] = "old" // a key that never was the new issuer's
 		text, err := token.SignedString(private)
