@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -172,5 +173,41 @@ func testPatch(t *testing.T, pod, want *corev1.Pod, v Values) {
 	}
 	if !equality.Semantic.DeepEqual(&got, want) {
 		t.Errorf("the patch gives another pod:\n%s\n%s", cmp.Diff(want, &got), patch)
+	}
+}
+
+// The drain ends before the pod's time does, so that an app that is held for
+// half of it has the rest for itself.
+func TestDrainFitsThePodsTime(t *testing.T) {
+	for _, c := range []struct {
+		grace int64
+		said  string // terminationDrainDuration
+		want  string
+	}{
+		{30, "", ""},
+		{10, "", "--drain-duration=10s"},
+		{0, "", "--drain-duration=1s"},
+		{60, "45s", "--drain-duration=45s"},
+		{30, "300s", "--drain-duration=30s"},
+	} {
+		pod := &corev1.Pod{Spec: corev1.PodSpec{TerminationGracePeriodSeconds: &c.grace, Containers: []corev1.Container{{Name: "app", Image: "app"}}}}
+		if c.said != "" {
+			pod.Annotations = map[string]string{"proxy.istio.io/config": "terminationDrainDuration: " + c.said}
+		}
+		out, err := Inject(pod, Values{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, container := range slices.Concat(out.Spec.InitContainers, out.Spec.Containers) {
+			for _, arg := range container.Args {
+				if strings.HasPrefix(arg, "--drain-duration=") {
+					got = arg
+				}
+			}
+		}
+		if got != c.want {
+			t.Errorf("%d s to end, drain %q: got %q, want %q", c.grace, c.said, got, c.want)
+		}
 	}
 }

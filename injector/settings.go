@@ -1,6 +1,7 @@
 package injector
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -72,10 +73,26 @@ func newSettings(pod *corev1.Pod, v Values) (*settings, error) {
 		}
 	}
 	failed = append(failed, s.settleResources())
+	s.fitDrain()
 	if s.gateway {
 		s.capture, s.rewrite = nil, false
 	}
 	return s, errors.Join(failed...)
+}
+
+// defaultDrain is the agent's --drain-duration.
+const defaultDrain = 20 * time.Second
+
+// fitDrain makes the drain fit into the time that the pod has to end: else its
+// app, which is held for up to half of the drain, would be killed instead.
+func (s *settings) fitDrain() {
+	grace := s.pod.Spec.TerminationGracePeriodSeconds
+	if grace == nil {
+		return // 30 s
+	}
+	if has := time.Duration(max(*grace, 1)) * time.Second; has < cmp.Or(s.drain, defaultDrain) {
+		s.drain = has
+	}
 }
 
 func fromValues(v Values) *settings {
