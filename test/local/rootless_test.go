@@ -132,7 +132,7 @@ func TestRootless(t *testing.T) {
 	if out, err := u.weft(t.Context(), "down", "--name", m.Name); err != nil {
 		t.Fatalf("weft down: %v\n%s", err, out)
 	}
-	eventually(t, 2*time.Second, "all processes are gone", func() error { return anyAlive(pids) })
+	eventually(t, 10*time.Second, "all processes are gone", func() error { return anyAlive(pids) })
 	if left, err := os.ReadDir(u.home); err != nil || len(left) != 0 {
 		t.Errorf("the user's home holds %v (%v)", left, err)
 	}

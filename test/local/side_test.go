@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -21,11 +20,18 @@ func upMesh(t *testing.T, dir string) *weftcli.Mesh {
 	return &weftcli.Mesh{Binary: filepath.Join(binaries(t), "weft"), Dir: dir, Name: fmt.Sprintf("test-%d-%s", os.Getpid(), strings.NewReplacer("/", "-", "_", "-").Replace(strings.ToLower(t.Name()))), Progress: t.Output()}
 }
 
-// anyAlive is an error that names a process that still runs.
+// anyAlive is an error that names a process that still runs, and says what it
+// is. One that has ended and waits for the machine's init to take note does not.
 func anyAlive(pids []int) error {
 	for _, pid := range pids {
-		if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
-			return fmt.Errorf("process %d is still there", pid)
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			continue
+		}
+		if status := string(text); !strings.Contains(status, "\nState:\tZ") && !strings.Contains(status, "\nState:\tX") {
+			name, _, _ := strings.Cut(status, "\nUmask")
+			cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			return fmt.Errorf("process %d is still there: %q %q", pid, name, cmdline)
 		}
 	}
 	return nil
@@ -52,7 +58,7 @@ func TestDownLeavesNothing(t *testing.T) {
 	if out, err := weft(t.Context(), m, "down", "--name", m.Name); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	eventually(t, 2*time.Second, "all processes are gone", func() error { return anyAlive(pids) })
+	eventually(t, 10*time.Second, "all processes are gone", func() error { return anyAlive(pids) })
 	address := strings.TrimSuffix(strings.TrimPrefix(m.url, "http://"), "/")
 	l, err := net.Listen("tcp", address)
 	if err != nil {
