@@ -8,12 +8,13 @@ GO ?= go
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/weft
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LINT_VERSION := $(shell sed -n 's|.*golangci/golangci-lint/v2 \(v[0-9.]*\).*|\1|p' tools/go.mod)
+VULNCHECK_VERSION := v1.9.0
 LINT := $(CACHE)/tools/golangci-lint-$(LINT_VERSION)
 
 # Packages whose goroutines share memory: they run under the race detector
 # too. The others are pure functions or one goroutine, and a second build of
 # every proto would double the time of the whole run.
-RACE := ./internal/memo/... ./internal/fair ./internal/admission ./internal/source/... ./internal/agent/... ./internal/enroll/... ./internal/local/... ./pilot ./pilot/internal/xds/... ./ca/...
+RACE := ./internal/memo/... ./internal/fair ./internal/admission ./internal/source/... ./internal/agent/... ./internal/enroll/... ./internal/local/... ./pilot ./pilot/internal/xds/... ./pilot/internal/jwks ./ca/...
 # Packages with golden files.
 GOLDEN := ./pilot ./pilot/internal/compile ./internal/cli
 # CI takes no result from a cache.
@@ -31,7 +32,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build the binaries of cmd/* and the sample's into bin/
-	$(call step,build,CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/... ./samples/bookshop/cmd/...)
+	$(call step,build,CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/... ./samples/bookshop/cmd/... ./samples/grpc-proxyless/cmd/...)
 
 .PHONY: demo
 demo: build ## start the sample mesh and show the mesh's main job on real traffic
@@ -40,6 +41,10 @@ demo: build ## start the sample mesh and show the mesh's main job on real traffi
 .PHONY: images
 images: build ## write container images to dist/images/*.tar, without Docker
 	$(call step,images,$(GO) run ./install/images --tag $(VERSION))
+
+.PHONY: sbom
+sbom: build ## write what each image is made of to dist/sbom/*.cdx.json (CycloneDX)
+	$(call step,sbom,$(GO) run ./install/images --tag $(VERSION) --sbom dist/sbom)
 
 NODES ?= 1
 NAME ?= dev
@@ -88,6 +93,10 @@ lint: fmt-check $(LINT) ## golangci-lint, pinned in tools/go.mod (its first buil
 $(LINT): tools/go.mod
 	$(call step,build golangci-lint $(LINT_VERSION),cd tools && $(GO) build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint && touch $@)
 
+.PHONY: vulncheck
+vulncheck: ## look up known vulnerabilities of the code that is called (asks vuln.go.dev)
+	$(call step,vulncheck,$(GO) run golang.org/x/vuln/cmd/govulncheck@$(VULNCHECK_VERSION) ./cmd/... ./samples/...)
+
 .PHONY: fmt-check
 fmt-check: ## fail when a Go file is not as gofmt writes it
 	@out=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); [ -z "$$out" ] || { printf 'not formatted:\n%s\n' "$$out"; exit 1; }
@@ -109,6 +118,11 @@ bench: build ## run the Go benchmarks, the convergence of the pilot binary and t
 	$(call step,convergence 500,$(GO) run ./test/load -pilot bin/pilot -services 500 -endpoints 4 -proxies 100)
 	$(call step,convergence 2000,$(GO) run ./test/load -pilot bin/pilot -services 2000 -endpoints 4 -proxies 50)
 	$(call step,sidecar,$(GO) run ./test/load/sidecar -weft bin/weft -bookshop samples/bookshop)
+
+.PHONY: bench-balance
+bench-balance: ## measure load balancers side by side on real Envoys, HTTP and gRPC (about an hour)
+	$(call step,balance,$(GO) run ./test/balance)
+	$(call step,balance gRPC,$(GO) run ./test/balance -grpc -rates 200)
 
 .PHONY: clean
 clean: ## remove what the build made (Envoy and the linter stay in the user's cache)

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,8 @@ import (
 	"github.com/weftmesh/weft/ca/internal/identity"
 	"github.com/weftmesh/weft/ca/internal/issue"
 	"github.com/weftmesh/weft/ca/internal/store"
+	"github.com/weftmesh/weft/internal/enroll"
+	"github.com/weftmesh/weft/internal/fair"
 	"github.com/weftmesh/weft/internal/spiffe"
 )
 
@@ -37,6 +40,8 @@ const (
 	DefaultTTL         = issue.DefaultTTL // lifetime of a certificate
 	DefaultMaxTTL      = issue.DefaultMax // longest lifetime granted
 	DefaultStopDelay   = 5 * time.Second  // StopDelay of a CA in a cluster
+	DefaultRootTTL     = store.RootLife   // lifetime of a root that the CA makes
+	DefaultReportEvery = 5 * time.Minute  // how often a proxy says what it trusts
 	// ServiceAccount is the account of the CA itself, and so with the namespace
 	// the identity that clients demand from it.
 	ServiceAccount = "weft-ca"
@@ -74,6 +79,16 @@ type Options struct {
 	DefaultTTL time.Duration // lifetime of certificates; 24 h
 	MaxTTL     time.Duration // longest lifetime granted; 90 days
 
+	RootTTL time.Duration // lifetime of a root that the CA makes; 10 years
+	// RotateBefore is how long before the end of such a root the next one takes
+	// its place without anybody; 0: never.
+	RotateBefore time.Duration
+	// ReportEvery is how often each holder of a certificate says what it trusts; 5
+	// minutes. A rotation waits at least twice as long.
+	ReportEvery time.Duration
+	inFlight    time.Duration // how long a certificate may be on its way; an agent's time-out
+	fence       time.Duration // see the constant
+
 	// DNSNames are the DNS names granted to accounts, by NAMESPACE/ACCOUNT (see
 	// ParseDNSNames). No other account gets any, but that with Kube those of the
 	// control plane have their Service's name, ACCOUNT.NAMESPACE.svc, besides.
@@ -97,6 +112,18 @@ func (o Options) withDefaults() Options {
 			*d.field = d.value
 		}
 	}
+	if o.RootTTL == 0 {
+		o.RootTTL = DefaultRootTTL
+	}
+	if o.ReportEvery == 0 {
+		o.ReportEvery = DefaultReportEvery
+	}
+	if o.inFlight == 0 {
+		o.inFlight = enroll.CallTimeout
+	}
+	if o.fence == 0 {
+		o.fence = fence
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -111,6 +138,11 @@ type authority struct {
 	backing  backing
 	signing  atomic.Pointer[signing] // nil until the key is there
 	stopping atomic.Bool
+	roster   *roster
+	turns    *fair.Turns // of those who ask for something
+	rotator  *rotator
+	peers    *peers       // nil without replicas
+	turn     sync.RWMutex // read-held while a certificate is issued
 	metrics  *metrics
 	reg      *prometheus.Registry
 	log      *slog.Logger
@@ -175,6 +207,8 @@ func (a *authority) work(ctx, stop context.Context, csr net.Listener, monitoring
 	group.Go(func() error { defer end(); return a.backing.publish(leading) })
 	a.started(csr.Addr(), monitoring)
 	group.Go(func() error { return a.serveCSR(ctx, csr) })
+	group.Go(func() error { return a.rotator.run(ctx) })
+	group.Go(func() error { return a.followLists(ctx) })
 	return group.Wait()
 }
 
@@ -192,10 +226,15 @@ func newAuthority(opts Options) (*authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ca: %w", err)
 	}
-	a := &authority{opts: opts, id: id, log: opts.Logger, reg: prometheus.NewRegistry()}
+	if err := opts.checkRotation(); err != nil {
+		return nil, err
+	}
+	a := &authority{opts: opts, id: id, log: opts.Logger, reg: prometheus.NewRegistry(), roster: newRoster(time.Now(), opts.MaxTTL), turns: fair.NewTurns(turnsAtOnce, turnsWaiting)}
+	a.rotator = &rotator{authority: a}
 	a.metrics = newMetrics(a.reg, a.expiry)
+	a.reg.MustRegister(rotationMetrics{a.rotator}, waitingGauge(a.turns), listMetrics{a})
 	if opts.Kube {
-		a.backing, a.proof, err = inCluster(opts, a.reg)
+		err = a.inCluster()
 	} else {
 		a.backing, a.proof, err = inFolder(opts)
 	}

@@ -6,25 +6,30 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weftmesh/weft/internal/fair"
 )
 
-// connLimiter is a net.Listener that closes connections over the limits at once,
-// before a handshake costs anything.
+// connLimiter is a net.Listener that closes connections of an address over its
+// limit at once, before a handshake costs anything.
 type connLimiter struct {
 	net.Listener
+	each    int // connections of one address
 	open    prometheus.Gauge
 	dropped prometheus.Counter
 
 	mu    sync.Mutex
-	total int
 	peers map[netip.Addr]int
 }
 
-func limitConns(l net.Listener, m *metrics) *connLimiter {
-	return &connLimiter{Listener: l, open: m.conns, dropped: m.dropped, peers: map[netip.Addr]int{}}
+// limitConns bounds the connections of l that are open at once to most, where
+// those who have many give way to those who have few, and those of one address
+// to each.
+func limitConns(l net.Listener, most, each int, m *metrics) *connLimiter {
+	return &connLimiter{Listener: fair.Listener(l, most), each: each, open: m.conns, dropped: m.dropped, peers: map[netip.Addr]int{}}
 }
 
-// Accept waits for a connection that is within the limits.
+// Accept waits for a connection that is within its address's limit.
 func (l *connLimiter) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
@@ -51,10 +56,9 @@ func ipOf(a net.Addr) netip.Addr {
 func (l *connLimiter) add(from netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.total >= maxConns || l.peers[from] >= maxConnsPerPeer {
+	if l.peers[from] >= l.each {
 		return false
 	}
-	l.total++
 	l.peers[from]++
 	l.open.Inc()
 	return true
@@ -63,7 +67,6 @@ func (l *connLimiter) add(from netip.Addr) bool {
 func (l *connLimiter) remove(from netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.total--
 	if l.peers[from]--; l.peers[from] == 0 {
 		delete(l.peers, from)
 	}

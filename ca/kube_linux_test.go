@@ -75,6 +75,7 @@ rules:
 - {apiGroups: [""], resources: [configmaps], verbs: [create]}
 - {apiGroups: [authentication.k8s.io], resources: [tokenreviews], verbs: [create]}
 - {apiGroups: [""], resources: [pods], verbs: [get]}
+- {apiGroups: [networking.istio.io], resources: [workloadentries], verbs: [get]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
@@ -87,7 +88,9 @@ kind: Role
 metadata: {name: weft-ca, namespace: SYSTEM}
 rules:
 - {apiGroups: [""], resources: [secrets], resourceNames: [cacerts, istio-ca-secret], verbs: [get, list, watch]}
+- {apiGroups: [""], resources: [secrets], resourceNames: [istio-ca-secret], verbs: [update]}
 - {apiGroups: [""], resources: [secrets], verbs: [create]}
+- {apiGroups: [""], resources: [configmaps], resourceNames: [weft-ca-rotation], verbs: [get, patch]}
 - {apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [weft-ca-leader], verbs: [get, update]}
 - {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create]}
 ---
@@ -160,14 +163,18 @@ func (m *kubeMesh) enrol(address func() string, id spiffe.ID, token string) *enr
 	c, err := enroll.NewClient(enroll.ClientOptions{
 		Address: "ca.test:15012", CA: spiffe.ID{TrustDomain: "cluster.local", Namespace: m.system.Namespace, ServiceAccount: "weft-ca"},
 		Identity: id, Roots: roots, TokenFile: m.write("token-"+id.ServiceAccount, []byte(token)),
-		Dial: func(ctx context.Context, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "tcp", address())
-		},
+		Dial: dialer(address),
 	})
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	return c
+}
+
+func dialer(address func() string) func(context.Context, string) (net.Conn, error) {
+	return func(ctx context.Context, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", address())
+	}
 }
 
 func at(r *running) func() string { return func() string { return r.addr } }
@@ -266,6 +273,27 @@ func TestKubePlugInWhileRunning(t *testing.T) {
 	if chain := cert.TLS().Certificate; len(chain) < 2 || !bytes.Equal(chain[1], between.Bytes) {
 		t.Errorf("chain of %d certificates does not hold the intermediate", len(chain))
 	}
+}
+
+// A plugged-in CA whose Secret is deleted signs on with the last good key.
+func TestKubePlugInDeleted(t *testing.T) {
+	m := newKubeMesh(t)
+	secrets := m.api.CoreV1().Secrets(m.system.Namespace)
+	_, err := secrets.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "cacerts"}, Data: plugca.New(t, plugca.EC)}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := m.options("a")
+	opts.fence = 3 * time.Second
+	r := m.startKube(opts)
+	if err := secrets.Delete(t.Context(), "cacerts", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the missing Secret shows", func() bool { return m.metric(r, "weft_ca_secret_rejected") == 1 })
+	past := time.Now().Add(2 * opts.fence)
+	within(t, "the fence has passed", func() bool { return time.Now().After(past) })
+	client := m.enrol(at(r), idOf(m.shop, "reviews"), m.shop.Token(m.shop.Pod("reviews-0", "reviews", m.node.Name)))
+	within(t, "a certificate", func() bool { _, err := issueOne(t, client); return err == nil })
 }
 
 // While the API server is away callers hear that they may ask again, and are

@@ -1,12 +1,14 @@
 package ca
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/weftmesh/weft/ca/internal/refusal"
+	"github.com/weftmesh/weft/internal/fair"
 )
 
 // metrics are what the CA counts. Names that start with citadel_server_ are
@@ -34,7 +36,7 @@ func newMetrics(reg prometheus.Registerer, end func() time.Time) *metrics {
 		conns: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "weft_ca_connections", Help: "Connections open to the CSR service."}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "weft_ca_connections_dropped_total", Help: "Connections closed at once because there were too many, in all or from one address."}),
+			Name: "weft_ca_connections_dropped_total", Help: "Connections closed at once because their address had too many."}),
 	}
 	expiry := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "citadel_server_root_cert_expiry_timestamp", Help: "When the root or the signing certificate ends, whichever is sooner, in seconds since the epoch; 0 before there is one.",
@@ -57,4 +59,11 @@ func (m *metrics) done(took time.Duration, err error) {
 		m.issued.Inc()
 	}
 	m.duration.WithLabelValues(result).Observe(took.Seconds())
+}
+
+// waitingGauge tells how many calls wait for their turn.
+func waitingGauge(turns *fair.Turns) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "weft_ca_waiting_calls", Help: fmt.Sprintf("Calls that wait for their turn; beyond %d those of the namespace with the most are told to come again.", turnsWaiting),
+	}, func() float64 { return float64(turns.Waiting()) })
 }

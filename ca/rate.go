@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/ca/internal/identity"
+	"github.com/weftmesh/weft/ca/internal/refusal"
 )
 
 // A pod asks once in many hours. It may ask rateBurst times at once (it crashes
@@ -21,6 +22,17 @@ const (
 	addressBurst = 1000
 	addressEvery = 10 * time.Millisecond
 )
+
+// A crowd is served by turns: turnsAtOnce calls are worked on, which keeps both the
+// API server and the processors busy, and turnsWaiting wait; agents wait 10 s for
+// an answer, in which even a slow API server proves thousands.
+const (
+	turnsAtOnce  = 64
+	turnsWaiting = 4096
+)
+
+// pause is how long a caller is told to stay away.
+var pause = map[refusal.Reason]time.Duration{refusal.Rate: rateEvery, refusal.Crowded: 2 * time.Second}
 
 // rateKeys bounds the memory of one limiter; beyond it those at rest are
 // forgotten.

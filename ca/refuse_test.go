@@ -51,7 +51,7 @@ func (m *mesh) call(r *running, csr string, ttl int64, headers ...string) error 
 func bearer(token string) []string { return []string{"authorization", "Bearer " + token} }
 
 // request is a CSR for the account, signed by a new key.
-func request(t *testing.T, account string) string {
+func request(t testing.TB, account string) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -204,7 +204,7 @@ func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
 }
 
 // within waits until done holds.
-func within(t *testing.T, what string, done func() bool) {
+func within(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	end := time.After(deadline)
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -258,7 +258,7 @@ func TestPanicEndsTheCallAlone(t *testing.T) {
 	}
 }
 
-func listenLoopback(t *testing.T) net.Listener {
+func listenLoopback(t testing.TB) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

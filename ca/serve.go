@@ -17,7 +17,7 @@ import (
 	securityapi "istio.io/api/security/v1alpha1"
 
 	"github.com/weftmesh/weft/ca/internal/identity"
-	"github.com/weftmesh/weft/ca/internal/issue"
+	"github.com/weftmesh/weft/internal/enroll"
 	"github.com/weftmesh/weft/internal/fair"
 )
 
@@ -37,20 +37,20 @@ const (
 
 // serveCSR serves the CSR service on l until ctx is done.
 func (a *authority) serveCSR(ctx context.Context, l net.Listener) error {
-	issuer := func() *issue.Issuer { return a.signing.Load().issuer }
 	s := &service{
-		proof: a.proof, issuer: issuer, metrics: a.metrics, log: a.log,
-		rate: newLimiter[identity.Pod](rateBurst, rateEvery), peers: newLimiter[netip.Addr](addressBurst, addressEvery),
+		proof: a.proof, admit: a.admit, roster: a.roster, epoch: a.epoch, metrics: a.metrics, log: a.log,
+		rate: newLimiter[identity.Pod](rateBurst, rateEvery), peers: newLimiter[netip.Addr](addressBurst, addressEvery), turns: a.turns,
 	}
 	server := grpc.NewServer(a.serverOptions(s)...)
 	securityapi.RegisterIstioCertificateServiceServer(server, s)
+	enroll.RegisterTrust(server, s)
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
 		<-ctx.Done()
 		stop(server)
 	}()
-	if err := server.Serve(limitConns(l, a.metrics)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+	if err := server.Serve(limitConns(l, maxConns, maxConnsPerPeer, a.metrics)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("ca: CSR service: %w", err)
 	}
 	<-stopped
@@ -91,6 +91,7 @@ func (a *authority) serveMonitoring(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) { a.ready(ctx, w) })
+	a.rotator.control(ctx, mux)
 	server := &http.Server{
 		Handler: mux, MaxHeaderBytes: maxHeaders,
 		ReadTimeout: handshakeTime, WriteTimeout: handshakeTime, IdleTimeout: idleTime,

@@ -9,6 +9,7 @@ import (
 	"github.com/weftmesh/weft/ca/internal/issue"
 	"github.com/weftmesh/weft/ca/internal/store"
 	"github.com/weftmesh/weft/internal/enroll"
+	"github.com/weftmesh/weft/internal/spiffe"
 )
 
 // signing is a key in force with all that stands on it. It is replaced as a
@@ -60,4 +61,10 @@ func (a *authority) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 		return nil, errors.New("there is no signing key yet")
 	}
 	return s.own.Certificate()
+}
+
+// epoch is what holders of certificates are told of the key in force.
+func (a *authority) epoch() enroll.Answer {
+	st := a.signing.Load().store
+	return enroll.Answer{Signer: spiffe.Fingerprint(st.Root()), Epoch: st.State().Epoch, Next: a.opts.ReportEvery}
 }

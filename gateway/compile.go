@@ -84,9 +84,7 @@ func (c *compiler) server(in *networking.Server, at diag.Path) (out model.Server
 		c.d.Add(diag.Duplicate, at.Field("port.name"), "port name %q stands twice, so the servers share one route table", port.GetName())
 	}
 	c.named[port.GetName()] = true
-	if out.RouteTable = routeTable(c.gateway, &out, port.GetName()); out.RouteTable == "" {
-		c.d.Add(diag.NotSupported, at.Field("port.protocol"), "bytes of TCP and of TLS that is passed through are not routed yet; the port stays closed")
-	}
+	out.RouteTable = routeTable(c.gateway, &out, port.GetName())
 	return out, c.fits(&out, at)
 }
 
@@ -115,7 +113,7 @@ func routeTable(g *model.Gateway, s *model.Server, portName string) string {
 		return "http." + number
 	case s.Protocol.IsHTTP():
 		return "http." + number + "." + s.Bind
-	case s.HTTPS && s.TLS != nil && s.TLS.Mode != model.ServerPassthrough:
+	case s.HTTPS && s.TLS != nil && s.TLS.Mode != model.ServerPassthrough && s.TLS.Mode != model.ServerAutoPassthrough:
 		return "https." + number + "." + portName + "." + g.Name + "." + g.Namespace
 	}
 	return ""
@@ -128,8 +126,10 @@ func protocol(name string) (p model.Protocol, https, ok bool) {
 		return model.ProtocolHTTP, false, true
 	case "HTTP2":
 		return model.ProtocolHTTP2, false, true
-	case "GRPC", "GRPC-WEB":
+	case "GRPC":
 		return model.ProtocolGRPC, false, true
+	case "GRPC-WEB":
+		return model.ProtocolGRPCWeb, false, true
 	case "HTTPS":
 		return model.ProtocolTLS, true, true
 	case "TLS":
@@ -159,7 +159,7 @@ func (c *compiler) hosts(in []string, at diag.Path) (out []model.ServerHost) {
 			c.d.Add(diag.Invalid, at, "host %q is not valid: %v", host, err)
 			continue
 		}
-		h := model.ServerHost{Namespace: ns, Host: strings.ToLower(host)}
+		h := model.ServerHost{Namespace: ns, Host: strings.ToLower(strings.TrimSuffix(host, "."))}
 		if slices.Contains(out, h) {
 			c.d.Add(diag.Duplicate, at, "host %q stands twice", text)
 			continue

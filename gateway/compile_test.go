@@ -56,7 +56,7 @@ func TestCredentials(t *testing.T) {
 			if !slices.Equal(found, tc.want) {
 				t.Errorf("findings %v, want %v", found, tc.want)
 			}
-			if len(g.Servers) != 1 || g.Servers[0].TLS.Credential != "edge/cert" {
+			if len(g.Servers) != 1 || !slices.Equal(g.Servers[0].TLS.Credentials, []string{"edge/cert"}) {
 				t.Errorf("got %+v", g.Servers)
 			}
 		})

@@ -32,16 +32,16 @@ func (s *settings) proxyContainer() corev1.Container {
 	c := corev1.Container{
 		Name: proxyName, Image: s.image, ImagePullPolicy: corev1.PullPolicy(s.values.Global.ImagePullPolicy),
 		Command: []string{agentPath}, Args: s.agentArgs(),
-		Ports:           []corev1.ContainerPort{{Name: "http-envoy-prom", ContainerPort: prometheusPort, Protocol: corev1.ProtocolTCP}},
+		Ports:           []corev1.ContainerPort{s.metricsPort()},
 		Env:             s.environment(),
 		Resources:       s.resources,
 		SecurityContext: unprivileged(proxyUID),
 		VolumeMounts:    append(mounts(), s.mounts...),
-		ReadinessProbe:  health(s.readiness.delay, s.readiness.period, s.readiness.failures),
+		ReadinessProbe:  s.health(s.readiness.delay, s.readiness.period, s.readiness.failures),
 		// The next container starts when this has passed: once a second, so that
 		// the app does not wait longer than it must, and for as long as a CA may
 		// take to come.
-		StartupProbe: health(0, 1, 600),
+		StartupProbe: s.health(0, 1, 600),
 		Lifecycle:    s.hooks(),
 	}
 	if s.native && !s.gateway {
@@ -52,35 +52,56 @@ func (s *settings) proxyContainer() corev1.Container {
 }
 
 func (s *settings) agentArgs() []string {
-	g, role, ending := s.values.Global, "sidecar", suffix(s.values.Revision)
+	const runDir = "--run-dir=" + proxyDir + "/run" // of its own: that of the volume belongs to root
+	if s.grpc {
+		return slices.Concat([]string{"proxy", "grpc", runDir, "--group-access"}, s.meshArgs(), []string{"--log-level=" + s.agentLevel}, s.portArgs())
+	}
+	role := "sidecar"
 	if s.gateway {
 		role = "router"
 	}
-	args := []string{
-		"proxy", role,
-		"--run-dir=" + proxyDir + "/run", // of its own: that of the volume belongs to root
-		"--envoy=" + envoyPath,
-		"--pilot=" + g.PilotAddress, "--pilot-identity=" + g.Namespace + "/weft-pilot" + ending,
-		"--ca=" + g.CAAddress, "--ca-identity=" + g.Namespace + "/weft-ca", // one for all revisions
-		"--root-cert=" + rootsDir + "/root-cert.pem", "--token=" + tokenDir + "/istio-token",
-		"--labels-file=" + podInfoDir + "/labels",
-		"--domain=" + g.Proxy.ClusterDomain,
+	args := slices.Concat([]string{"proxy", role, runDir, "--envoy=" + envoyPath}, s.meshArgs(), []string{
 		"--concurrency=" + strconv.FormatInt(s.workers(), 10),
 		"--envoy-log-level=" + s.logLevel, "--log-level=" + s.agentLevel,
-	}
+	})
 	if s.componentLogLevel != "" {
 		args = append(args, "--envoy-component-log-level="+s.componentLogLevel)
 	}
 	if s.drain > 0 {
 		args = append(args, "--drain-duration="+s.drain.String())
 	}
-	if s.statusPort != defaultStatusPort {
-		args = append(args, fmt.Sprintf("--status-port=%d", s.statusPort))
-	}
+	args = append(args, s.portArgs()...)
 	if s.capture != nil && s.dns {
 		args = append(args, "--dns-listen=127.0.0.1:15053,[::1]:15053", "--dns-upstream=/etc/resolv.conf")
 	}
 	return args
+}
+
+// meshArgs say where the mesh is, and by what the pod proves who it is.
+func (s *settings) meshArgs() []string {
+	g, ending := s.values.Global, suffix(s.values.Revision)
+	return []string{
+		"--pilot=" + g.PilotAddress, "--pilot-identity=" + g.Namespace + "/weft-pilot" + ending,
+		"--ca=" + g.CAAddress, "--ca-identity=" + g.Namespace + "/weft-ca", // one for all revisions
+		"--root-cert=" + rootsDir + "/root-cert.pem", "--token=" + tokenDir + "/istio-token",
+		"--labels-file=" + podInfoDir + "/labels",
+		"--domain=" + g.Proxy.ClusterDomain,
+	}
+}
+
+func (s *settings) portArgs() []string {
+	if s.statusPort == defaultStatusPort {
+		return nil
+	}
+	return []string{fmt.Sprintf("--status-port=%d", s.statusPort)}
+}
+
+// metricsPort is Envoy's own, or the agent's where there is no Envoy.
+func (s *settings) metricsPort() corev1.ContainerPort {
+	if s.grpc {
+		return corev1.ContainerPort{Name: "mesh-metrics", ContainerPort: s.statusPort, Protocol: corev1.ProtocolTCP}
+	}
+	return corev1.ContainerPort{Name: "http-envoy-prom", ContainerPort: prometheusPort, Protocol: corev1.ProtocolTCP}
 }
 
 // environment says who the pod is; labels come by a volume, for some are given
@@ -127,10 +148,7 @@ func (s *settings) meshID() string {
 // app is waited for at the start, as Istio does it.
 func (s *settings) hooks() *corev1.Lifecycle {
 	run := func(args ...string) *corev1.LifecycleHandler {
-		if s.statusPort != defaultStatusPort {
-			args = append(args, fmt.Sprintf("--status-port=%d", s.statusPort))
-		}
-		return &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: append([]string{agentPath}, args...)}}
+		return &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: slices.Concat([]string{agentPath}, args, s.portArgs())}}
 	}
 	switch {
 	case s.native || s.gateway:
@@ -177,11 +195,15 @@ func releaseApps(pod *corev1.Pod) {
 }
 
 // health asks Envoy's own listener, so that a proxy that does not serve is not
-// called well.
-func health(delay, period, failures int32) *corev1.Probe {
+// called well; the agent where there is no Envoy.
+func (s *settings) health(delay, period, failures int32) *corev1.Probe {
+	port := int32(healthPort)
+	if s.grpc {
+		port = s.statusPort
+	}
 	return &corev1.Probe{
 		ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{
-			Path: "/healthz/ready", Port: intstr.FromInt32(healthPort), Scheme: corev1.URISchemeHTTP}},
+			Path: "/healthz/ready", Port: intstr.FromInt32(port), Scheme: corev1.URISchemeHTTP}},
 		InitialDelaySeconds: delay, PeriodSeconds: period, FailureThreshold: failures, TimeoutSeconds: 3,
 	}
 }

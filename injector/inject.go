@@ -63,6 +63,7 @@ func inject(pod *corev1.Pod, owner string, v Values) (*corev1.Pod, error) {
 		return nil, err
 	}
 	s.addVolumes(out)
+	s.addGRPC(out)
 	s.addMetadata(out, own)
 	for _, name := range s.overlays {
 		patch, err := overlay(v.Templates[name])
@@ -146,7 +147,7 @@ func refuse(pod *corev1.Pod, s *settings, own overrides) error {
 		failed = append(failed, fmt.Errorf("pod annotation %s: %s: the pod has no container named %s; add one with image: auto", templatesAnnotation, templateGateway, proxyName))
 	}
 	runAs := func(path string, c *int64) {
-		if c != nil && *c == proxyUID && !s.gateway {
+		if c != nil && *c == proxyUID && !s.gateway && !s.grpc {
 			failed = append(failed, fmt.Errorf("%s.securityContext.runAsUser: %d is the proxy's own user, whose traffic is not captured: choose another", path, proxyUID))
 		}
 	}

@@ -16,13 +16,16 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/yaml"
 
+	weftconfig "github.com/weftmesh/weft/internal/config"
+
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 )
 
 var update = flag.Bool("update", false, "rewrite what the golden files want")
 
 // parts of a golden file: pod.yaml is the input; values.json, config.yaml and
-// mesh.yaml are the ConfigMaps' texts; old.txt means an API server without
+// mesh.yaml are the ConfigMaps' texts; proxyconfigs.yaml are the
+// cluster's ProxyConfigs; old.txt means an API server without
 // native sidecars. want.yaml or error.txt is what comes out, warnings.txt what
 // is said.
 type golden struct {
@@ -90,6 +93,13 @@ func (g golden) values(t testing.TB) Values {
 	}
 	_, old := g.text("old.txt")
 	v.NativeSidecars = !old
+	if objects, ok := g.text("proxyconfigs.yaml"); ok {
+		all, wrong := weftconfig.Decode("proxyconfigs.yaml", []byte(objects))
+		if len(wrong) > 0 {
+			t.Fatal(wrong)
+		}
+		v.ProxyConfigs = all
+	}
 	return v
 }
 

@@ -40,7 +40,9 @@ func (s *settings) addMetadata(pod *corev1.Pod, own overrides) {
 	add(labels, canonicalNameLabel, firstLabel(labels, s.workload(), "app.kubernetes.io/name", "app"))
 	add(labels, canonicalRevisionLabel, firstLabel(labels, "latest", "app.kubernetes.io/version", "version"))
 	if !s.gateway {
-		add(labels, tlsModeLabel, "istio")
+		if !s.grpc { // whether the app takes mTLS is for its library to say
+			add(labels, tlsModeLabel, "istio")
+		}
 		app := firstApp(pod)
 		add(annotations, defaultContainer, app)
 		add(annotations, defaultLogsContainer, app)

@@ -1,6 +1,7 @@
 package injector
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,11 +9,12 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	meshapi "istio.io/api/mesh/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/weftmesh/weft/internal/config"
 )
 
 // readConfig are the fields of ProxyConfig that Inject reads.
@@ -29,7 +31,19 @@ var refusedConfig = map[protoreflect.Name]string{
 	"binary_path":          "the binary is the image's; name another image in sidecar.istio.io/proxyImage",
 }
 
-// proxyConfig is the mesh's default with the pod's annotation over it.
+// effectiveProxy is what holds for a pod: defaultConfig of the mesh, the
+// ProxyConfigs of the root namespace and of the pod's, its annotation, and the
+// ProxyConfig that selects it, each over those before it.
+// Source: istio.io/api networking/v1beta1, proxy_config.proto.
+func effectiveProxy(v Values, pod *corev1.Pod) (*meshapi.ProxyConfig, error) {
+	levels := config.ProxyConfigsOf(v.ProxyConfigs, config.ProxyTarget{
+		Root: cmp.Or(v.RootNamespace, v.Global.Namespace), Namespace: cmp.Or(pod.Namespace, v.PodNamespace), Labels: pod.Labels,
+	})
+	out, err := proxyConfig(config.OverlayProxy(v.Proxy, levels.Below), pod.Annotations[configAnnotation])
+	return config.OverlayProxy(out, levels.Above), err
+}
+
+// proxyConfig is base with the pod's annotation over it.
 func proxyConfig(base *meshapi.ProxyConfig, annotation string) (*meshapi.ProxyConfig, error) {
 	if annotation == "" {
 		return base, nil
@@ -45,9 +59,7 @@ func proxyConfig(base *meshapi.ProxyConfig, annotation string) (*meshapi.ProxyCo
 		}
 		return true
 	})
-	merged := proto.CloneOf(base)
-	proto.Merge(merged, over)
-	return merged, errors.Join(failed...)
+	return config.OverlayProxy(base, over), errors.Join(failed...)
 }
 
 func parseProxyConfig(text string) (*meshapi.ProxyConfig, error) {
@@ -84,7 +96,7 @@ func configWarnings(annotation string) (out []string) {
 // over it.
 func (s *settings) applyProxyConfig() error {
 	p, at := s.proxy, func(field, format string, args ...any) error {
-		return fmt.Errorf("ProxyConfig (pod annotation %s, or defaultConfig of the mesh): %s: %s", configAnnotation, field, fmt.Sprintf(format, args...))
+		return fmt.Errorf("ProxyConfig (pod annotation %s, an object of that kind, or defaultConfig of the mesh): %s: %s", configAnnotation, field, fmt.Sprintf(format, args...))
 	}
 	var failed []error
 	if p.GetDiscoveryAddress() != "" {
@@ -152,10 +164,10 @@ var ownVariables = []string{
 func (s *settings) applyMetadata(p *meshapi.ProxyConfig) error {
 	for name, value := range p.GetProxyMetadata() {
 		if slices.Contains(ownVariables, name) || name == "" || strings.ContainsAny(name, "= \t\n") {
-			return fmt.Errorf("ProxyConfig (pod annotation %s, or defaultConfig of the mesh): proxyMetadata.%s: the injector sets it, or it is no variable's name: leave it out", configAnnotation, name)
+			return fmt.Errorf("ProxyConfig (pod annotation %s, an object of that kind, or defaultConfig of the mesh): proxyMetadata.%s: the injector sets it, or it is no variable's name: leave it out", configAnnotation, name)
 		}
 		if err := s.readMetadata(name, value); err != nil {
-			return fmt.Errorf("ProxyConfig (pod annotation %s, or defaultConfig of the mesh): proxyMetadata.%s: %q: %w", configAnnotation, name, value, err)
+			return fmt.Errorf("ProxyConfig (pod annotation %s, an object of that kind, or defaultConfig of the mesh): proxyMetadata.%s: %q: %w", configAnnotation, name, value, err)
 		}
 	}
 	return nil

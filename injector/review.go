@@ -63,6 +63,7 @@ func (r *Reviewer) review(q *admissionv1.AdmissionRequest) (out *admissionv1.Adm
 		r.log.Debug("not injected", "namespace", q.Namespace, "pod", podName(&pod), "because", why)
 		return &admissionv1.AdmissionResponse{Allowed: true}, "skipped"
 	}
+	v.PodNamespace = q.Namespace
 	patch, err := Patch(q.Object.Raw, v)
 	if err != nil {
 		r.log.Info("refused", "namespace", q.Namespace, "pod", podName(&pod), "because", err)

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -86,11 +87,11 @@ func Run(ctx context.Context, o Options) error {
 	if o.Identity == nil {
 		return errors.New("injector: an identity is needed, for the webhook's certificate")
 	}
-	client, err := connect(o.Kubeconfig)
+	client, objects, err := connect(o.Kubeconfig)
 	if err != nil {
 		return fmt.Errorf("injector: %w", err)
 	}
-	in := &injector{Options: o, client: client}
+	in := &injector{Options: o, client: client, objects: objects}
 	reviewer := NewReviewer(in.current, o.Metrics, o.Log)
 	webhook, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.Webhook)
 	if err != nil {
@@ -111,16 +112,21 @@ func Run(ctx context.Context, o Options) error {
 	return nil
 }
 
-func connect(kubeconfig string) (kubernetes.Interface, error) {
+func connect(kubeconfig string) (kubernetes.Interface, dynamic.Interface, error) {
 	load := rest.InClusterConfig
 	if kubeconfig != "" {
 		load = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", kubeconfig) }
 	}
 	config, err := load()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return kubernetes.NewForConfig(config)
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, nil, err
+	}
+	objects, err := dynamic.NewForConfig(config)
+	return client, objects, err
 }
 
 func address(l net.Listener) net.Addr {
@@ -134,6 +140,7 @@ func address(l net.Listener) net.Addr {
 type injector struct {
 	Options
 	client   kubernetes.Interface
+	objects  dynamic.Interface      // for ProxyConfigs; nil: there are none
 	values   atomic.Pointer[Values] // the last good ones; nil before the first
 	stopping atomic.Bool
 }

@@ -22,6 +22,7 @@ type settings struct {
 	pod      *corev1.Pod // as its user wrote it; read only
 	owner    string      // name of the workload, where the pod cannot tell it
 	gateway  bool
+	grpc     bool // an agent without Envoy: templateGRPC
 	native   bool
 	hold     bool
 	overlays []string // names of custom templates, in order
@@ -65,7 +66,7 @@ func newSettings(pod *corev1.Pod, v Values) (*settings, error) {
 	s.pod = pod
 	failed := []error{s.readTemplates()}
 	var err error
-	s.proxy, err = proxyConfig(v.Proxy, pod.Annotations[configAnnotation])
+	s.proxy, err = effectiveProxy(v, pod)
 	failed = append(failed, err, s.applyProxyConfig())
 	for _, name := range slices.Sorted(maps.Keys(pod.Annotations)) {
 		if err := s.apply(name, pod.Annotations[name]); err != nil {
@@ -74,9 +75,11 @@ func newSettings(pod *corev1.Pod, v Values) (*settings, error) {
 	}
 	failed = append(failed, s.settleResources())
 	s.fitDrain()
-	if s.gateway {
+	if s.gateway || s.grpc {
 		s.capture, s.rewrite = nil, false
 	}
+	// Without its bootstrap an app whose library speaks xDS ends at once.
+	s.hold = s.hold || s.grpc
 	return s, errors.Join(failed...)
 }
 
@@ -125,15 +128,17 @@ func (s *settings) readTemplates() error {
 			sidecar = true
 		case name == templateGateway:
 			s.gateway = true
+		case name == templateGRPC:
+			s.grpc = true
 		case custom:
 			s.overlays = append(s.overlays, name)
 		default:
-			known := append([]string{templateSidecar, templateGateway}, slices.Sorted(maps.Keys(s.values.Templates))...)
+			known := append([]string{templateSidecar, templateGateway, templateGRPC}, slices.Sorted(maps.Keys(s.values.Templates))...)
 			return fmt.Errorf("pod annotation %s: no template %q; there are %s", templatesAnnotation, name, strings.Join(known, ", "))
 		}
 	}
-	if sidecar && s.gateway {
-		return fmt.Errorf("pod annotation %s: a pod is a %s or has a %s, not both", templatesAnnotation, templateGateway, templateSidecar)
+	if sidecar && s.gateway || s.grpc && (sidecar || s.gateway) {
+		return fmt.Errorf("pod annotation %s: a pod is a %s or has a %s or a %s, not two of them", templatesAnnotation, templateGateway, templateSidecar, templateGRPC)
 	}
 	return nil
 }

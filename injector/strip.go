@@ -29,6 +29,7 @@ func strip(pod *corev1.Pod) error {
 		return err
 	}
 	releaseApps(pod)
+	disconnectApps(pod)
 	if proxy := findProxy(pod); proxy != nil {
 		restoreProbes(pod, proxy)
 		restorePrometheus(pod, proxy)

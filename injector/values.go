@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"sigs.k8s.io/yaml"
+
+	"github.com/weftmesh/weft/internal/config"
 )
 
 // Values are what all injected pods share. The JSON fields are key "values" of
@@ -34,6 +36,12 @@ type Values struct {
 	// ConfigMap istio. nil and "": Istio's defaults.
 	Proxy       *meshapi.ProxyConfig `json:"-"`
 	TrustDomain string               `json:"-"`
+	// RootNamespace is the mesh's; "": that of the control plane.
+	RootNamespace string `json:"-"`
+	// ProxyConfigs are the cluster's objects of that kind, and PodNamespace the
+	// namespace of a pod that does not say its own.
+	ProxyConfigs []*config.Object `json:"-"`
+	PodNamespace string           `json:"-"`
 	// NativeSidecars says whether the API server has them: 1.29 and later.
 	NativeSidecars bool `json:"-"`
 }
@@ -153,8 +161,8 @@ func (v Values) image(name string) string {
 	return v.Global.Hub + "/" + name + ":" + v.Global.Tag
 }
 
-// config is key "config" of ConfigMap istio-sidecar-injector.
-type config struct {
+// injectConfig is key "config" of ConfigMap istio-sidecar-injector.
+type injectConfig struct {
 	Policy
 	Templates map[string]string `json:"templates"`
 }
@@ -183,7 +191,7 @@ func ParseConfig(configText, valuesText, meshText string) (Values, error) {
 }
 
 func (v *Values) parseConfig(text string) error {
-	var c config
+	var c injectConfig
 	if err := yaml.UnmarshalStrict([]byte(text), &c); err != nil {
 		return err
 	}
@@ -212,7 +220,7 @@ func (v *Values) parseMesh(text string) error {
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(orEmpty(raw), &mesh); err != nil {
 		return err
 	}
-	v.Proxy, v.TrustDomain = mesh.GetDefaultConfig(), mesh.GetTrustDomain()
+	v.Proxy, v.TrustDomain, v.RootNamespace = mesh.GetDefaultConfig(), mesh.GetTrustDomain(), mesh.GetRootNamespace()
 	return nil
 }
 

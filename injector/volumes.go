@@ -20,7 +20,7 @@ const rootsConfigMap = "istio-ca-root-cert"
 func mounts() []corev1.VolumeMount {
 	return []corev1.VolumeMount{
 		{Name: "istiod-ca-cert", MountPath: rootsDir, ReadOnly: true},
-		{Name: "istio-envoy", MountPath: proxyDir},
+		{Name: agentVolume, MountPath: proxyDir},
 		{Name: "istio-token", MountPath: tokenDir, ReadOnly: true},
 		{Name: "istio-podinfo", MountPath: podInfoDir, ReadOnly: true},
 	}
@@ -50,7 +50,7 @@ func volumes() []corev1.Volume {
 		return corev1.DownwardAPIVolumeFile{Path: path, FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: field}}
 	}
 	return []corev1.Volume{
-		{Name: "istio-envoy", VolumeSource: corev1.VolumeSource{
+		{Name: agentVolume, VolumeSource: corev1.VolumeSource{
 			EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}}},
 		{Name: "istio-token", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
 			Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/weftmesh/weft/internal/admission"
+	weftconfig "github.com/weftmesh/weft/internal/config"
 )
 
 // watch keeps values and the webhook's caBundle as the cluster's objects say,
@@ -29,6 +30,9 @@ func (in *injector) watch(ctx context.Context) error {
 	s := stores{
 		config: admission.Follow(ctx, core, admission.ConfigMap(in.Namespace, "istio-sidecar-injector"+suffix(in.Revision)), poke),
 		mesh:   admission.Follow(ctx, core, admission.ConfigMap(in.Namespace, "istio"+suffix(in.Revision)), poke),
+	}
+	if in.objects != nil {
+		s.proxies = followProxyConfigs(ctx, in.objects, poke)
 	}
 	bundle := &admission.Bundle{
 		Client: in.client.AdmissionregistrationV1().RESTClient(), Manager: "weft-injector",
@@ -51,8 +55,9 @@ func (in *injector) watch(ctx context.Context) error {
 	}
 }
 
-// stores hold one object each, or none.
-type stores struct{ config, mesh cache.Store }
+// stores hold one object each, or none; proxies all ProxyConfigs. A nil store
+// is not followed.
+type stores struct{ config, mesh, proxies cache.Store }
 
 // seen is what readValues has looked at already.
 type seen struct {
@@ -76,21 +81,22 @@ func (in *injector) readValues(s stores, last *seen) (err error) {
 	}
 	config, _ := admission.Data(s.config, "config")
 	mesh, _ := admission.Data(s.mesh, "mesh")
-	if now := strings.Join([]string{config, values, mesh}, "\x00"); now != last.texts {
+	proxies, versions := s.proxyConfigs()
+	if now := strings.Join([]string{config, values, mesh, versions}, "\x00"); now != last.texts {
 		last.texts = now
-		in.take(config, values, mesh, last.nativeSidecars)
+		in.take(config, values, mesh, last.nativeSidecars, proxies)
 	}
 	return nil
 }
 
 // take puts new values in force, if they can be used.
-func (in *injector) take(config, values, mesh string, native bool) {
+func (in *injector) take(config, values, mesh string, native bool, proxies []*weftconfig.Object) {
 	v, err := ParseConfig(config, values, mesh)
 	if err != nil {
 		in.Log.Error("the configuration cannot be used; the last good one stays in force", "error", err)
 		return
 	}
-	v.NativeSidecars = native
+	v.NativeSidecars, v.ProxyConfigs = native, proxies
 	in.values.Store(&v)
 	in.Log.Info("configuration read", "revision", v.Revision, "image", v.WithDefaults().image("proxy"), "nativeSidecars", native)
 }

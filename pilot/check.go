@@ -28,16 +28,23 @@ var wouldNack = diag.Finding{Code: "WEFT0201", Severity: diag.Error, Cure: "corr
 // and resources that Envoy would refuse, for every class of proxies that the
 // set's pods and namespaces make. It has no effect.
 func Check(set config.Set) []diag.Diagnostic {
-	result := compile.Mesh(set)
+	set = config.Discovered(set)
+	result := compileMesh(set)
 	out := append(findings(nil, result), compile.Deployed(set, result.Mesh)...)
-	for class := range classesOf(result.Mesh) {
-		t := translate.New()
-		t.Snapshot(view.Of(result.Mesh, class))
+	patches, said, proxyless := newPatchesOf(), map[diag.Diagnostic]bool{}, newProxyless(set, result.Mesh)
+	holes := newUnguarded(set)
+	for class := range classesOf(set, result.Mesh) {
+		t, v := translate.For(class.Role), view.Of(result.Mesh, class)
+		t.Snapshot(v)
+		patches.note(v, t.Edited)
+		proxyless.note(v)
+		holes.note(v)
 		for _, p := range t.Problems() {
-			out = append(out, problem(set, p)...)
+			out = append(out, problem(set, p, said)...)
 		}
 	}
-	return distinct(out)
+	out = append(append(out, proxyless.findings()...), holes.out...)
+	return distinct(append(out, patches.findings(set, result.Mesh)...))
 }
 
 // distinct sorts findings, and leaves out what is said twice.
@@ -56,9 +63,10 @@ func findings(form []diag.Diagnostic, result compile.Result) []diag.Diagnostic {
 	return out
 }
 
-// classesOf returns the classes of all known pods, and a plain sidecar's for
+// classesOf returns the classes of all known pods, of those that Deployments
+// would make where an EnvoyFilter may select them or they have no Envoy, and a plain sidecar's for
 // every namespace that has a service.
-func classesOf(mesh *model.Mesh) map[model.ProxyClass]struct{} {
+func classesOf(set config.Set, mesh *model.Mesh) map[model.ProxyClass]struct{} {
 	classifier := view.NewClassifier()
 	classifier.Update(mesh)
 	out := map[model.ProxyClass]struct{}{}
@@ -69,7 +77,13 @@ func classesOf(mesh *model.Mesh) map[model.ProxyClass]struct{} {
 	}
 	for _, w := range mesh.Workloads.All() {
 		for _, sidecar := range []bool{true, false} {
-			add(model.Proxy{Proven: true, Sidecar: sidecar, Name: w.Name, Namespace: w.Namespace, Labels: w.Labels})
+			add(model.Proxy{Proven: true, Sidecar: sidecar, Name: w.Name, Namespace: w.Namespace, Labels: w.Labels, Proxyless: w.Proxyless})
+		}
+	}
+	for _, w := range compile.Planned(set) {
+		if w.Proxyless || mesh.EnvoyFilters.Len() > 0 {
+			add(model.Proxy{Proven: true, Sidecar: true, Namespace: w.Namespace, Labels: w.Labels, Proxyless: w.Proxyless})
+			add(model.Proxy{Proven: true, Namespace: w.Namespace, Labels: w.Labels})
 		}
 	}
 	for _, s := range mesh.Services.All() {
@@ -81,8 +95,10 @@ func classesOf(mesh *model.Mesh) map[model.ProxyClass]struct{} {
 	return out
 }
 
-// problem reports a refused resource at the objects that it was made of.
-func problem(set config.Set, p translate.Problem) (out []diag.Diagnostic) {
+// problem reports a refused resource at the objects that it was made of. Of a
+// patch that is left out of many for one reason the first is named; said keeps
+// which were.
+func problem(set config.Set, p translate.Problem, said map[diag.Diagnostic]bool) (out []diag.Diagnostic) {
 	for _, name := range p.Sources {
 		kind, key, _ := strings.Cut(name, "/")
 		o, ok := set.Of(config.Kind(kind)).Get(key)
@@ -90,16 +106,29 @@ func problem(set config.Set, p translate.Problem) (out []diag.Diagnostic) {
 			continue
 		}
 		list := diag.For(o.Ref())
+		if p.Patch != nil {
+			key := diag.Diagnostic{Object: o.Ref(), Path: string(patchPath(*p.Patch)), Message: shortType(p.Type) + p.Reason}
+			if said[key] {
+				continue
+			}
+			said[key] = true
+			list.Add(diag.PatchLeftOut, patchPath(*p.Patch).Field("patch"), "left out of %s %s: %s", shortType(p.Type), p.Name, p.Reason)
+			out = append(out, list.All()...)
+			continue
+		}
 		list.Add(wouldNack, "", "Envoy would refuse %s %s made of it: %s", p.Type, p.Name, p.Reason)
 		out = append(out, list.All()...)
 	}
 	return out
 }
 
+// shortType is a type URL without its package.
+func shortType(typeURL string) string { return typeURL[strings.LastIndexByte(typeURL, '.')+1:] }
+
 // Translate returns what a proxy would get, by type and name, in the order in
 // which types are sent. It has no effect.
 func Translate(set config.Set, proxy model.Proxy) []*Resource {
-	mesh := compile.Mesh(set).Mesh
+	mesh := compileMesh(set).Mesh
 	byType := map[string]map[string]*Resource{}
 	for _, class := range view.Classes(mesh, proxy) {
 		snap := translate.Snapshot(view.Of(mesh, class))

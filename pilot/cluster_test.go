@@ -290,11 +290,11 @@ func TestStatus(t *testing.T) {
 
 	c.apply(virtualService(ns, "a", "missing", "1s"))
 	c.becomes("virtualservices", ns, "a", "Accepted", "False Invalid: IST0101 spec.http[0].route[0].destination.host: host")
-	c.apply(fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: deny, namespace: %s}\nspec: {}\n", ns))
-	c.eventually("the policy is said not to be enforced", func() (string, bool) {
-		o := c.get("security.istio.io", "authorizationpolicies", ns, "deny")
+	c.apply(fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: deny, namespace: %s}\nspec: {jwtRules: [{issuer: a, jwks: none}]}\n", ns))
+	c.eventually("the policy is said to refuse all tokens", func() (string, bool) {
+		o := c.get("security.istio.io", "requestauthentications", ns, "deny")
 		got := o.condition("Accepted")
-		return got, strings.HasPrefix(got, "False Invalid: WEFT0103") && len(o.Status.ValidationMessages) == 1 && o.Status.ValidationMessages[0].Type.Code == "WEFT0103"
+		return got, strings.HasPrefix(got, "False Invalid: WEFT0190") && len(o.Status.ValidationMessages) == 1 && o.Status.ValidationMessages[0].Type.Code == "WEFT0190"
 	})
 }
 
@@ -389,10 +389,10 @@ func TestWebhook(t *testing.T) {
 		return fmt.Sprint(err), err == nil
 	})
 	for name, x := range map[string]struct{ text, want string }{
-		"a security rule":              {fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: deny, namespace: %s}\nspec: {}\n", ns), "WEFT0103"},
-		"a bad regex":                  {strings.Replace(virtualService(ns, "bad", "a", "1s"), "timeout: 1s", `match: [{uri: {regex: "("}}]`, 1), "spec.http[0].match[0].uri"},
-		"a kind that is not supported": {fmt.Sprintf("apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: deny, namespace: %s}\nspec: {}\n", ns), "WEFT0102"},
-		"an update to a mistake":       {strings.Replace(virtualService(ns, "before", "a", "1s"), "timeout: 1s", `match: [{uri: {regex: "("}}]`, 1), "IST0106"},
+		"a security rule":        {fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: deny, namespace: %s}\nspec: {jwtRules: [{issuer: a, jwks: none}]}\n", ns), "WEFT0190"},
+		"a bad regex":            {strings.Replace(virtualService(ns, "bad", "a", "1s"), "timeout: 1s", `match: [{uri: {regex: "("}}]`, 1), "spec.http[0].match[0].uri"},
+		"a proxy's image":        {fmt.Sprintf("apiVersion: networking.istio.io/v1beta1\nkind: ProxyConfig\nmetadata: {name: debug, namespace: %s}\nspec: {image: {imageType: debug}}\n", ns), "spec.image.imageType"},
+		"an update to a mistake": {strings.Replace(virtualService(ns, "before", "a", "1s"), "timeout: 1s", `match: [{uri: {regex: "("}}]`, 1), "IST0106"},
 	} {
 		if err := c.Apply(context.Background(), x.text); err == nil || !strings.Contains(err.Error(), x.want) {
 			t.Errorf("%s: %v; want %s", name, err, x.want)

@@ -160,9 +160,11 @@ type syncStatus struct {
 }
 
 // syncz lists the streams that carry clusters: an agent's own stream, for DNS,
-// is not a proxy.
+// is not a proxy; and those of processes whose gRPC library speaks xDS, one line
+// for each process.
 func syncz(streams []xds.StreamState) []syncStatus {
 	out := []syncStatus{}
+	proxyless := map[string]int{}
 	for _, st := range streams {
 		s := syncStatus{ClusterID: st.Proxy.ClusterID, Proxy: st.Proxy.Name + "." + st.Proxy.Namespace, ProxyType: "sidecar"}
 		if s.ClusterID == "" {
@@ -183,11 +185,33 @@ func syncz(streams []xds.StreamState) []syncStatus {
 				}
 			}
 		}
-		if s.ClusterSent != "" {
+		switch at, seen := proxyless[s.Proxy]; {
+		case !st.Proxy.Proxyless && s.ClusterSent != "":
+			out = append(out, s)
+		case st.Proxy.Proxyless && seen:
+			out[at].join(s)
+		case st.Proxy.Proxyless:
+			proxyless[s.Proxy] = len(out)
 			out = append(out, s)
 		}
 	}
 	return out
+}
+
+// join adds another stream of the same process, whose gRPC library opens one for
+// each thing that it asks for: a type is in sync where it is on all.
+func (s *syncStatus) join(other syncStatus) {
+	for _, f := range []struct {
+		sent, acked           *string
+		otherSent, otherAcked string
+	}{
+		{&s.ClusterSent, &s.ClusterAcked, other.ClusterSent, other.ClusterAcked}, {&s.ListenerSent, &s.ListenerAcked, other.ListenerSent, other.ListenerAcked},
+		{&s.RouteSent, &s.RouteAcked, other.RouteSent, other.RouteAcked}, {&s.EndpointSent, &s.EndpointAcked, other.EndpointSent, other.EndpointAcked},
+	} {
+		if *f.sent == "" || *f.sent == *f.acked && f.otherSent != "" {
+			*f.sent, *f.acked = f.otherSent, f.otherAcked
+		}
+	}
 }
 
 // Sync is the page /debug/sync: what is in force where, and what is not.

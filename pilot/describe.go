@@ -20,10 +20,16 @@ type Description struct {
 	Name      string `json:"name"`
 	// Sidecar, of a pod: requests to and from it pass a proxy of the mesh.
 	Sidecar bool `json:"sidecar,omitempty"`
+	// Proxyless, of a pod: its gRPC library speaks xDS, and it has no proxy.
+	Proxyless bool `json:"proxyless,omitempty"`
+	// ProxylessEndpoints, of a service, are such servers.
+	ProxylessEndpoints int `json:"proxylessEndpoints,omitempty"`
 	// Identity, of a pod: its SPIFFE URI.
 	Identity string `json:"identity,omitempty"`
 	// Host, of a service: its full name.
 	Host string `json:"host,omitempty"`
+	// Pods, of a service: the names of those that it selects.
+	Pods []string `json:"-"`
 	// Services, of a pod: the hosts of those that select it.
 	Services []string          `json:"services,omitempty"`
 	Ports    []PortDescription `json:"ports"`
@@ -32,6 +38,9 @@ type Description struct {
 	Endpoints     int                 `json:"endpoints"`
 	MTLSEndpoints int                 `json:"mtlsEndpoints"`
 	Subsets       []SubsetDescription `json:"subsets,omitempty"`
+	// Late is what its pods' own proxies waited for in vain; nil: nothing. This
+	// package leaves it nil, as Seen of a port.
+	Late *Late `json:"late,omitempty"`
 	// Objects that hold for it, as "Kind namespace/name", sorted.
 	Objects  []string          `json:"objects"`
 	Findings []diag.Diagnostic `json:"findings,omitempty"`
@@ -48,6 +57,34 @@ type PortDescription struct {
 	// MTLS is what a pod's proxy takes: PERMISSIVE, STRICT or DISABLE; "" without
 	// one, and where a service's pods differ.
 	MTLS string `json:"mtls,omitempty"`
+	// Balancer is what clients in the service's namespace choose an endpoint by;
+	// "" where they take the address that was dialled, and in the description of
+	// a pod.
+	Balancer string `json:"balancer,omitempty"`
+	// Seen, of a port whose protocol is found out: what proxies have found. This
+	// package leaves it nil: who can ask them fills it in.
+	Seen *Seen `json:"seen,omitempty"`
+}
+
+// Seen is what connections of clients in the mesh to one port turned out to be,
+// since their proxies started: a sum over those that were asked.
+type Seen struct {
+	HTTP1 uint64 `json:"http1"`
+	HTTP2 uint64 `json:"http2"`
+	// GRPC: some requests to the service were gRPC.
+	GRPC bool `json:"grpc,omitempty"`
+	// Bytes are connections that began with something else, such as TLS.
+	Bytes uint64 `json:"bytes"`
+	// Late are connections whose client said nothing in time; they count as bytes.
+	Late uint64 `json:"late"`
+}
+
+// Late are connections to pods whose client said nothing in time, since the pods'
+// proxies started: a sum over those that were asked.
+type Late struct {
+	Times uint64 `json:"times"`
+	// Ports, of the pods, that may have been meant, sorted: those with connections.
+	Ports []uint32 `json:"ports"`
 }
 
 // SubsetDescription is a subset and how many of the endpoints are in it.
@@ -109,27 +146,36 @@ func (d *describer) finish(out *Description) {
 
 func (d *describer) service(s *model.Service) Description {
 	out := Description{Kind: "Service", Namespace: s.Namespace, Name: s.Name, Host: s.Host}
-	d.note(config.Service, s.Namespace+"/"+s.Name)
+	if _, key, ok := strings.Cut(s.Origin.Source(), "/"); ok {
+		d.note(config.ServiceEntry, key)
+	} else {
+		d.note(config.Service, s.Namespace+"/"+s.Name)
+	}
 	pods := d.selected(s)
 	out.Ports = d.ports(s, pods)
+	d.balancers(s, out.Ports)
 	endpoints := d.endpoints(s)
 	for _, e := range endpoints {
 		out.Endpoints++
-		if e.MTLS {
+		if e.Proxyless {
+			out.ProxylessEndpoints++
+		}
+		if e.MTLS || e.Proxyless && len(out.Ports) > 0 && out.Ports[0].MTLS == model.MTLSStrict.String() {
 			out.MTLSEndpoints++
 		}
 	}
 	out.Subsets = d.traffic(s, endpoints)
 	for _, w := range pods {
 		d.guards(w)
+		out.Pods = append(out.Pods, w.Name)
 	}
 	d.finish(&out)
 	return out
 }
 
 func (d *describer) pod(w *model.Workload) Description {
-	out := Description{Kind: "Pod", Namespace: w.Namespace, Name: w.Name, Sidecar: w.InMesh}
-	if w.InMesh {
+	out := Description{Kind: "Pod", Namespace: w.Namespace, Name: w.Name, Sidecar: w.InMesh, Proxyless: w.Proxyless}
+	if w.InMesh || w.Proxyless {
 		out.Identity = "spiffe://" + d.mesh.Settings.TrustDomain + "/ns/" + w.Namespace + "/sa/" + cmp.Or(w.ServiceAccount, "default")
 	}
 	d.note(config.Pod, w.Namespace+"/"+w.Name)
@@ -147,7 +193,7 @@ func (d *describer) pod(w *model.Workload) Description {
 		d.traffic(s, nil)
 	}
 	for key, gw := range d.mesh.Gateways.All() {
-		if len(gw.Selector) > 0 && within(gw.Selector, w.Labels) {
+		if len(gw.Selector) > 0 && model.Selects(gw.Selector, w.Labels) {
 			d.note(config.Gateway, key)
 			d.routed(key)
 		}
@@ -159,21 +205,11 @@ func (d *describer) pod(w *model.Workload) Description {
 // selected are the pods of a service.
 func (d *describer) selected(s *model.Service) (out []*model.Workload) {
 	for _, w := range d.mesh.Workloads.All() {
-		if len(s.Selector) > 0 && w.Namespace == s.Namespace && within(s.Selector, w.Labels) {
+		if len(s.Selector) > 0 && w.Namespace == s.Namespace && model.Selects(s.Selector, w.Labels) {
 			out = append(out, w)
 		}
 	}
 	return out
-}
-
-// within reports whether labels have all that the selector asks for.
-func within(selector, labels map[string]string) bool {
-	for k, v := range selector {
-		if labels[k] != v {
-			return false
-		}
-	}
-	return true
 }
 
 // endpoints are those of the service's first port, so that none counts twice;
@@ -183,19 +219,22 @@ func (d *describer) endpoints(s *model.Service) (out []*model.Endpoint) {
 		return e.Ports[0].Endpoints
 	}
 	for _, w := range d.selected(s) {
-		out = append(out, &model.Endpoint{Labels: w.Labels, MTLS: w.InMesh})
+		out = append(out, &model.Endpoint{Labels: w.Labels, MTLS: w.InMesh, Proxyless: w.Proxyless})
 	}
 	return out
 }
 
 func (d *describer) ports(s *model.Service, pods []*model.Workload) (out []PortDescription) {
-	for _, p := range s.Ports {
+	for _, p := range slices.Concat(s.Ports, compile.Datagrams(d.set, s)) {
 		protocol, why := compile.WhyProtocol(d.set, s, p)
 		port := PortDescription{Name: p.Name, Number: p.Number, Target: p.TargetName, Protocol: protocol, Why: why}
 		if port.Target == "" {
 			port.Target = strconv.FormatUint(uint64(p.Target), 10)
 		}
 		modes := map[string]bool{}
+		if p.Protocol == model.ProtocolUDP {
+			pods = nil // it passes proxies by
+		}
 		for _, w := range pods {
 			modes[d.mode(w, p)] = true
 		}
@@ -209,24 +248,59 @@ func (d *describer) ports(s *model.Service, pods []*model.Workload) (out []PortD
 	return out
 }
 
-// mode is what a pod's proxy takes at a service's port.
+// balancers fills in by what clients in the service's namespace choose.
+func (d *describer) balancers(s *model.Service, ports []PortDescription) {
+	clusters := view.Of(d.mesh, model.ProxyClass{Role: model.RoleOutbound, Namespace: s.Namespace}).Clusters
+	for i := range ports {
+		c, ok := clusters.Get("outbound|" + strconv.FormatUint(uint64(ports[i].Number), 10) + "||" + s.Host)
+		if !ok || c.Dialled() || ports[i].Protocol == model.ProtocolUDP.String() {
+			continue
+		}
+		algorithm := model.LBLeastRequest
+		if c.Traffic.LB != nil && c.Traffic.LB.Algorithm != model.LBDefault {
+			algorithm = c.Traffic.LB.Algorithm
+		}
+		ports[i].Balancer = algorithm.String()
+	}
+}
+
+// mode is what a pod's proxy takes at a service's port, or its gRPC library,
+// which takes mutual TLS where it is STRICT and else clear text.
 func (d *describer) mode(w *model.Workload, p model.Port) string {
-	if !w.InMesh {
+	if !w.InMesh && !w.Proxyless {
 		return ""
 	}
 	target := p.Target
 	if p.TargetName != "" {
 		target = w.Ports[p.TargetName]
 	}
-	return view.MTLSMode(d.mesh, w, target).String()
+	mode := view.MTLSMode(d.mesh, w, target)
+	if w.Proxyless && (mode != model.MTLSStrict || !p.Protocol.IsHTTP2()) {
+		mode = model.MTLSDisable
+	}
+	return mode.String()
 }
 
-// guards notes the PeerAuthentications of a pod.
+// guards notes the security policies of a pod in the mesh.
 func (d *describer) guards(w *model.Workload) {
+	if !w.InMesh && !w.Proxyless {
+		return
+	}
+	rootNamespace := d.mesh.Settings.RootNamespace
 	for key, p := range d.mesh.PeerAuth.All() {
-		root := p.Namespace == d.mesh.Settings.RootNamespace && len(p.Selector) == 0
-		if w.InMesh && (root || p.Namespace == w.Namespace) && within(p.Selector, w.Labels) {
+		root := p.Namespace == rootNamespace && len(p.Selector) == 0
+		if (root || p.Namespace == w.Namespace) && model.Selects(p.Selector, w.Labels) {
 			d.note(config.PeerAuthentication, key)
+		}
+	}
+	for key, a := range d.mesh.Authorizations.All() {
+		if model.Guarded(a, rootNamespace, w) {
+			d.note(config.AuthorizationPolicy, key)
+		}
+	}
+	for key, t := range d.mesh.TokenPolicies.All() {
+		if model.Guarded(t, rootNamespace, w) {
+			d.note(config.RequestAuthentication, key)
 		}
 	}
 }
@@ -242,7 +316,7 @@ func (d *describer) traffic(s *model.Service, endpoints []*model.Endpoint) (out 
 		for i := range p.Subsets {
 			sub := SubsetDescription{Name: p.Subsets[i].Name, Rule: key, Labels: p.Subsets[i].Labels}
 			for _, e := range endpoints {
-				if within(sub.Labels, e.Labels) {
+				if model.Selects(sub.Labels, e.Labels) {
 					sub.Endpoints++
 				}
 			}
@@ -271,8 +345,14 @@ func (d *describer) routed(gateway string) {
 	}
 }
 
-// leadsTo reports whether a route of v sends requests, or copies, to a host.
+// leadsTo reports whether a route of v sends requests or connections, or
+// copies, to a host.
 func leadsTo(v *model.VirtualService, host string) bool {
+	for _, r := range slices.Concat(v.TLS, v.TCP) {
+		if slices.ContainsFunc(r.Destinations, func(t model.Destination) bool { return t.Host == host }) {
+			return true
+		}
+	}
 	for _, r := range v.HTTP {
 		f, ok := r.Action.(*model.Forward)
 		if !ok {

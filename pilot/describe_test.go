@@ -36,6 +36,20 @@ metadata: {name: ratings}
 spec:
   selector: {matchLabels: {app: ratings}}
   mtls: {mode: DISABLE}
+---
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: ratings}
+spec:
+  selector: {matchLabels: {app: ratings}}
+  jwtRules: [{issuer: example.com, jwks: '{"keys":[{"kty":"EC","crv":"P-256","x":"FqV3IMujFK9nrREePTPiQOGLeQBsM6H7kOUyMCi06p0","y":"QTLPUMvZOBgmCav8JE6S5fwJUmoyiyWZlpi_vpXz91A"}]}'}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: ratings}
+spec:
+  selector: {matchLabels: {app: ratings}}
+  rules: [{}]
 `
 
 func describedSet(t *testing.T) (set config.Set) {
@@ -61,7 +75,7 @@ func TestDescribeService(t *testing.T) {
 	if !ok || d.Host != "reviews.default.svc.cluster.local" || d.Endpoints != 3 || d.MTLSEndpoints != 3 {
 		t.Fatalf("got %+v", d)
 	}
-	want := PortDescription{Name: "http", Number: 9080, Target: "9080", Protocol: "http", Why: "the port's name: http", MTLS: "STRICT"}
+	want := PortDescription{Name: "http", Number: 9080, Target: "9080", Protocol: "http", Why: "the port's name: http", MTLS: "STRICT", Balancer: "LEAST_REQUEST"}
 	if len(d.Ports) != 1 || d.Ports[0] != want {
 		t.Errorf("ports %+v, want %+v", d.Ports, want)
 	}
@@ -88,7 +102,9 @@ func TestDescribePod(t *testing.T) {
 	if len(d.Ports) != 1 || d.Ports[0].MTLS != "DISABLE" || d.Ports[0].Service != "ratings.default.svc.cluster.local" {
 		t.Errorf("ports %+v", d.Ports)
 	}
-	if !slices.Contains(d.Objects, "PeerAuthentication default/ratings") || slices.Contains(d.Objects, "PeerAuthentication default/reviews") {
-		t.Errorf("objects %q", d.Objects)
+	for _, kind := range []string{"PeerAuthentication", "RequestAuthentication", "AuthorizationPolicy"} {
+		if !slices.Contains(d.Objects, kind+" default/ratings") || slices.Contains(d.Objects, kind+" default/reviews") {
+			t.Errorf("%s: objects %q", kind, d.Objects)
+		}
 	}
 }

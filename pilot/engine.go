@@ -28,7 +28,7 @@ type engine struct {
 	xds      *xds.Server
 	log      *slog.Logger
 	metrics  *metrics
-	compiler *compile.Compiler
+	compiler *compiler
 	keeper   *keeper // nil: every object is in force as far as it can be
 	dir      *directory
 	lines    map[model.ProxyClass]*line
@@ -65,7 +65,7 @@ type line struct {
 }
 
 func newLine(class model.ProxyClass) *line {
-	return &line{viewer: view.New(class), translator: translate.New()}
+	return &line{viewer: view.New(class), translator: translate.For(class.Role)}
 }
 
 // fork returns the line of a class whose common one is l.
@@ -82,7 +82,7 @@ func (l *line) snapshot(mesh *model.Mesh) snapshot.Snapshot {
 
 func newEngine(server *xds.Server, log *slog.Logger, reg prometheus.Registerer) *engine {
 	e := &engine{
-		xds: server, log: log, compiler: compile.New(), dir: &directory{classifier: view.NewClassifier()}, standing: newStanding(),
+		xds: server, log: log, compiler: newCompiler(), dir: &directory{classifier: view.NewClassifier()}, standing: newStanding(),
 		lines: map[model.ProxyClass]*line{}, commons: map[model.ProxyClass]*line{},
 	}
 	e.metrics = newMetrics(reg, e)
@@ -181,6 +181,10 @@ func (e *engine) publishClass(class model.ProxyClass, l *line, mesh *model.Mesh,
 	problems := l.translator.Problems()
 	if len(problems) != l.problems {
 		for _, p := range problems {
+			if p.Patch != nil {
+				e.log.Error("a patch is left out of a resource", "class", class, "type", p.Type, "resource", p.Name, "object", p.Sources, "patch", *p.Patch, "reason", p.Reason)
+				continue
+			}
 			e.log.Error("a resource that Envoy would refuse is held back; the last good one stays", "class", class, "type", p.Type, "resource", p.Name, "objects", p.Sources, "reason", p.Reason)
 		}
 	}

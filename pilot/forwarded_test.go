@@ -74,6 +74,25 @@ func TestForwardedClientCertificates(t *testing.T) {
 	}
 }
 
+// TestPostQuantum: the key exchange of the mesh's mTLS, and of TLS at a gateway,
+// is the hybrid that withstands quantum computers where both sides have it.
+// Source: IETF, draft-ietf-tls-ecdhe-mlkem; NIST, FIPS 203.
+func TestPostQuantum(t *testing.T) {
+	t.Parallel()
+	const hybrid = "X25519MLKEM768"
+	gateway := startProxy(t, model.Proxy{Name: "gw-1", Namespace: "weft-system", Labels: map[string]string{"istio": "ingressgateway"}, Proven: true}, gatewayID)
+	got, err := gateway.Do(t.Context(), simulate.Call{
+		Destination: netip.MustParseAddrPort("10.2.0.1:443"), Host: "shop.example.com",
+		TLS: &simulate.TLS{SNI: "shop.example.com", ALPN: []string{"http/1.1"}, Identity: "spiffe://outside/customer", Curves: []string{hybrid}},
+	})
+	if err != nil || got.Status != 200 || len(got.Seen) != 1 {
+		t.Fatalf("from outside by %s alone: %+v, %v", hybrid, got, err)
+	}
+	if got.Seen[0].Curve != hybrid {
+		t.Errorf("the gateway and the pod agreed on %q, want %s", got.Seen[0].Curve, hybrid)
+	}
+}
+
 // startProxy runs a proxy among the services of testdata/world.yaml, with edge.
 func startProxy(t *testing.T, p model.Proxy, identity string) *envoy.Proxy {
 	t.Helper()
@@ -81,7 +100,13 @@ func startProxy(t *testing.T, p model.Proxy, identity string) *envoy.Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, found := config.Decode("world.yaml", append(world, "\n---\n"+edge...))
+	return startAmong(t, string(world)+"\n---\n"+edge, p, identity)
+}
+
+// startAmong runs a proxy among the objects of a text.
+func startAmong(t *testing.T, text string, p model.Proxy, identity string) *envoy.Proxy {
+	t.Helper()
+	objects, found := config.Decode("world.yaml", []byte(text))
 	if len(found) > 0 {
 		t.Fatal(found)
 	}

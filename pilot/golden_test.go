@@ -88,7 +88,21 @@ func (b behaviour) set(t *testing.T, part string) (config.Set, []diag.Diagnostic
 	for _, o := range slices.Concat(world, objects) {
 		set = set.With(o)
 	}
-	return set, found
+	return b.withKeys(t, set), found
+}
+
+// withKeys adds what was fetched, by the name of its source, as keys.yaml says.
+func (b behaviour) withKeys(t *testing.T, set config.Set) config.Set {
+	t.Helper()
+	content, _ := b.Get("keys.yaml")
+	var fetched map[string]*config.Keys
+	if err := yaml.UnmarshalStrict([]byte(content), &fetched); err != nil {
+		t.Fatalf("keys.yaml: %v", err)
+	}
+	for name, keys := range fetched {
+		set = set.With(&config.Object{Kind: config.KeySet, Name: name, Spec: keys})
+	}
+	return set
 }
 
 // proxy reads proxy.yaml; its zero value is a sidecar in namespace default.
@@ -101,6 +115,7 @@ func (b behaviour) proxy(t *testing.T) (p model.Proxy, listener string) {
 		Namespace      string            `json:"namespace"`
 		ServiceAccount string            `json:"serviceAccount"`
 		Labels         map[string]string `json:"labels"`
+		Metadata       map[string]string `json:"metadata"`
 		Addresses      []string          `json:"addresses"`
 		Unproven       bool              `json:"unproven"`
 	}
@@ -108,7 +123,7 @@ func (b behaviour) proxy(t *testing.T) (p model.Proxy, listener string) {
 		t.Fatalf("proxy.yaml: %v", err)
 	}
 	p = model.Proxy{
-		Sidecar: in.Role != "router", Name: in.Name, Namespace: in.Namespace, ServiceAccount: in.ServiceAccount, Labels: in.Labels,
+		Sidecar: in.Role != "router", Name: in.Name, Namespace: in.Namespace, ServiceAccount: in.ServiceAccount, Labels: in.Labels, Metadata: in.Metadata,
 		Addresses: in.Addresses, Proven: !in.Unproven,
 	}
 	if p.Namespace == "" {
@@ -159,10 +174,11 @@ func (b behaviour) replay(t *testing.T, calls []golden.Call, r golden.Resolver, 
 	if err != nil {
 		t.Fatal(err)
 	}
+	simulated.Stand(place(p))
 	if r.Address, err = golden.Lookup(all, p.Namespace); err != nil {
 		t.Fatal(err)
 	}
-	proxy, err := envoy.Start(t.Context(), envoy.Options{Binary: b.binary, Resources: all})
+	proxy, err := envoy.Start(t.Context(), envoy.Options{Binary: b.binary, Resources: all, Place: place(p)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,6 +187,9 @@ func (b behaviour) replay(t *testing.T, calls []golden.Call, r golden.Resolver, 
 		t.Error(problem)
 	}
 }
+
+// place is where proxy.yaml says that the proxy is.
+func place(p model.Proxy) string { return model.ParseLocality(p.Labels[model.LabelLocality]).String() }
 
 // push compares what a proxy gets before and after an edit.
 func (b behaviour) push(t *testing.T) {

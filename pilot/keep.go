@@ -28,7 +28,7 @@ type kept struct {
 
 // compile compiles a set, with the objects that are held in their last good
 // form and the findings in those of their newest.
-func (k *keeper) compile(c *compile.Compiler, set config.Set) compile.Result {
+func (k *keeper) compile(c *compiler, set config.Set) compile.Result {
 	next := k.hold(set)
 	result := c.Mesh(next)
 	if more := k.mistakes(set, next, result); len(more) > 0 {

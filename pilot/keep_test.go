@@ -43,7 +43,7 @@ const (
 // TestLastGoodForm: an object that is wrong by itself changes nothing of what
 // was in force, and is found wrong for as long as it is.
 func TestLastGoodForm(t *testing.T) {
-	k, c := &keeper{held: map[string]kept{}}, compile.New()
+	k, c := &keeper{held: map[string]kept{}}, newCompiler()
 	routes := func(r compile.Result) *model.VirtualService {
 		vs, _ := r.Mesh.VirtualServices.Get("shop/reviews")
 		return vs
@@ -72,7 +72,7 @@ func TestLastGoodForm(t *testing.T) {
 // TestNoGoodForm: an object that never was good, or is another one of the same
 // name, is in force as far as it can be.
 func TestNoGoodForm(t *testing.T) {
-	k, c := &keeper{held: map[string]kept{}}, compile.New()
+	k, c := &keeper{held: map[string]kept{}}, newCompiler()
 	first := k.compile(c, form(t, "u", 1, wrongToV2))
 	if want := compile.Mesh(form(t, "u", 1, wrongToV2)).Findings.Len(); len(k.held) > 0 || first.Findings.Len() != want {
 		t.Errorf("held %d, findings %d of %d", len(k.held), first.Findings.Len(), want)

@@ -65,12 +65,30 @@ func TestEverySupportedFieldIsCalledFor(t *testing.T) {
 // heldElsewhere are fields whose effect takes time or more than one
 // configuration, and the tests that show it on a real Envoy.
 var heldElsewhere = map[protoreflect.FullName]string{
-	"istio.networking.v1alpha3.HTTPRetry.retry_remote_localities":         "TestRetriesGoToOtherLocalities",
-	"istio.networking.v1alpha3.LoadBalancerSettings.warmup":               "TestWarmup",
-	"istio.networking.v1alpha3.LoadBalancerSettings.warmup_duration_secs": "TestWarmup",
-	"istio.networking.v1alpha3.WarmupConfiguration.duration":              "TestWarmup",
-	"istio.networking.v1alpha3.WarmupConfiguration.minimum_percent":       "TestWarmup",
-	"istio.networking.v1alpha3.WarmupConfiguration.aggression":            "TestWarmup",
+	"istio.networking.v1alpha3.WorkloadEntry.locality":                                              "TestWorkloadEntryStands",
+	"istio.networking.v1alpha3.WorkloadEntry.weight":                                                "TestWorkloadEntryStands",
+	"istio.mesh.v1alpha1.MeshConfig.access_log_file":                                                "TestAccessLogFile",
+	"istio.mesh.v1alpha1.MeshConfig.access_log_encoding":                                            "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.access_log_format":                                              "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.DefaultProviders.access_logging":                                "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.envoy_file_access_log":                        "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyFileAccessLogProvider.log_format":        "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyFileAccessLogProvider.omit_empty_values": "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyFileAccessLogProvider.path":              "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyFileAccessLogProvider.LogFormat.labels":  "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyFileAccessLogProvider.LogFormat.text":    "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.default_providers":                                              "TestGolden/telemetry-default-metrics",
+	"istio.mesh.v1alpha1.MeshConfig.DefaultProviders.metrics":                                       "TestGolden/telemetry-default-metrics",
+	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.prometheus":                                   "TestGolden/telemetry-default-metrics",
+	"istio.mesh.v1alpha1.MeshConfig.protocol_detection_timeout":                                     "TestGolden/mesh-detection, and in time TestProtocols of test/local",
+	"istio.mesh.v1alpha1.Topology.proxy_protocol":                                                   "TestGolden/gateway-proxy-protocol, and through a balancer TestReach of test/e2e/reach",
+	"istio.networking.v1alpha3.HTTPRetry.retry_remote_localities":                                   "TestRetriesGoToOtherLocalities",
+	"istio.networking.v1alpha3.LoadBalancerSettings.warmup":                                         "TestWarmup",
+	"istio.networking.v1alpha3.LoadBalancerSettings.warmup_duration_secs":                           "TestWarmup",
+	"istio.networking.v1alpha3.TrafficPolicy.RetryBudget.budget_interval":                           "TestRetryBudgetInterval",
+	"istio.networking.v1alpha3.WarmupConfiguration.duration":                                        "TestWarmup",
+	"istio.networking.v1alpha3.WarmupConfiguration.minimum_percent":                                 "TestWarmup",
+	"istio.networking.v1alpha3.WarmupConfiguration.aggression":                                      "TestWarmup",
 }
 
 // without makes the calls of a case, in the simulator, with a field taken out
@@ -99,6 +117,7 @@ func without(t *testing.T, name string, field protoreflect.FullName) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	simulated.Stand(place(p))
 	content, _ = b.Get("calls.yaml")
 	calls, err := golden.Calls(content)
 	if err != nil {
@@ -157,7 +176,10 @@ func supportedFields(t *testing.T, l *apis.Ledger) (out []protoreflect.FieldDesc
 	}
 	for _, root := range []protoreflect.FullName{
 		"istio.networking.v1alpha3.VirtualService", "istio.networking.v1alpha3.DestinationRule", "istio.networking.v1alpha3.Gateway",
-		"istio.security.v1beta1.PeerAuthentication",
+		"istio.networking.v1alpha3.Sidecar",
+		"istio.networking.v1alpha3.ServiceEntry",
+		"istio.networking.v1alpha3.EnvoyFilter",
+		"istio.security.v1beta1.PeerAuthentication", "istio.mesh.v1alpha1.MeshConfig",
 	} {
 		d, err := protoregistry.GlobalFiles.FindDescriptorByName(root)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -253,6 +254,7 @@ func (l *live) startPilot(address string) {
 	go func() {
 		ended <- pilot.Run(ctx, pilot.Options{
 			Source: file.New(log, []string{l.dir}, settings), InsecureXDS: address, Monitoring: "127.0.0.1:0", Log: log,
+			Keys:    pilot.KeyFetch{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Refresh: 100 * time.Millisecond},
 			Started: func(a pilot.Addresses) { started <- a },
 		})
 	}()
@@ -383,6 +385,11 @@ func (l *live) traffic() (stop func(), failed func() []string) {
 }
 
 func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	within(t, patience, what, ok)
+}
+
+func within(t *testing.T, patience time.Duration, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(patience)
 	tick := time.NewTicker(5 * time.Millisecond)

@@ -9,6 +9,7 @@ package pilot
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,6 +28,9 @@ import (
 	"github.com/weftmesh/weft/internal/fair"
 	"github.com/weftmesh/weft/internal/source"
 	"github.com/weftmesh/weft/internal/spiffe"
+	"github.com/weftmesh/weft/pilot/internal/compile"
+	"github.com/weftmesh/weft/pilot/internal/jwks"
+	"github.com/weftmesh/weft/pilot/internal/status"
 	"github.com/weftmesh/weft/pilot/internal/xds"
 )
 
@@ -59,6 +63,8 @@ type Options struct {
 	Identity *enroll.Manager
 	// Cluster is what is done for the API server of a cluster; nil: nothing.
 	Cluster *Cluster
+	// Keys says how keys are fetched that RequestAuthentications name by URL.
+	Keys KeyFetch
 	// TrustDomain that clients must be of; default "cluster.local".
 	TrustDomain string
 	// Version that /version shows.
@@ -71,6 +77,15 @@ type Options struct {
 // Addresses are those that Run listens on; empty for ports not opened.
 type Addresses struct{ XDS, InsecureXDS, Monitoring, Ready, Webhook string }
 
+// KeyFetch is how key servers are asked. The zero value: none on loopback,
+// link-local, multicast or metadata addresses, and https by the system's roots.
+type KeyFetch struct {
+	Allow []netip.Prefix // addresses that are asked though they are such
+	Roots *x509.CertPool // nil: the system's
+	// Refresh is how often keys are fetched; 0: every 20 minutes, as in Istio.
+	Refresh time.Duration
+}
+
 // Run serves until ctx ends (then it returns nil) or a part fails. Errors name
 // the address or source that failed.
 func Run(ctx context.Context, o Options) error {
@@ -82,7 +97,12 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	p := &pilot{Options: o, xds: xds.NewServer(xds.Options{Metrics: o.Metrics}), inbox: newInbox(), boot: strconv.FormatInt(time.Now().UnixNano(), 36)}
+	health := status.NewHealth()
+	serve := xds.Options{Metrics: o.Metrics}
+	if o.Cluster != nil && !o.Cluster.NoStatus {
+		serve.Health = health.Report
+	}
+	p := &pilot{Options: o, xds: xds.NewServer(serve), health: health, inbox: newInbox(), boot: strconv.FormatInt(time.Now().UnixNano(), 36)}
 	p.engine = newEngine(p.xds, o.Log, o.Metrics)
 	if o.Cluster != nil {
 		p.engine.keeper = &keeper{held: map[string]kept{}}
@@ -103,6 +123,7 @@ type pilot struct {
 	xds    *xds.Server
 	engine *engine
 	inbox  *inbox
+	health *status.Health
 	boot   string // differs at each start
 }
 
@@ -193,7 +214,8 @@ func (p ports) addresses() Addresses {
 // run runs all parts; the first that fails ends the others.
 func (p *pilot) run(ctx context.Context, on ports) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.Source.Run(ctx, p.inbox.put) })
+	keyed := jwks.New(discovered{p.Source}, jwks.Options{Check: compile.CheckKeys, Allow: p.Keys.Allow, Roots: p.Keys.Roots, Refresh: p.Keys.Refresh, Metrics: p.Metrics})
+	group.Go(func() error { return keyed.Run(ctx, p.inbox.put) })
 	group.Go(func() error { return p.engine.run(ctx, p.inbox) })
 	if p.Identity != nil {
 		group.Go(func() error { return p.Identity.Run(ctx) })

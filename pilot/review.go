@@ -7,7 +7,6 @@ import (
 
 	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/diag"
-	"github.com/weftmesh/weft/pilot/internal/compile"
 )
 
 // reviewer says what is wrong with an object that is to be stored, for the
@@ -19,7 +18,7 @@ type reviewer struct {
 	// compiler holds the mesh as it was with the last object that was asked
 	// about, so that the next costs what differs. It is given up when nobody
 	// has asked for a while: it is as large as the pilot's own.
-	compiler *compile.Compiler
+	compiler *compiler
 	idle     *time.Timer
 }
 
@@ -28,7 +27,7 @@ const reviewIdle = time.Minute
 
 // later are findings that something else is missing, which may come later:
 // they never refuse an object.
-var later = []string{diag.NotFound.Code, diag.PortNeeded.Code, diag.BadCredential.Code}
+var later = []string{diag.NotFound.Code, diag.PortNeeded.Code, diag.BadCredential.Code, diag.NoMatch.Code, diag.NobodySelected.Code, diag.KeysMissing.Code, diag.KeysOld.Code, diag.NoAuthorizer.Code}
 
 // check implements webhook.Check.
 func (r *reviewer) check(o *config.Object) (own, other []diag.Diagnostic) {
@@ -57,6 +56,10 @@ func byItself(set config.Set, o *config.Object) (own []diag.Diagnostic) {
 			alone = alone.With(mesh)
 		}
 	}
+	if ns, ok := set.Of(config.Namespace).Get("/" + o.Namespace); ok {
+		// By its labels the object is looked at, or not.
+		alone = alone.With(&config.Object{Kind: ns.Kind, Name: ns.Name, Labels: ns.Labels, Spec: ns.Spec})
+	}
 	for _, d := range about(o, Check(alone)) {
 		if !slices.Contains(later, d.Code) {
 			own = append(own, d)
@@ -70,7 +73,7 @@ func (r *reviewer) findings(set config.Set, o *config.Object) []diag.Diagnostic 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.compiler == nil {
-		r.compiler = compile.New()
+		r.compiler = newCompiler()
 	}
 	found, _ := r.compiler.Mesh(set).Findings.Get(string(o.Kind) + "/" + o.Key())
 	if r.idle == nil {

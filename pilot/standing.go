@@ -3,6 +3,7 @@ package pilot
 import (
 	"sync/atomic"
 
+	"github.com/weftmesh/weft/internal/diag"
 	"github.com/weftmesh/weft/internal/source"
 	"github.com/weftmesh/weft/pilot/internal/compile"
 	"github.com/weftmesh/weft/pilot/internal/status"
@@ -22,13 +23,14 @@ func (s *standing) state() *status.State { return s.last.Load() }
 
 // stands notes what is in force now.
 func (e *engine) stands(state source.State, result compile.Result) {
+	said := map[diag.Diagnostic]bool{}
 	next := &status.State{Set: state.Set, Form: state.Findings, Findings: result.Findings}
 	for _, l := range e.lines {
 		if l.problems == 0 {
 			continue
 		}
 		for _, p := range l.translator.Problems() {
-			next.Held = append(next.Held, problem(state.Set, p)...)
+			next.Held = append(next.Held, problem(state.Set, p, said)...)
 		}
 	}
 	next.Held = distinct(next.Held)

@@ -11,7 +11,7 @@ import (
 )
 
 // folders are the samples; each works by `weft up samples/NAME`.
-var folders = []string{"bookshop", "canary", "grpc", "plain-envoy", "tls-gateway"}
+var folders = []string{"bookshop", "canary", "egress", "grpc", "grpc-proxyless", "jwt", "locality", "plain-envoy", "tcp", "tls-gateway"}
 
 func TestEveryFolderDecodesWithoutAFinding(t *testing.T) {
 	for _, folder := range folders {

@@ -33,6 +33,7 @@ type flags struct {
 	revision   string
 	only       bool
 	cluster    pilot.Cluster
+	keys       keyFlags
 }
 
 func (f *flags) register(set *pflag.FlagSet) {
@@ -58,6 +59,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.cluster.WebhookConfig, "webhook-config", "", "`NAME` of the ValidatingWebhookConfiguration whose caBundle to keep; empty: none")
 	set.BoolVar(&f.cluster.NoStatus, "no-status", false, "write no status into objects, with --kube or --kubeconfig")
 	set.StringVar(&f.opts.TrustDomain, "trust-domain", "cluster.local", "trust `DOMAIN` of the identities")
+	f.keys.register(set)
 	set.StringVar(&f.ca, "ca", "", "`HOST:PORT` of the CA that signs the pilot's certificate")
 	set.StringVar(&f.rootCert, "root-cert", "", "PEM `FILE` with the mesh's roots")
 	set.StringVar(&f.token, "token", "", "`FILE` with the token that proves this pod to the CA")
@@ -67,6 +69,9 @@ func (f *flags) register(set *pflag.FlagSet) {
 func (f *flags) run(ctx context.Context) error {
 	var err error
 	if f.opts.Source, err = f.source(); err != nil {
+		return err
+	}
+	if f.opts.Keys, err = f.keys.read(); err != nil {
 		return err
 	}
 	f.opts.Version = version

@@ -50,7 +50,34 @@ func TestImages(t *testing.T) {
 			t.Errorf("%s: two runs differ (%v, %v)", filepath.Base(path), errA, errB)
 		}
 	}
+	t.Run("bills", func(t *testing.T) { bills(t, bin) })
 	t.Run("run on a node", func(t *testing.T) { runAll(t, archives) })
+}
+
+// bills: what each image is made of, the same twice, names files and modules.
+func bills(t *testing.T, bin string) {
+	first, second := t.TempDir(), t.TempDir()
+	for _, out := range []string{first, second} {
+		if err := run(t.Context(), options{tag: "test", bin: bin, sbom: out, tree: "../.."}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, parts := range map[string][]string{
+		"pilot": {"/usr/local/bin/pilot", "pkg:golang/google.golang.org/grpc@v", "pkg:golang/std@go"}, "ca": {"pkg:golang/github.com/smallstep/certificates@v"},
+		"injector": {"pkg:golang/istio.io/api@v"}, "bookshop": {"/bin/bookshop"},
+		"proxy": {"/usr/local/bin/agent", "/usr/local/bin/capture", "/usr/local/bin/envoy", "libc.so", "pkg:github/envoyproxy/envoy@v1."},
+	} {
+		a, errA := os.ReadFile(filepath.Join(first, name+".cdx.json"))
+		b, errB := os.ReadFile(filepath.Join(second, name+".cdx.json"))
+		if errA != nil || errB != nil || !bytes.Equal(a, b) {
+			t.Errorf("%s: two runs differ (%v, %v)", name, errA, errB)
+		}
+		for _, part := range parts {
+			if !bytes.Contains(a, []byte(part)) {
+				t.Errorf("%s: %s is not in it", name, part)
+			}
+		}
+	}
 }
 
 // runAll starts a pod of each image, and sees what it prints.

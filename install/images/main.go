@@ -3,7 +3,8 @@
 //
 // Inputs: the static binaries in bin/, which `make build` made, and an Envoy
 // with the libraries that it needs from this machine. Outputs: OUT/NAME.tar,
-// the same bytes for the same inputs. It may import internal/image and
+// the same bytes for the same inputs; with --sbom what each is made of instead,
+// for `make sbom`. It may import internal/image, internal/licence and
 // internal/envoybin.
 package main
 
@@ -26,6 +27,8 @@ func main() {
 	flag.StringVar(&o.tag, "tag", "", "tag of every image")
 	flag.StringVar(&o.bin, "bin", "bin", "folder of the binaries")
 	flag.StringVar(&o.out, "out", "dist/images", "folder to write to")
+	flag.StringVar(&o.sbom, "sbom", "", "folder to write what each image is made of to, instead of the images")
+	flag.StringVar(&o.tree, "tree", ".", "folder of the repository that the binaries were built from, for --sbom")
 	flag.Parse()
 	if err := run(context.Background(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -33,7 +36,13 @@ func main() {
 	}
 }
 
-type options struct{ hub, tag, bin, out string }
+type options struct{ hub, tag, bin, out, sbom, tree string }
+
+// named is one image, and its name without hub and tag.
+type named struct {
+	name  string
+	image image.Image
+}
 
 // Users that images run as. The proxy's is the one whose packets the capture
 // rules leave alone.
@@ -46,19 +55,23 @@ func run(ctx context.Context, o options) error {
 	if o.tag == "" {
 		return fmt.Errorf("--tag is empty: `make images` gives it")
 	}
-	if err := os.MkdirAll(o.out, 0o755); err != nil {
-		return err
-	}
 	proxy, err := o.proxy(ctx)
 	if err != nil {
 		return err
 	}
-	all := []struct {
-		name  string
-		image image.Image
-	}{
+	all := []named{
 		{"pilot", o.component("pilot")}, {"ca", o.component("ca")}, {"injector", o.component("injector")},
 		{"proxy", proxy}, {"bookshop", o.bookshop()},
+	}
+	if o.sbom != "" {
+		return writeBills(ctx, o, all)
+	}
+	return writeImages(o, all)
+}
+
+func writeImages(o options, all []named) error {
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
+		return err
 	}
 	var failed error // one that cannot be made keeps none of the others from it
 	for _, i := range all {

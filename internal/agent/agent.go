@@ -16,6 +16,7 @@ import (
 	"github.com/weftmesh/weft/internal/agent/appprobe"
 	"github.com/weftmesh/weft/internal/agent/bootstrap"
 	"github.com/weftmesh/weft/internal/agent/envoy"
+	"github.com/weftmesh/weft/internal/agent/health"
 	"github.com/weftmesh/weft/internal/agent/nameserver"
 	"github.com/weftmesh/weft/internal/agent/scrape"
 	"github.com/weftmesh/weft/internal/agent/sds"
@@ -31,6 +32,7 @@ type agent struct {
 	registry     *prometheus.Registry
 	certificates *enroll.Manager
 	secrets      *sds.Server
+	external     *sds.Upstream // instead of certificates, for Envoy; nil: there is none
 	pilot        *xdsproxy.Pilot
 	names        *nameserver.Table
 	resolver     *nameserver.Server
@@ -39,6 +41,7 @@ type agent struct {
 	relay        *grpc.Server
 	secretServer *grpc.Server
 	status       *status
+	health       *health.Reporter // nil: the pilot is told nothing
 	bound        sockets
 	began        time.Time
 }
@@ -54,11 +57,14 @@ func Run(orders Orders, o Options) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	lock, err := claim(orders.Quit, o.RunDir)
+	lock, err := claim(orders.Quit, o)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
+	if o.Proxyless {
+		return runProxyless(orders, o)
+	}
 	a, err := assemble(orders.Quit, o)
 	if err != nil {
 		return err
@@ -85,15 +91,22 @@ func assemble(ctx context.Context, o Options) (*agent, error) {
 	return a, err
 }
 
-func (a *agent) makeCertificates(_, _ prometheus.Registerer) error {
+func (a *agent) makeCertificates(_, own prometheus.Registerer) error {
 	a.secrets = sds.New(a.o.Log.With("part", "sds"))
 	a.secretServer = grpc.NewServer(grpc.MaxConcurrentStreams(64))
 	a.secrets.Register(a.secretServer)
 	if !a.o.certified() {
 		return nil
 	}
+	held := func() enroll.Held {
+		chain, roots := a.secrets.Taken()
+		return enroll.Held{Chain: chain, Roots: roots}
+	}
+	if a.external = newExternal(a.o, a.secrets, own); a.external != nil {
+		held = nil // the CA's certificate is the agent's alone
+	}
 	var err error
-	a.certificates, err = newCertificates(a.o, a.net, enroll.NewMetrics(a.registry))
+	a.certificates, err = newCertificates(a.o, a.net, enroll.NewMetrics(a.registry), held)
 	return err
 }
 
@@ -127,7 +140,7 @@ func (a *agent) makeNames(istio, _ prometheus.Registerer) error {
 	if err != nil {
 		return err
 	}
-	a.names = nameserver.NewTable(search)
+	a.names = nameserver.NewTable(search).For(a.o.Node.IPs)
 	if err := a.names.Load(a.o.namesFile()); err != nil {
 		log.Warn("names of the agent before are not taken", "error", err)
 	}
@@ -141,7 +154,7 @@ func (a *agent) makeNames(istio, _ prometheus.Registerer) error {
 
 func (a *agent) makeEnvoy(_, own prometheus.Registerer) error {
 	config, err := bootstrap.JSON(bootstrap.Config{
-		Node: a.o.Node, Ports: a.o.Ports, SocketMark: a.o.SocketMark, MaxConnections: a.o.Envoy.MaxConnections,
+		Node: a.o.Node, Ports: a.o.Ports, SocketMark: a.o.SocketMark, MaxConnections: a.o.Envoy.MaxConnections, MaxHeap: heapLimit(cgroups),
 		XDSSocket: a.o.socket("xds.sock"), SDSSocket: a.o.socket("sds.sock"),
 	})
 	if err != nil {
@@ -171,10 +184,27 @@ func (a *agent) makeStatus(istio, own prometheus.Registerer) error {
 		return fmt.Errorf("agent: ISTIO_KUBE_APP_PROBERS: %w", err)
 	}
 	app := appprobe.New(probes, a.o.Node.IPs[0], a.o.Log.With("part", "probes"))
+	if a.health, err = a.newReporter(app); err != nil {
+		return err
+	}
 	a.status.Handle("GET "+appprobe.HealthPrefix, app)
 	a.status.Handle("GET "+appprobe.LifecyclePrefix, app)
 	a.status.HandleFunc("GET /drained", a.serveDrained)
 	return nil
+}
+
+// newReporter is nil where no probe is given: a kubelet asks.
+func (a *agent) newReporter(app *appprobe.Handler) (*health.Reporter, error) {
+	probe, err := health.Parse(a.o.HealthProbe)
+	if err != nil {
+		return nil, fmt.Errorf("agent: WEFT_HEALTH_PROBE: %w", err)
+	}
+	if probe == nil {
+		return nil, nil
+	}
+	node := a.o.Node.Proto()
+	node.UserAgentName = "weft-agent"
+	return &health.Reporter{Probe: *probe, Ask: app.Ask, Leaving: a.status.leaving, Node: node, Conn: a.pilot, Log: a.o.Log.With("part", "health")}, nil
 }
 
 // run starts the parts and returns when all have ended: Envoy first, for its
@@ -219,7 +249,16 @@ func (a *agent) parts() []func(context.Context) error {
 		a.settle,
 	}
 	if a.certificates != nil {
-		out = append(out, a.certificates.Run, a.pushSecrets)
+		out = append(out, a.certificates.Run)
+	}
+	switch {
+	case a.external != nil:
+		out = append(out, a.external.Run)
+	case a.certificates != nil:
+		out = append(out, a.pushSecrets)
+	}
+	if a.health != nil {
+		out = append(out, a.health.Run)
 	}
 	if a.resolver != nil {
 		feed := &nameserver.Feed{Table: a.names, Node: a.o.Node.Proto(), Conn: a.pilot, Log: a.o.Log.With("part", "dns")}
@@ -248,8 +287,10 @@ func (a *agent) pushSecrets(ctx context.Context) error {
 		return ctx.Err()
 	}
 	for {
-		held := a.certificates.Current()
-		err := a.secrets.Set(sds.Identity{Chain: held.ChainPEM, Key: held.KeyPEM, Roots: a.certificates.Roots().PEM()})
+		held, revoked := a.certificates.Current(), a.certificates.Roots().Revoked()
+		err := a.secrets.Set(sds.Identity{
+			Chain: held.ChainPEM, Key: held.KeyPEM, Roots: a.certificates.Roots().PEM(), Lists: revoked.PEM, Whole: revoked.Chain,
+		})
 		if err != nil {
 			return err
 		}

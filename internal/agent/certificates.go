@@ -7,8 +7,9 @@ import (
 	"github.com/weftmesh/weft/internal/spiffe"
 )
 
-// newCertificates is the manager of the pod's own certificate.
-func newCertificates(o Options, n network, metrics *enroll.Metrics) (*enroll.Manager, error) {
+// newCertificates is the manager of the pod's own certificate. held is what the
+// proxy has taken of it.
+func newCertificates(o Options, n network, metrics *enroll.Metrics, held func() enroll.Held) (*enroll.Manager, error) {
 	roots, err := enroll.RootsFile(o.CA.RootsFile)
 	if err != nil {
 		return nil, fmt.Errorf("agent: --root-cert: %w", err)
@@ -20,7 +21,7 @@ func newCertificates(o Options, n network, metrics *enroll.Metrics) (*enroll.Man
 			return nil, err
 		}
 	}
-	return enroll.NewManager(enroll.ManagerOptions{Issuer: issuer, Roots: roots, Metrics: metrics, Logger: log}), nil
+	return enroll.NewManager(enroll.ManagerOptions{Issuer: issuer, Roots: roots, Metrics: metrics, Logger: log, Held: held}), nil
 }
 
 func newCAClient(o Options, n network, roots *enroll.Roots, metrics *enroll.Metrics) (*enroll.Client, error) {

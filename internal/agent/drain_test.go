@@ -35,17 +35,18 @@ func TestDrain(t *testing.T) {
 		t.Fatal("the agent ended with a connection open")
 	default:
 	}
-	if _, err := fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	answer := make([]byte, 4096)
-	n, err := conn.Read(answer)
-	if err != nil || !strings.HasPrefix(string(answer[:n]), "HTTP/1.1 200") {
-		t.Fatalf("during the drain: %q, %v", answer[:n], err)
-	}
-	if !strings.Contains(strings.ToLower(string(answer[:n])), "connection: close") {
-		t.Errorf("the client is not told to go: %q", answer[:n])
-	}
+	// Readiness fails before Envoy hears of it.
+	eventually(t, "the client is told to go", func() bool {
+		if _, err := fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		answer := make([]byte, 4096)
+		n, err := conn.Read(answer)
+		if err != nil || !strings.HasPrefix(string(answer[:n]), "HTTP/1.1 200") {
+			t.Fatalf("during the drain: %q, %v", answer[:n], err)
+		}
+		return strings.Contains(strings.ToLower(string(answer[:n])), "connection: close")
+	})
 	closed := time.Now()
 	_ = conn.Close()
 	<-m.pod.ended

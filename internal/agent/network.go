@@ -68,25 +68,33 @@ func listen(ctx context.Context, o Options) (sockets, error) {
 		name string
 		into *[]net.Listener
 	}{{"xds.sock", &s.xds}, {"sds.sock", &s.secret}} {
-		l, err := listenUnix(ctx, o.socket(socket.name))
+		l, err := listenUnix(ctx, o.socket(socket.name), 0o600)
 		if err != nil {
 			return s, err
 		}
 		*socket.into = append(*socket.into, l)
 	}
-	// Beyond loopback, on the pod's own addresses: Prometheus reads the merged
-	// metrics there, and the kubelet asks for health.
+	var err error
+	if s.status, err = listenStatus(ctx, o); err != nil {
+		return s, err
+	}
+	s.dns, err = nameserver.Listen(ctx, o.DNS.Listen)
+	return s, err
+}
+
+// listenStatus opens the status port, on loopback and beyond it on the pod's own
+// addresses: Prometheus reads the merged metrics there, and the kubelet asks for
+// health.
+func listenStatus(ctx context.Context, o Options) (all []net.Listener, err error) {
 	for _, ip := range statusAddresses(o.Node.IPs) {
 		address := netip.AddrPortFrom(ip, o.Ports.Status).String()
 		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 		if err != nil {
-			return s, fmt.Errorf("agent: status port: %w", err)
+			return all, fmt.Errorf("agent: status port: %w", err)
 		}
-		s.status = append(s.status, l)
+		all = append(all, l)
 	}
-	var err error
-	s.dns, err = nameserver.Listen(ctx, o.DNS.Listen)
-	return s, err
+	return all, nil
 }
 
 func statusAddresses(ips []netip.Addr) []netip.Addr {
@@ -101,7 +109,7 @@ func statusAddresses(ips []netip.Addr) []netip.Addr {
 
 // listenUnix replaces the socket that a killed agent left: the run directory
 // is ours, or claim would have failed.
-func listenUnix(ctx context.Context, path string) (net.Listener, error) {
+func listenUnix(ctx context.Context, path string, mode os.FileMode) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
@@ -109,7 +117,7 @@ func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
+	if err := os.Chmod(path, mode); err != nil {
 		return nil, errors.Join(fmt.Errorf("agent: %w", err), l.Close())
 	}
 	return l, nil
@@ -151,11 +159,15 @@ const claimTimeout = 5 * time.Second
 
 // claim makes the run directory, closed to others, and takes it for this agent
 // until the returned file is closed or the process ends.
-func claim(ctx context.Context, dir string) (*os.File, error) {
+func claim(ctx context.Context, o Options) (*os.File, error) {
+	dir, mode := o.RunDir, os.FileMode(0o700)
+	if o.GroupAccess {
+		mode = 0o750
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("agent: run directory: %w", err)
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
+	if err := os.Chmod(dir, mode); err != nil {
 		return nil, fmt.Errorf("agent: run directory: %w: it must be this agent's own", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "agent.lock"), os.O_RDWR|os.O_CREATE, 0o600)

@@ -31,6 +31,12 @@ type Options struct {
 	Node   node.Node
 	Ports  bootstrap.Ports // zero: Istio's
 	RunDir string          // for sockets, lock and bootstrap; made if absent, private to this agent
+	// Proxyless runs no Envoy: the run directory is for processes of the same
+	// user, whose gRPC library speaks xDS. Envoy and DNS are not used, of Drain
+	// Min alone.
+	Proxyless bool
+	// GroupAccess opens the run directory of a Proxyless agent to its group too.
+	GroupAccess bool
 
 	Envoy EnvoyOptions
 	Pilot PilotOptions
@@ -38,9 +44,15 @@ type Options struct {
 	DNS   DNSOptions
 	Drain DrainOptions
 
+	// WorkloadSDS is the socket of another SDS server, SPIRE's for one: where its
+	// folder is there, Envoy gets the workload's certificate and roots from it, and
+	// never the CA's. "": there is none.
+	WorkloadSDS string
+
 	SocketMark     uint32 // SO_MARK that excludes from capture; 0: none
 	AppAnnotations string // ISTIO_PROMETHEUS_ANNOTATIONS; "": the app has no metrics
 	AppProbes      string // ISTIO_KUBE_APP_PROBERS; "": the kubelet asks the app itself
+	HealthProbe    string // WEFT_HEALTH_PROBE, that of a machine's WorkloadGroup; "": the pilot is told nothing
 	Log            *slog.Logger
 }
 
@@ -129,7 +141,7 @@ func (o Options) validate() error {
 	switch {
 	case o.RunDir == "":
 		return errors.New("agent: no run directory: set --run-dir")
-	case o.Envoy.Path == "":
+	case o.Envoy.Path == "" && !o.Proxyless:
 		return errors.New("agent: no Envoy: set --envoy")
 	case len(o.Pilot.Addresses) == 0:
 		return errors.New("agent: no pilot: set --pilot HOST:PORT")

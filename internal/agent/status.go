@@ -24,6 +24,7 @@ type status struct {
 	startup prometheus.Gauge
 
 	wasReady chan struct{} // closed when the pod is ready for the first time
+	leaving  chan struct{} // closed when draining begins
 
 	mu       sync.Mutex
 	ready    bool      // the last answer
@@ -33,7 +34,7 @@ type status struct {
 func newStatus(log *slog.Logger, metrics http.Handler, check func(context.Context) error, istio prometheus.Registerer) *status {
 	s := &status{
 		ServeMux: http.NewServeMux(), log: log, check: check, created: time.Now(),
-		quit: make(chan struct{}), drain: make(chan struct{}), wasReady: make(chan struct{}),
+		quit: make(chan struct{}), drain: make(chan struct{}), wasReady: make(chan struct{}), leaving: make(chan struct{}),
 		startup: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "startup_duration_seconds", Help: "From the agent's start to the first time it was ready."}),
 	}
@@ -90,6 +91,7 @@ func (s *status) startDrain() bool {
 		return false
 	}
 	s.draining = time.Now()
+	close(s.leaving)
 	return true
 }
 

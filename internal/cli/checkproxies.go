@@ -86,7 +86,7 @@ func (p *pods) sync(ctx context.Context, namespace string) (out []pilot.Sync, er
 	}
 	var failed error
 	for _, one := range all {
-		text, err := p.get(ctx, page{one.Namespace, one.Name, pilotPort, "/debug/sync"})
+		text, err := p.get(ctx, page{one.Namespace, one.Name, pilotPort, "/debug/sync", ""})
 		var s pilot.Sync
 		if err == nil {
 			err = json.Unmarshal(text, &s)

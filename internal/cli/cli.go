@@ -1,8 +1,8 @@
 // Package cli is the weft command: each subcommand in a file of its own.
 //
 // In: arguments, a running local mesh (over its socket). Out: text or JSON, and
-// exit codes: 0 done, 1 it failed, 2 wrong use; `weft exec` passes the
-// command's own. It may import every component, through its door.
+// exit codes: 0 done, 1 it failed, 2 wrong use, 3 the answer to a question is
+// no; `weft exec` passes the command's own. It may import every component, through its door.
 package cli
 
 import (
@@ -105,13 +105,13 @@ func (a *app) command() *cobra.Command {
 	root.SuggestionsMinimumDistance = 2
 	root.SetVersionTemplate("weft {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.PersistentFlags().StringVar(&a.name, "name", os.Getenv("WEFT_MESH"), "`NAME` of the local mesh, where there are several; default: $WEFT_MESH")
+	root.PersistentFlags().StringVar(&a.name, "name", os.Getenv("WEFT_MESH"), "`NAME` of the local mesh where there are several, - for the cluster; default: $WEFT_MESH")
 	_ = root.RegisterFlagCompletionFunc("name", meshNames) // fails only where there is no such flag
 	root.AddGroup(&cobra.Group{ID: "local", Title: "The mesh on this machine:"}, &cobra.Group{ID: "cluster", Title: "The mesh in a cluster:"},
 		&cobra.Group{ID: "look", Title: "Look into it:"})
 	root.AddCommand(a.up(), a.down(), a.ps(), a.exec(), a.logs(), a.proxyStatus(), a.proxyConfig(), a.translate(), a.analyze(), a.versionCommand())
 	root.AddCommand(a.install(), a.upgrade(), a.check(), a.uninstall(), a.manifest(), a.inject(), a.convert(), a.wait())
-	root.AddCommand(a.describe())
+	root.AddCommand(a.describe(), a.authz(), a.mtls(), a.workload(), a.grpcBootstrap(), a.ca(), a.stat(), a.edges(), a.top(), a.endpoints())
 	return root
 }
 

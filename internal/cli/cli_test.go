@@ -62,7 +62,7 @@ func TestHelp(t *testing.T) {
 func TestWrongUse(t *testing.T) {
 	for _, c := range []struct{ args, says string }{
 		{"nosuch", `there is no command "nosuch"; weft --help`},
-		{"log", "did you mean logs?"},
+		{"log", "did you mean logs"},
 		{"up --nosuch", "--nosuch"},
 		{"up a b", "usage: weft up [DIR]"},
 		{"up testdata/help.txt", "is not a folder"},

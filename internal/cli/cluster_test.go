@@ -107,6 +107,13 @@ func TestPodOfCluster(t *testing.T) {
 	if p.Workload != "web" || !p.Ready || p.Synced == "" || p.Phase != "Running" {
 		t.Errorf("%+v", p)
 	}
+	yes := true
+	job := podStatus(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Name: "backup-29384710-x", GenerateName: "backup-29384710-", OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: "backup-29384710", Controller: &yes}},
+	}})
+	if job.Workload != "backup" {
+		t.Errorf("%+v", job)
+	}
 	bare := podStatus(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "db-0", GenerateName: "db-"}})
 	if bare.Workload != "db" || bare.Synced != "" || bare.Ready {
 		t.Errorf("%+v", bare)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -17,11 +18,16 @@ import (
 
 // whichMesh is the rule by which commands that look into a mesh choose one.
 const whichMesh = "The mesh is the local one if one runs, else that of the kubeconfig's cluster; --name means a\n" +
-	"local one, --context and --kubeconfig a cluster."
+	"local one, --context and --kubeconfig a cluster, as does --name -."
+
+// noMesh is the name that means the kubeconfig's cluster, whatever runs here.
+const noMesh = "-"
 
 // inCluster says whether the mesh to look into is a cluster's.
 func (a *app) inCluster(k *kube) (bool, error) {
 	switch {
+	case a.name == noMesh:
+		return true, nil
 	case k.given() && a.name != "":
 		return false, usageError{errors.New("--name is a mesh on this machine; --context and --kubeconfig a cluster: give one of them")}
 	case k.given():
@@ -57,7 +63,7 @@ func (a *app) syncPages(ctx context.Context, k *kube) ([]byte, error) {
 	}
 	merged := []map[string]any{}
 	for _, pilot := range all {
-		text, err := p.get(ctx, page{pilot.Namespace, pilot.Name, pilotPort, "/debug/syncz"})
+		text, err := p.get(ctx, page{pilot.Namespace, pilot.Name, pilotPort, "/debug/syncz", ""})
 		if err != nil {
 			return nil, err
 		}
@@ -77,6 +83,7 @@ func (a *app) syncPages(ctx context.Context, k *kube) ([]byte, error) {
 const (
 	pilotPort = 15014 // the pilot's debug pages, for its loopback
 	adminPort = 15000 // Envoy's administration
+	agentPort = 15020 // the agent's, with all metrics
 )
 
 // envoyPage reads a page of the administration of a pod's Envoy. who is the
@@ -123,24 +130,32 @@ func (k *kube) envoyPage(ctx context.Context, name, namespace, path string) ([]b
 	if pod.Synced == "" {
 		return nil, "", fmt.Errorf("pod %s/%s has no proxy", pod.Namespace, pod.Name)
 	}
-	text, err := p.get(ctx, page{pod.Namespace, pod.Name, adminPort, path})
+	text, err := p.get(ctx, page{pod.Namespace, pod.Name, adminPort, path, ""})
 	return text, pod.Name, err
 }
 
+// cronJobMinute is what a CronJob puts after its name to name a Job.
+var cronJobMinute = regexp.MustCompile(`-\d{8,10}$`)
+
 // podStatus is a pod as the commands of the local mesh know one. Synced is "-"
-// for a pod with a proxy: a pod itself does not know.
+// for a pod with a proxy: a pod itself does not know. Sidecar: an app is beside
+// it.
 func podStatus(p *corev1.Pod) controller.PodStatus {
-	out := controller.PodStatus{Namespace: p.Namespace, Name: p.Name, Workload: p.GenerateName, Phase: string(p.Status.Phase)}
+	out := controller.PodStatus{Namespace: p.Namespace, Name: p.Name, Workload: p.GenerateName, Phase: string(p.Status.Phase), IP: p.Status.PodIP}
 	if hash := p.Labels["pod-template-hash"]; hash != "" {
 		out.Workload = strings.TrimSuffix(p.GenerateName, "-"+hash+"-")
 	}
 	out.Workload = strings.TrimSuffix(out.Workload, "-")
+	if owner := metav1.GetControllerOf(p); owner != nil && owner.Kind == "Job" {
+		out.Workload = cronJobMinute.ReplaceAllString(owner.Name, "")
+	}
 	for _, c := range p.Status.Conditions {
 		out.Ready = out.Ready || c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	}
 	proxy := func(c corev1.Container) bool { return c.Name == "istio-proxy" }
 	if slices.ContainsFunc(p.Spec.Containers, proxy) || slices.ContainsFunc(p.Spec.InitContainers, proxy) {
 		out.Synced = "-"
+		out.Sidecar = slices.ContainsFunc(p.Spec.Containers, func(c corev1.Container) bool { return !proxy(c) })
 	}
 	return out
 }

@@ -46,6 +46,9 @@ func (a *app) describeOne(kind string, describe func(set config.Set, namespace, 
 			if !ok {
 				return fmt.Errorf("%s %s/%s: there is none; kubectl get %ss -n %s (in a local mesh weft ps) shows those that there are", kind, namespace, name, kind, namespace)
 			}
+			if err := a.look(cmd.Context(), w, &d); err != nil {
+				fmt.Fprintln(a.err, "what connections to its ports turned out to be is not known:", err)
+			}
 			return a.printDescription(d)
 		},
 	}
@@ -81,13 +84,19 @@ func (a *app) setOf(ctx context.Context, w *configuration) (config.Set, error) {
 func withPods(set config.Set, pods []controller.PodStatus) config.Set {
 	for _, p := range pods {
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: p.Name, Namespace: p.Namespace, Labels: p.Labels}}
+		if p.Workload != "" && !p.Machine {
+			pod.OwnerReferences = []metav1.OwnerReference{{Kind: string(config.Deployment), Name: p.Workload}}
+		}
 		if o, ok := set.Of(config.Deployment).Get(p.Namespace + "/" + p.Workload); ok {
 			if d, ok := o.Spec.(*appsv1.Deployment); ok {
 				pod.Spec = d.Spec.Template.Spec
 			}
 		}
-		if p.Sidecar {
+		if p.Sidecar || p.Proxyless {
 			pod.Annotations = map[string]string{"sidecar.istio.io/status": "{}"}
+		}
+		if p.Proxyless {
+			pod.Annotations[config.TemplatesAnnotation] = config.GRPCAgent
 		}
 		pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: p.IP, PodIPs: []corev1.PodIP{{IP: p.IP}}}
 		set = set.With(&config.Object{Kind: config.Pod, Namespace: p.Namespace, Name: p.Name, Labels: pod.Labels, Annotations: pod.Annotations, Spec: pod})
@@ -108,18 +117,32 @@ func (a *app) printDescription(d pilot.Description) error {
 		if d.Sidecar {
 			sidecar = "identity " + d.Identity
 		}
+		if d.Proxyless {
+			sidecar = "identity " + d.Identity + "\n  it has no proxy: its gRPC library speaks xDS, and what else it sends and gets is not the mesh's"
+		}
 		fmt.Fprintf(a.out, "  %s\n  services: %s\n", sidecar, cmp.Or(strings.Join(d.Services, ", "), "none"))
 	} else {
 		fmt.Fprintf(a.out, "  host %s\n  endpoints: %d, %d of them take the mesh's mTLS\n", d.Host, d.Endpoints, d.MTLSEndpoints)
+		if d.ProxylessEndpoints > 0 {
+			fmt.Fprintf(a.out, "  %d without a proxy: gRPC servers that speak xDS themselves\n", d.ProxylessEndpoints)
+		}
 	}
-	rows := [][]string{{"PORT", "NAME", "TARGET", "PROTOCOL", "WHY", "MTLS"}}
+	rows := [][]string{{"PORT", "NAME", "TARGET", "PROTOCOL", "WHY", "MTLS", "BALANCER"}}
 	for _, p := range d.Ports {
-		rows = append(rows, []string{fmt.Sprint(p.Number), dash(p.Name), p.Target, p.Protocol, p.Why, dash(p.MTLS)})
+		rows = append(rows, []string{fmt.Sprint(p.Number), dash(p.Name), p.Target, p.Protocol, p.Why, dash(p.MTLS), dash(p.Balancer)})
 	}
 	if fmt.Fprintln(a.out); len(d.Ports) > 0 {
 		if err := a.table(rows); err != nil {
 			return err
 		}
+	}
+	for _, p := range d.Ports {
+		if p.Seen != nil {
+			fmt.Fprintln(a.out, seenText(p))
+		}
+	}
+	if d.Late != nil {
+		fmt.Fprintln(a.out, lateText(d.Late))
 	}
 	for _, s := range d.Subsets {
 		fmt.Fprintf(a.out, "\nsubset %s of %s: %d %s", s.Name, s.Rule, s.Endpoints, plural(s.Endpoints, "endpoint"))

@@ -52,12 +52,19 @@ func (a *app) runExec(ctx context.Context, args []string, namespace, container s
 	if err != nil {
 		return err
 	}
+	return a.execIn(ctx, mesh, p.Namespace+"/"+p.Name, pod.ExecRequest{Argv: args[1:], Dir: st.Dir, As: container})
+}
+
+// execIn runs a command in a pod, "NAMESPACE/NAME", with this process's terminal
+// and signals; the error is the command's exit code, if it is not 0.
+func (a *app) execIn(ctx context.Context, mesh *local.Client, in string, request pod.ExecRequest) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGWINCH)
 	defer signal.Stop(signals)
+	namespace, name, _ := strings.Cut(in, "/")
+	request.TTY = term.IsTerminal(int(os.Stdin.Fd()))
 	exit, err := mesh.Exec(context.WithoutCancel(ctx), local.Exec{
-		Namespace: p.Namespace, Pod: p.Name, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals,
-		Request: pod.ExecRequest{Argv: args[1:], Dir: st.Dir, As: container, TTY: term.IsTerminal(int(os.Stdin.Fd()))},
+		Namespace: namespace, Pod: name, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals, Request: request,
 	})
 	if err != nil && exit.Code != 0 {
 		fmt.Fprintln(a.err, "error:", err)

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,7 @@ type page struct {
 	namespace, pod string
 	port           int
 	path           string // with its query
+	method         string // "" is GET
 }
 
 // get reads a page. It has the pod's loopback as its way in.
@@ -101,7 +103,7 @@ func exchange(ctx context.Context, conn httpstream.Connection, from page) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	text, err := ask(ctx, data, from.path)
+	text, err := ask(ctx, data, from)
 	if err == nil || ctx.Err() != nil {
 		return text, errors.Join(err, ctx.Err())
 	}
@@ -111,8 +113,11 @@ func exchange(ctx context.Context, conn httpstream.Connection, from page) ([]byt
 	return nil, err
 }
 
-func ask(ctx context.Context, conn io.ReadWriter, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/"+strings.TrimPrefix(path, "/"), nil)
+// maxPage bounds what a pod may answer.
+const maxPage = 64 << 20
+
+func ask(ctx context.Context, conn io.ReadWriter, from page) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, cmp.Or(from.method, http.MethodGet), "http://localhost/"+strings.TrimPrefix(from.path, "/"), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +130,7 @@ func ask(ctx context.Context, conn io.ReadWriter, path string) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(resp.Body)
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxPage))
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(text))
 	}
@@ -134,22 +139,27 @@ func ask(ctx context.Context, conn io.ReadWriter, path string) ([]byte, error) {
 
 // pilots are the running pods of the control plane.
 func (p *pods) pilots(ctx context.Context, namespace string) ([]corev1.Pod, error) {
-	found, err := p.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=istiod,app.kubernetes.io/part-of=weft", FieldSelector: "status.phase=Running"})
+	out, err := p.running(ctx, namespace, "app=istiod,app.kubernetes.io/part-of=weft")
+	if err == nil && len(out) == 0 {
+		return nil, fmt.Errorf("%w in namespace %s; weft check says more", errNoPilot, namespace)
+	}
+	return out, err
+}
+
+var errNoPilot = errors.New("no pilot runs")
+
+// running are the pods with some labels that run and are not about to end.
+func (p *pods) running(ctx context.Context, namespace, labels string) (out []corev1.Pod, err error) {
+	found, err := p.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: labels, FieldSelector: "status.phase=Running"})
 	if answer := apierrors.APIStatus(nil); err != nil && !errors.As(err, &answer) {
 		return nil, fmt.Errorf("the API server at %s does not answer: %w", p.config.Host, err)
 	} else if err != nil {
 		return nil, err
 	}
-	var out []corev1.Pod
 	for _, pod := range found.Items {
 		if pod.DeletionTimestamp == nil {
 			out = append(out, pod)
 		}
 	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("%w in namespace %s; weft check says more", errNoPilot, namespace)
-	}
 	return out, nil
 }
-
-var errNoPilot = errors.New("no pilot runs")

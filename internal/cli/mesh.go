@@ -19,6 +19,12 @@ func fetch(ctx context.Context, c *local.Client, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return do(c, req)
+}
+
+// do makes a request to the mesh's API; an answer that is not 200 is an error of
+// its text.
+func do(c *local.Client, req *http.Request) ([]byte, error) {
 	resp, err := c.HTTP().Do(req)
 	if err != nil {
 		return nil, err
@@ -102,5 +108,10 @@ func (a *app) pod(ctx context.Context, name, namespace string) (*local.Client, c
 
 // envoyPath is the API's path to a pod's Envoy administration.
 func envoyPath(p controller.PodStatus, path string) string {
-	return "/v1/pods/" + url.PathEscape(p.Namespace) + "/" + url.PathEscape(p.Name) + "/envoy/" + path
+	return podPath(p, "envoy", path)
+}
+
+// podPath is the API's path to a part of a pod: envoy, or agent.
+func podPath(p controller.PodStatus, part, path string) string {
+	return "/v1/pods/" + url.PathEscape(p.Namespace) + "/" + url.PathEscape(p.Name) + "/" + part + "/" + path
 }

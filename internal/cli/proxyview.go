@@ -207,12 +207,22 @@ func clusterRows(text []byte) ([][]string, error) {
 	return tabled(text, []string{"NAME", "TYPE", "BALANCER", "DESTINATIONRULE"}, func(e node) [][]string {
 		c := e.at("cluster")
 		from := c.at("metadata", "filter_metadata", "istio", "config").text()
-		return [][]string{{c.at("name").text(), dash(c.at("type").text()), dash(balancer(c.at("lb_policy").text())), dash(objectText(from))}}
+		return [][]string{{c.at("name").text(), dash(c.at("type").text()), dash(balancer(c)), dash(objectText(from))}}
 	})
 }
 
-// balancer leaves the original destination's out: it is no choice.
-func balancer(policy string) string { return strings.TrimPrefix(policy, "CLUSTER_PROVIDED") }
+// balancer leaves the original destination's out: it is no choice. A typed
+// policy takes the place of lb_policy.
+func balancer(c node) string {
+	if all := c.at("load_balancing_policy", "policies").list(); len(all) > 0 {
+		name := strings.TrimPrefix(all[0].at("typed_extension_config", "name").text(), "envoy.load_balancing_policies.")
+		if name == "client_side_weighted_round_robin" {
+			return "LATENCY_AWARE"
+		}
+		return strings.ToUpper(name)
+	}
+	return strings.TrimPrefix(c.at("lb_policy").text(), "CLUSTER_PROVIDED")
+}
 
 // objectText is NAMESPACE/NAME of what Istio's metadata writes as
 // /apis/GROUP/VERSION/namespaces/NAMESPACE/KIND/NAME.
@@ -229,21 +239,24 @@ func endpointRows(text []byte) ([][]string, error) {
 	if err := json.Unmarshal(text, &v); err != nil {
 		return nil, err
 	}
-	rows := [][]string{{"ENDPOINT", "HEALTH", "CLUSTER"}}
+	rows := [][]string{{"ENDPOINT", "HEALTH", "WEIGHT", "CLUSTER"}}
 	for _, c := range (node{v}).at("cluster_statuses").list() {
 		for _, h := range c.at("host_statuses").list() {
-			rows = append(rows, []string{addressText(h.at("address")), healthText(h.at("health_status")), c.at("name").text()})
+			rows = append(rows, []string{addressText(h.at("address")), healthText(h.at("health_status")), dash(h.at("weight").text()), c.at("name").text()})
 		}
 	}
 	slices.SortFunc(rows[1:], func(a, b []string) int {
-		return cmp.Or(strings.Compare(a[2], b[2]), strings.Compare(a[0], b[0]), strings.Compare(a[1], b[1]))
+		return cmp.Or(strings.Compare(a[3], b[3]), strings.Compare(a[0], b[0]), strings.Compare(a[1], b[1]))
 	})
 	return slices.CompactFunc(rows, slices.Equal), nil // each of Envoy's threads may have one of its own
 }
 
 func healthText(h node) string {
+	if h.at("failed_active_health_check").text() == "true" {
+		return "UNHEALTHY"
+	}
 	if h.at("failed_outlier_check").text() == "true" {
-		return "EJECTED"
+		return ejectedState
 	}
 	return dash(h.at("eds_health_status").text())
 }

@@ -31,6 +31,7 @@ type upFlags struct {
 	timeout time.Duration
 	verbose bool
 	ttl     time.Duration
+	refresh time.Duration
 }
 
 func (a *app) up() *cobra.Command {
@@ -51,6 +52,7 @@ func (a *app) up() *cobra.Command {
 	c.Flags().DurationVar(&f.timeout, "timeout", 90*time.Second, "how long starting may take")
 	c.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "log every step")
 	c.Flags().DurationVar(&f.ttl, "certificate-ttl", 0, "lifetime of workload certificates; default: the CA's, 24h")
+	c.Flags().DurationVar(&f.refresh, "jwks-refresh", 0, "how often keys of a jwksUri are fetched again; default: the pilot's, 20m")
 	return c
 }
 
@@ -103,7 +105,10 @@ func (a *app) upOptions(ctx context.Context, dir string, f upFlags) (controller.
 	if st, err := os.Stat(abs); err != nil || !st.IsDir() {
 		return controller.Options{}, usageError{fmt.Errorf("%s is not a folder", dir)}
 	}
-	o := controller.Options{Dir: abs, Name: a.name, Env: inherited(), Verbose: f.verbose, CertificateTTL: f.ttl}
+	if a.name == noMesh {
+		return controller.Options{}, usageError{errors.New("--name - means the cluster; a local mesh has another name")}
+	}
+	o := controller.Options{Dir: abs, Name: a.name, Env: inherited(), Verbose: f.verbose, CertificateTTL: f.ttl, KeyRefresh: f.refresh}
 	if o.Name == "" {
 		o.Name = local.DefaultName
 	}
@@ -189,7 +194,7 @@ func (a *app) detach(ctx context.Context, o controller.Options, f upFlags) error
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	args := []string{"up", o.Dir, "--name", o.Name, "--timeout", f.timeout.String(), "--certificate-ttl", f.ttl.String()}
+	args := []string{"up", o.Dir, "--name", o.Name, "--timeout", f.timeout.String(), "--certificate-ttl", f.ttl.String(), "--jwks-refresh", f.refresh.String()}
 	for _, p := range f.publish {
 		args = append(args, "--publish", p)
 	}

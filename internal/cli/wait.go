@@ -94,7 +94,9 @@ func resourceOf(c *rest.Config, kind, namespace string) (dynamic.ResourceInterfa
 	if err != nil {
 		return nil, err
 	}
-	client, err := dynamic.NewForConfig(c)
+	unlimited := rest.CopyConfig(c)
+	unlimited.QPS = -1 // waitFor has a pace of its own; a limiter's error would hide what the API server said
+	client, err := dynamic.NewForConfig(unlimited)
 	if err != nil {
 		return nil, err
 	}

@@ -71,15 +71,18 @@ const caSuffix = "-cacert"
 
 func ofServers(servers []*networking.Server) (names []string) {
 	for _, s := range servers {
-		name := s.GetTls().GetCredentialName()
-		if name == "" {
-			continue
+		tls := s.GetTls()
+		mutual := tls.GetMode() == networking.ServerTLSSettings_MUTUAL || tls.GetMode() == networking.ServerTLSSettings_OPTIONAL_MUTUAL
+		for _, name := range append([]string{tls.GetCredentialName()}, tls.GetCredentialNames()...) {
+			if name != "" {
+				names = append(names, name)
+			}
+			if name != "" && mutual {
+				names = append(names, name+caSuffix)
+			}
 		}
-		names = append(names, name)
-		switch s.GetTls().GetMode() {
-		case networking.ServerTLSSettings_MUTUAL, networking.ServerTLSSettings_OPTIONAL_MUTUAL:
-			names = append(names, name+caSuffix)
-		default:
+		if name := tls.GetCaCertCredentialName(); name != "" && mutual {
+			names = append(names, name)
 		}
 	}
 	return names

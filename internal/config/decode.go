@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -36,7 +37,8 @@ var (
 // Decode reads the objects of one file: YAML or JSON documents, or a List.
 // Namespaced objects without a namespace are put into "default". file names
 // them in findings. Every problem of form is a finding with its line; the
-// objects without one are returned all the same.
+// objects without one are returned all the same, and of those that guard
+// workloads what can be read (Object.Unread).
 func Decode(file string, data []byte) ([]*Object, []diag.Diagnostic) {
 	var objects []*Object
 	var found []diag.Diagnostic
@@ -135,6 +137,7 @@ func (d document) typed(t typed, h head, raw []byte) ([]*Object, []diag.Diagnost
 	case o.Namespace == "":
 		o.Namespace = "default"
 	}
+	o.Unhealthy = o.Kind == WorkloadEntry && o.unhealthy(raw)
 	if d.at != "" {
 		o.Line = d.lineOf("metadata")
 	}
@@ -152,22 +155,53 @@ func (d document) typed(t typed, h head, raw []byte) ([]*Object, []diag.Diagnost
 		_, fs := d.fail(o.Ref(), findingField, 0, p.path, "%s", p.text)
 		found = append(found, fs...)
 	}
+	if len(o.Unread) > 0 {
+		return []*Object{o}, found
+	}
 	return nil, found
 }
 
+// HealthChecked is the annotation of WorkloadEntries whose process is asked
+// whether it is well: until it was, nobody is sent there.
+// Source: Istio, proxy.istio.io/health-checks-enabled.
+const HealthChecked = "proxy.istio.io/health-checks-enabled"
+
+// GroupOf is the annotation by which a WorkloadEntry names the WorkloadGroup that
+// it was made of. Source: istio.io/api annotation, istio.io/autoRegistrationGroup.
+const GroupOf = "istio.io/autoRegistrationGroup"
+
+// unhealthy reads condition Healthy of an object's status. A status that is not of
+// that form says nothing.
+func (o *Object) unhealthy(raw []byte) bool {
+	var in struct {
+		Status struct {
+			Conditions []struct{ Type, Status string } `json:"conditions"`
+		} `json:"status"`
+	}
+	if json.Unmarshal(raw, &in) == nil {
+		for _, c := range in.Status.Conditions {
+			if c.Type == "Healthy" {
+				return c.Status == "False"
+			}
+		}
+	}
+	return o.Annotations[HealthChecked] == "true"
+}
+
 // withMeshConfig returns o, and for the ConfigMap "istio" of a system namespace
-// also the MeshConfig in it.
+// also the MeshConfig in it, which may be empty: its annotations count too.
 func (o *Object) withMeshConfig() ([]*Object, []diag.Diagnostic) {
 	cm, ok := o.Spec.(*corev1.ConfigMap)
 	system := o.Namespace == "weft-system" || o.Namespace == "istio-system"
-	if !ok || !system || o.Name != "istio" || cm.Data["mesh"] == "" {
+	if !ok || !system || o.Name != "istio" {
 		return []*Object{o}, nil
 	}
-	mesh, found := DecodeMeshConfig(o.File, []byte(cm.Data["mesh"]))
+	mesh, found := DecodeMeshConfig(o.File, []byte(cmp.Or(cm.Data["mesh"], "{}")))
 	if mesh == nil {
 		return []*Object{o}, found
 	}
 	mesh.Line, mesh.Created = o.Line, o.Created
+	mesh.Annotations, mesh.Labels = o.Annotations, o.Labels // settings of ours that MeshConfig has no field for
 	return []*Object{o, mesh}, nil
 }
 
@@ -190,19 +224,22 @@ func (o *Object) decodeMessage(t typed, h head, raw []byte) []fieldProblem {
 	if err := json.Unmarshal(spec, &tree); err != nil {
 		return []fieldProblem{{at, err.Error()}}
 	}
-	if problems := unknownFields(m.ProtoReflect().Descriptor(), tree, at); len(problems) > 0 {
-		return problems
+	problems := unknownFields(m.ProtoReflect().Descriptor(), tree, at)
+	if o.Kind != MeshConfig && (len(problems) == 0 || o.Kind.Guards()) {
+		problems = append(problems, unknownTop(raw)...)
 	}
-	if o.Kind != MeshConfig {
-		if problems := unknownTop(raw); len(problems) > 0 {
-			return problems
+	if len(problems) == 0 {
+		err := readMessage(spec, m)
+		if err == nil {
+			o.Spec = m
+			return nil
 		}
+		problems = append(problems, misread(m.ProtoReflect().Descriptor(), tree, fieldProblem{at, plainError(err)}))
 	}
-	if err := readMessage(spec, m); err != nil {
-		return []fieldProblem{misread(m.ProtoReflect().Descriptor(), tree, fieldProblem{at, plainError(err)})}
+	if o.Kind.Guards() {
+		return o.salvage(t, tree, problems)
 	}
-	o.Spec = m
-	return nil
+	return problems
 }
 
 func (o *Object) decodeObject(t typed, raw []byte) []fieldProblem {

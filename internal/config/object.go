@@ -62,6 +62,13 @@ type Object struct {
 	File        string // "" unless read from a file
 	Line        int    // from 1, of the document's first line
 	Spec        any    // see the Kind constants
+	// Unhealthy is said by the status of a WorkloadEntry: condition Healthy is
+	// False, or not there yet though the entry is HealthChecked.
+	Unhealthy bool
+	// Unread are the fields of a kind that Guards which could not be read: what
+	// they may have asked for is taken in nobody's favour. Nil for other kinds, of
+	// which an object that cannot be read as a whole is none.
+	Unread []diag.Path
 }
 
 // Key is "namespace/name", unique within a kind.

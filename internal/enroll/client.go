@@ -28,8 +28,8 @@ import (
 )
 
 const (
-	// callTimeout bounds one call to the CA, connection included.
-	callTimeout = 10 * time.Second
+	// CallTimeout bounds one call to the CA, connection included.
+	CallTimeout = 10 * time.Second
 	// maxToken is above any Kubernetes token and below the CA's own limit for
 	// request headers.
 	maxToken = 8 << 10
@@ -155,13 +155,14 @@ func (c *Client) call(ctx context.Context, csr []byte, token string) ([]byte, er
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }()
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
 	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+	var trailer metadata.MD
 	reply, err := securityapi.NewIstioCertificateServiceClient(conn).CreateCertificate(ctx,
-		&securityapi.IstioCertificateRequest{Csr: string(csr), ValidityDuration: int64(c.opts.TTL / time.Second)})
+		&securityapi.IstioCertificateRequest{Csr: string(csr), ValidityDuration: int64(c.opts.TTL / time.Second)}, grpc.Trailer(&trailer))
 	if err != nil {
-		return nil, err
+		return nil, pushedBack(err, trailer)
 	}
 	return []byte(strings.Join(reply.GetCertChain(), "\n")), nil
 }

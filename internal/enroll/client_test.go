@@ -25,7 +25,7 @@ import (
 	"github.com/weftmesh/weft/internal/spiffe"
 )
 
-const deadline = 20 * time.Second
+const deadline = 2 * time.Minute
 
 // caServer is a CA on loopback that answers as reply says.
 type caServer struct {

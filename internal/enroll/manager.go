@@ -36,6 +36,9 @@ type ManagerOptions struct {
 	Roots   *Roots
 	Metrics *Metrics     // nil records nothing
 	Logger  *slog.Logger // nil is slog.Default()
+	// Held is what a proxy has taken of the Manager's certificate and roots, for
+	// the reports to the CA; nil: all of it, at once.
+	Held func() Held
 }
 
 // Manager holds the workload's current certificate. Run renews it; every other
@@ -48,6 +51,8 @@ type Manager struct {
 	subs    map[chan struct{}]struct{}
 	first   chan struct{} // closed when the first certificate is there
 	recheck chan struct{} // the roots changed
+	// renewNow: the CA signs by another root now.
+	renewNow chan struct{}
 }
 
 // NewManager makes a Manager that holds no certificate until Run has got one.
@@ -55,15 +60,18 @@ func NewManager(opts ManagerOptions) *Manager {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	return &Manager{opts: opts, subs: map[chan struct{}]struct{}{}, first: make(chan struct{}), recheck: make(chan struct{}, 1)}
+	return &Manager{opts: opts, subs: map[chan struct{}]struct{}{}, first: make(chan struct{}), recheck: make(chan struct{}, 1), renewNow: make(chan struct{}, 1)}
 }
 
-// Run gets a certificate, renews it at two thirds of its life and watches the
-// roots, until ctx is done. While the CA is away the old certificate is served.
+// Run gets a certificate, renews it at two thirds of its life, watches the roots
+// and tells the CA what is held, until ctx is done. While the CA is away the old certificate is served.
 // It returns ctx's error.
 func (m *Manager) Run(ctx context.Context) error {
 	var watching sync.WaitGroup
 	watching.Go(func() { m.opts.Roots.watch(ctx, m.opts.Logger, m.rootsChanged) })
+	if to, ok := m.opts.Issuer.(reporter); ok {
+		watching.Go(func() { m.tell(ctx, to) })
+	}
 	defer watching.Wait()
 	for {
 		if err := m.renew(ctx); err != nil {
@@ -84,6 +92,9 @@ func (m *Manager) rest(ctx context.Context, cert *Certificate) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(min(time.Until(due), nap)):
+		case <-m.renewNow:
+			m.opts.Logger.Info("the CA signs by another root; renewing now")
+			return nil
 		case <-m.recheck:
 			if err := cert.Verify(m.opts.Roots, cert.ID); err != nil {
 				m.opts.Logger.Warn("the certificate does not fit the new roots; renewing now", "error", err)
@@ -115,7 +126,7 @@ func (m *Manager) renew(ctx context.Context) error {
 			return ctx.Err()
 		}
 		m.opts.Logger.Warn("no new certificate yet; will try again", "error", err, "have", m.Current() != nil)
-		if err := sleep(ctx, spread(pause)); err != nil {
+		if err := sleep(ctx, max(spread(pause), toldToWait(err))); err != nil {
 			return err
 		}
 		pause = min(time.Duration(float64(pause)*retryGrowth), m.maxPause())
@@ -162,6 +173,7 @@ func (m *Manager) set(cert *Certificate) {
 	had := m.current != nil
 	m.current = cert
 	m.mu.Unlock()
+	m.opts.Roots.owned(cert)
 	if !had {
 		close(m.first)
 	}

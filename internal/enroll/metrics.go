@@ -15,6 +15,7 @@ type Metrics struct {
 	duration prometheus.Histogram
 	state    prometheus.Gauge
 	expiry   prometheus.Gauge
+	issued   prometheus.Gauge
 }
 
 // NewMetrics registers the metrics with reg; it panics if they are registered
@@ -38,8 +39,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "weft_workload_certificate_expiry_timestamp_seconds",
 			Help: "End of validity of the certificate in use, in seconds since the epoch; 0 before the first.",
 		}),
+		issued: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "weft_workload_certificate_issued_timestamp_seconds",
+			Help: "When the certificate in use was got or last renewed, in seconds since the epoch; 0 before the first.",
+		}),
 	}
-	reg.MustRegister(m.calls, m.duration, m.state, m.expiry)
+	reg.MustRegister(m.calls, m.duration, m.state, m.expiry, m.issued)
 	return m
 }
 
@@ -71,5 +76,6 @@ func (m *Metrics) breaker(state gobreaker.State) {
 func (m *Metrics) holds(cert *Certificate) {
 	if m != nil {
 		m.expiry.Set(float64(cert.Leaf.NotAfter.Unix()))
+		m.issued.SetToCurrentTime()
 	}
 }

@@ -15,6 +15,10 @@ import (
 // works on every file system and with Kubernetes' swapped symlinks.
 const rootsPoll = 2 * time.Second
 
+// rootsReread is how often the file is read though it looks the same: not every
+// file system tells each change by size and time.
+const rootsReread = time.Minute
+
 // Roots are the trusted root certificates. It is safe for concurrent use and
 // always holds a usable bundle: a file that turns unreadable or bad leaves the
 // last good bundle in force.
@@ -25,6 +29,11 @@ type Roots struct {
 	text []byte
 	pool *x509.CertPool
 	stat fileStat
+	read time.Time // when the file was last read
+
+	certs   []*x509.Certificate // of text
+	own     []*x509.Certificate // the certificate in use and those above it; nil before
+	revoked revokedState
 }
 
 // fileStat is what must differ when a file has been written or replaced.
@@ -64,19 +73,21 @@ func (r *Roots) Pool() *x509.CertPool {
 	return r.pool
 }
 
-// Reload reads the file again if its size or time of change differ, and
-// reports whether the bundle changed.
+// Reload reads the file again if its size or time of change differ, or if it was
+// not read for a minute, and reports whether the bundle changed. It reads the lists
+// of revoked certificates beside it too, whose faults are no error: see Revoked.
 func (r *Roots) Reload() (changed bool, err error) {
 	if r.file == "" {
 		return false, nil
 	}
+	defer r.reviewLists(time.Now())
 	info, err := os.Stat(r.file)
 	if err != nil {
 		return false, fmt.Errorf("enroll: roots: %w", err)
 	}
 	now := fileStat{info.Size(), info.ModTime()}
 	r.mu.RLock()
-	same := r.pool != nil && now == r.stat
+	same := r.pool != nil && now == r.stat && time.Since(r.read) < rootsReread
 	r.mu.RUnlock()
 	if same {
 		return false, nil
@@ -89,7 +100,7 @@ func (r *Roots) Reload() (changed bool, err error) {
 		return false, fmt.Errorf("enroll: roots file %s: %w", r.file, err)
 	}
 	r.mu.Lock()
-	r.stat = now
+	r.stat, r.read = now, time.Now()
 	r.mu.Unlock()
 	return changed, nil
 }
@@ -108,7 +119,8 @@ func (r *Roots) set(text []byte) (changed bool, err error) {
 	if bytes.Equal(r.text, text) {
 		return false, nil
 	}
-	r.text, r.pool = text, pool
+	r.text, r.pool, r.certs = text, pool, certs
+	r.revoked.again = time.Time{}
 	return true, nil
 }
 
@@ -120,14 +132,15 @@ func (r *Roots) watch(ctx context.Context, log *slog.Logger, changed func()) {
 	}
 	tick := time.NewTicker(rootsPoll)
 	defer tick.Stop()
-	var last string
+	var last, lastLists string
+	told, lists := r.PEM(), r.Revoked().PEM
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		changedNow, err := r.Reload()
+		_, err := r.Reload()
 		switch {
 		case err != nil && err.Error() != last:
 			last = err.Error()
@@ -135,8 +148,20 @@ func (r *Roots) watch(ctx context.Context, log *slog.Logger, changed func()) {
 		case err == nil:
 			last = ""
 		}
-		if changedNow {
+		// Not what Reload says: a call to the CA may have read the file first.
+		if now := r.PEM(); !bytes.Equal(now, told) {
+			told = now
 			log.Info("trusted roots changed", "file", r.file)
+			changed()
+		}
+		if fault := r.listsFault(); fault != lastLists {
+			if lastLists = fault; fault != "" {
+				log.Error("lists of revoked certificates", "error", fault)
+			}
+		}
+		if now := r.Revoked().PEM; !bytes.Equal(now, lists) {
+			lists = now
+			log.Info("revoked certificates changed", "file", r.crlFile(), "bytes", len(now))
 			changed()
 		}
 	}

@@ -79,6 +79,9 @@ func verifyPeer(roots *Roots, usage x509.ExtKeyUsage, allow Authorize) func(tls.
 		if err := verifyChain(state.PeerCertificates, roots, usage); err != nil {
 			return fmt.Errorf("enroll: peer certificate: %w", err)
 		}
+		if err := roots.Revoked().Check(state.PeerCertificates); err != nil {
+			return fmt.Errorf("enroll: peer certificate: %w", err)
+		}
 		id, err := PeerID(state)
 		if err != nil {
 			return err

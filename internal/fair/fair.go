@@ -1,9 +1,11 @@
 // Package fair bounds the connections of a listener so that who takes most gives
 // way: one caller who opens connections by the thousand, and says nothing on
-// them, keeps no other caller out, such as the kubelet with its one probe.
+// them, keeps no other caller out, such as the kubelet with its one probe. And it
+// gives out turns by the same law: a crowd of one group keeps no other group
+// waiting.
 //
-// In: a net.Listener. Out: a net.Listener. It may import the standard library
-// alone.
+// In: a net.Listener, or callers with the names of their group. Out: a
+// net.Listener, or turns. It may import the standard library alone.
 package fair
 
 import (

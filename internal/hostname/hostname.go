@@ -23,12 +23,14 @@ func Service(name, namespace, domain string) string {
 }
 
 // Qualify resolves a name as Istio does: a name without a dot is a service in
-// namespace; any other name, and "*", is complete already. It is lower case.
+// namespace; any other name, and "*", is complete already. It is lower case,
+// and without the dot that may end a complete name: proxies take it off the
+// names that clients write.
 //
 // Source: istio.io/api networking/v1alpha3, VirtualService.hosts.
 func Qualify(name, namespace, domain string) string {
 	if name == "" || name == "*" || strings.Contains(name, ".") {
-		return strings.ToLower(name)
+		return strings.ToLower(strings.TrimSuffix(name, "."))
 	}
 	return Service(name, namespace, domain)
 }
@@ -109,4 +111,18 @@ func Covers(pattern, name string) bool {
 		return len(name) > len(suffix) && strings.HasSuffix(name, suffix)
 	}
 	return strings.HasSuffix(rest, suffix)
+}
+
+// Wider gives name, and then the wildcards of whole labels that cover it, the
+// narrowest first: of "a.b.c" "a.b.c", "*.b.c", "*.c" and "*".
+func Wider(name string) []string {
+	out := []string{name}
+	for rest := strings.TrimPrefix(name, "*."); rest != "*"; {
+		_, parent, more := strings.Cut(rest, ".")
+		if !more {
+			return append(out, "*")
+		}
+		out, rest = append(out, "*."+parent), parent
+	}
+	return out
 }

@@ -11,7 +11,7 @@ func TestQualify(t *testing.T) {
 		"Reviews":      "reviews.shop.svc.cluster.local",
 		"reviews.shop": "reviews.shop",
 		"*":            "*",
-		"*.Example.":   "*.example.",
+		"*.Example.":   "*.example",
 		"":             "",
 	} {
 		if got := Qualify(in, "shop", "cluster.local"); got != want {
@@ -53,6 +53,21 @@ func TestCovers(t *testing.T) {
 	} {
 		if got := Covers(tc.pattern, tc.name); got != tc.want {
 			t.Errorf("Covers(%q, %q) = %v", tc.pattern, tc.name, got)
+		}
+	}
+}
+
+func TestWider(t *testing.T) {
+	for in, want := range map[string]string{
+		"a.b.c": "a.b.c *.b.c *.c *", "*.b.c": "*.b.c *.c *", "*.c": "*.c *", "*": "*", "db": "db *",
+	} {
+		if got := strings.Join(Wider(in), " "); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+		for _, w := range Wider(in) {
+			if !Covers(w, in) {
+				t.Errorf("%q does not cover %q", w, in)
+			}
 		}
 	}
 }

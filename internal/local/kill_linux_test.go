@@ -1,6 +1,7 @@
 package local_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -89,20 +91,27 @@ func (r *running) kill(supervisor bool) {
 	r.t.Helper()
 	pid := r.cmd.Process.Pid
 	if !supervisor {
-		var meshd int
-		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // the pattern is well formed
-		for _, file := range threads {
-			if children, err := os.ReadFile(file); err == nil {
-				_, _ = fmt.Sscan(string(children), &meshd) // most threads have none
-			}
-		}
-		if meshd != 0 {
-			pid = meshd
-		}
+		pid = cmp.Or(meshdOf(pid), pid)
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && err != syscall.ESRCH {
 		r.t.Fatal(err)
 	}
+}
+
+// meshdOf is the process ID of a supervisor's meshd, or 0. A supervisor's first
+// child is another one: package os tries with it what the kernel can do.
+func meshdOf(supervisor int) int {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", supervisor)) // the pattern is well formed
+	for _, file := range threads {
+		children, _ := os.ReadFile(file) // a thread that is gone has none
+		for _, child := range strings.Fields(string(children)) {
+			line, _ := os.ReadFile("/proc/" + child + "/cmdline")
+			if pid, err := strconv.Atoi(child); err == nil && strings.HasPrefix(string(line), "weft-meshd ") {
+				return pid
+			}
+		}
+	}
+	return 0
 }
 
 // hostState is what a mesh must not change: mounts, interfaces, routing.

@@ -19,38 +19,69 @@ import (
 // of proxies. The zero Mesh is empty; Settings must not be nil.
 type Mesh struct {
 	Settings        *Settings
-	Services        memo.Table[*Service]        // by host
-	Endpoints       memo.Table[*Endpoints]      // by host
+	Services        memo.Table[*Service]        // by Key: the host, but for rivals
+	Endpoints       memo.Table[*Endpoints]      // by Key of the service
 	Policies        memo.Table[*Policy]         // by "namespace/name" of the DestinationRule
 	VirtualServices memo.Table[*VirtualService] // by "namespace/name"
 	Gateways        memo.Table[*Gateway]        // by "namespace/name"
 	PeerAuth        memo.Table[*PeerAuth]       // by "namespace/name"
+	EnvoyFilters    memo.Table[*EnvoyFilter]    // by "namespace/name"
+	Authorizations  memo.Table[*Authorization]  // by "namespace/name"
+	TokenPolicies   memo.Table[*TokenPolicy]    // by "namespace/name"
 	Workloads       memo.Table[*Workload]       // by "namespace/name" of the pod
 	Secrets         memo.Table[*Secret]         // by "namespace/name": TLS credentials
+	Sidecars        memo.Table[*Sidecar]        // by "namespace/name"
+	Telemetries     memo.Table[*Telemetry]      // by "namespace/name"
 }
 
 // Settings are MeshConfig's traffic settings, with defaults filled in.
 type Settings struct {
-	TrustDomain      string // default "cluster.local"
+	TrustDomain string // default "cluster.local"
+	// TrustAliases are other trust domains whose identities count as this one's.
+	TrustAliases     []string
 	ClusterDomain    string // default "cluster.local"
 	RootNamespace    string // default "weft-system"
 	ClusterID        string // default "Kubernetes"
 	OutboundAllowAny bool   // unknown destinations pass (default), else BlackHoleCluster
-	AutoMTLS         bool   // default true
-	// AccessLog is the file of MeshConfig's accessLogFile; empty: none.
-	AccessLog string
+	// OutboundAsked, with OutboundAllowAny: requests to unknown hosts go where DNS
+	// says that the host is; nil: to the address that the client dialled.
+	OutboundAsked *AskedUnknown
+	AutoMTLS      bool // default true
+	// Telemetry is for where no Telemetry object says anything.
+	Telemetry TelemetryDefaults
 	// ConnectTimeout bounds a TCP connect to an endpoint; default 10 s.
 	ConnectTimeout time.Duration
-	// ProtocolDetectionTimeout bounds sniffing on ports without a protocol;
-	// default 5 s.
-	ProtocolDetectionTimeout time.Duration
+	// ProtocolDetectionTimeout bounds the wait for a client's first bytes where
+	// what it speaks must be told; 0: for ever; nil: nothing is said, and it is
+	// short where the server may speak first.
+	ProtocolDetectionTimeout *time.Duration
 	// DefaultRetry is MeshConfig's defaultHttpRetryPolicy, else Istio's two
 	// attempts on connect-failure,refused-stream,unavailable,cancelled.
 	DefaultRetry *Retry
 	// HTTP10 accepts HTTP/1.0 requests.
 	HTTP10 bool
+	// HTTPProxyPort is where sidecars are HTTP proxies of their apps, on
+	// loopback; 0: nowhere.
+	HTTPProxyPort uint32
+	// Balancer is what weft.mesh/load-balancer says for the whole mesh.
+	Balancer LBAlgorithm
+	// ServiceExport, VirtualServiceExport and DestinationRuleExport are where
+	// objects go that say nothing themselves; the default is to all namespaces.
+	ServiceExport, VirtualServiceExport, DestinationRuleExport Visibility
+	// Locality is for services whose rules say nothing of it; nil is Istio's
+	// default, failover by locality.
+	Locality *LocalityPolicy
+	// HostOwnership is weft.mesh/host-ownership.
+	HostOwnership Ownership
 	// Edge is MeshConfig's defaultConfig.gatewayTopology.
 	Edge Edge
+	// Headers is MeshConfig's defaultConfig.proxyHeaders.
+	Headers ProxyHeaders
+	// Defaults hold where no object says anything.
+	Defaults TrafficDefaults
+	// Authorizers are those of MeshConfig's extensionProviders that can be used,
+	// by name.
+	Authorizers []*Authorizer
 }
 
 // Origin names the object that a piece of configuration comes from, as Kiali
@@ -60,18 +91,28 @@ type Origin string
 
 // Source gives the object as "Kind/namespace/name"; empty if o names none.
 func (o Origin) Source() string {
-	parts := strings.Split(string(o), "/")
-	if len(parts) < 4 {
+	rest, name, ok := cutLast(string(o))
+	rest, kinds, also := cutLast(rest)
+	_, namespace, well := cutLast(rest)
+	if !ok || !also || !well {
 		return ""
 	}
-	parts = parts[len(parts)-3:]
-	kind := ""
-	for word := range strings.SplitSeq(parts[1], "-") {
+	out := make([]byte, 0, len(o))
+	for word := range strings.SplitSeq(kinds, "-") {
 		if word != "" {
-			kind += strings.ToUpper(word[:1]) + word[1:]
+			out = append(append(out, strings.ToUpper(word[:1])...), word[1:]...)
 		}
 	}
-	return kind + "/" + parts[0] + "/" + parts[2]
+	out = append(append(out, '/'), namespace...)
+	return string(append(append(out, '/'), name...))
+}
+
+func cutLast(s string) (before, after string, found bool) {
+	at := strings.LastIndexByte(s, '/')
+	if at < 0 {
+		return "", s, false
+	}
+	return s[:at], s[at+1:], true
 }
 
 // Visibility says to which namespaces an object is exported. The zero value
@@ -109,8 +150,16 @@ type Secret struct {
 	Namespace, Name string
 	Cert            []byte // PEM chain
 	Key             PrivateKey
-	CA              []byte // PEM bundle, empty if none
-	CRL             []byte // PEM, certificates that CA has revoked; empty if none
+	CA              []byte   // PEM bundle, empty if none
+	CRL             []byte   // PEM, certificates that CA has revoked; empty if none
+	KeyType         string   // of Key: "RSA", "ECDSA"; empty without
+	Names           []string // DNS names of Cert, else its common name; sorted
+}
+
+// Clashes reports whether Envoy refuses both in one server: a proxy could not
+// choose between certificates of one kind of key for one name.
+func (s *Secret) Clashes(other *Secret) bool {
+	return s.KeyType == other.KeyType && slices.ContainsFunc(s.Names, func(n string) bool { return slices.Contains(other.Names, n) })
 }
 
 // PrivateKey is PEM that prints as [redacted] in every format.
@@ -141,6 +190,10 @@ type Workload struct {
 	App        string // canonical service
 	Version    string // canonical revision
 	InMesh     bool   // it has a sidecar: mTLS can be spoken to it
+	// Proxyless: its gRPC library speaks xDS, beside an agent without Envoy.
+	Proxyless bool
+	// Joined: it is no pod but a WorkloadEntry, which an agent may speak for.
+	Joined bool
 }
 
 // Locality is where an endpoint or proxy runs; the zero value is "unknown".

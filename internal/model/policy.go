@@ -18,6 +18,31 @@ type Policy struct {
 type PortTraffic struct {
 	Traffic Traffic
 	Ports   []PortOverride // by Port
+	// Tunnel is for all ports; nil: none. A subset inherits none.
+	Tunnel *Tunnel
+}
+
+// Tunnel sends bytes on within a request to the destination, which is a proxy.
+// Source: Istio, TrafficPolicy.tunnel.
+type Tunnel struct {
+	Target string // "HOST:PORT", what the proxy is asked for
+	Post   bool   // by POST, else CONNECT
+}
+
+// Empty reports whether p says nothing.
+func (p *PortTraffic) Empty() bool {
+	return p.Traffic == (Traffic{}) && len(p.Ports) == 0 && p.Tunnel == nil
+}
+
+// OpensTLS reports whether p says that clients open TLS to a port.
+func (p *PortTraffic) OpensTLS(port uint32) bool {
+	opened := p.Traffic.TLS
+	for i := range p.Ports {
+		if p.Ports[i].Port == port {
+			opened = p.Ports[i].Traffic.TLS
+		}
+	}
+	return opened != nil && opened.Mode != TLSDisable
 }
 
 // PortOverride replaces the whole traffic policy for one port.
@@ -35,10 +60,12 @@ type Subset struct {
 
 // Traffic says how requests are sent to a service. A nil part is the default.
 type Traffic struct {
-	LB      *LoadBalancer
-	Pool    *ConnectionPool
-	Outlier *OutlierDetection
-	TLS     *ClientTLS
+	LB            *LoadBalancer
+	Pool          *ConnectionPool
+	Outlier       *OutlierDetection
+	TLS           *ClientTLS
+	ProxyProtocol *ProxyProtocol
+	RetryBudget   *RetryBudget
 }
 
 // Merge returns over's parts where it has them, else t's: how a subset
@@ -55,6 +82,23 @@ func (t Traffic) Merge(over Traffic) Traffic {
 	}
 	if over.TLS != nil {
 		t.TLS = over.TLS
+	}
+	if over.ProxyProtocol != nil {
+		t.ProxyProtocol = over.ProxyProtocol
+	}
+	if over.RetryBudget != nil {
+		t.RetryBudget = over.RetryBudget
+	}
+	return t
+}
+
+// Whole returns t with those parts of all that a port cannot set for itself.
+func (t Traffic) Whole(all Traffic) Traffic {
+	if t.ProxyProtocol == nil {
+		t.ProxyProtocol = all.ProxyProtocol
+	}
+	if t.RetryBudget == nil {
+		t.RetryBudget = all.RetryBudget
 	}
 	return t
 }
@@ -73,20 +117,33 @@ func (p PortTraffic) For(port uint32) (t Traffic, override bool) {
 // LBAlgorithm chooses an endpoint.
 type LBAlgorithm int
 
-// The zero value is LEAST_REQUEST, the default.
+// The zero value leaves it to the service, its namespace and the mesh; where
+// they say nothing it is LEAST_REQUEST, as in Istio.
 const (
-	LBLeastRequest LBAlgorithm = iota
+	LBDefault LBAlgorithm = iota
+	LBLeastRequest
 	LBRoundRobin
 	LBRandom
 	LBPassthrough
 	LBHash
+	// LBLatency prefers endpoints that answer fast and without errors, as their
+	// own proxies report it (decision 019).
+	LBLatency
 )
+
+// String gives the name as in a DestinationRule or in weft.mesh/load-balancer;
+// "" for the default.
+func (a LBAlgorithm) String() string {
+	return [...]string{"", "LEAST_REQUEST", "ROUND_ROBIN", "RANDOM", "PASSTHROUGH", "CONSISTENT_HASH", "LATENCY_AWARE"}[a]
+}
 
 // LoadBalancer of a destination.
 type LoadBalancer struct {
 	Algorithm LBAlgorithm
 	Hash      *ConsistentHash // with LBHash
 	Warmup    *Warmup
+	// Locality is the rule's own setting; nil: the service's, else the mesh's.
+	Locality *LocalityPolicy
 }
 
 // ConsistentHash picks an endpoint by a property of the request. One of
@@ -159,6 +216,20 @@ type OutlierDetection struct {
 	BaseEjection       time.Duration
 	MaxEjectionPercent *uint32
 	MinHealthPercent   uint32
+	// Codes are the statuses that count as errors, sorted, each once; empty: 5xx.
+	Codes []uint32
+}
+
+// ProxyProtocol tells the destination by a header of HAProxy's PROXY protocol
+// who connects.
+type ProxyProtocol struct{ V2 bool }
+
+// RetryBudget bounds how many retries are on their way at once.
+// Source: Istio, TrafficPolicy.retryBudget.
+type RetryBudget struct {
+	Percent  float64       // of the requests that are on their way, 0..100
+	Least    uint32        // so many always
+	Interval time.Duration // also those that began within it; 0: none
 }
 
 // TLSMode of a client's connection to a destination.

@@ -14,6 +14,9 @@ type VirtualService struct {
 	Gateways []string // "mesh" and "namespace/name"; never empty
 	ExportTo Visibility
 	HTTP     []*Route // in order; one Match each
+	// TLS routes connections by the server name they ask for, TCP others; both
+	// in order.
+	TLS, TCP []*BytesRoute
 }
 
 // Route is one HTTP route: the first whose Match holds is taken.
@@ -27,6 +30,8 @@ type Route struct {
 	Response HeaderOps
 	Fault    *Fault
 	CORS     *CORS
+	// StatPrefix names statistics of the route's own in Envoy; empty: none.
+	StatPrefix string
 }
 
 // Scope limits a route to some proxies and ports; it is resolved when the
@@ -46,6 +51,12 @@ type Match struct {
 	Authority *StringMatch
 	Headers   []HeaderMatch
 	Query     []QueryMatch
+	Claims    []ClaimMatch // at gateways alone
+}
+
+// OnlyPath reports whether nothing but a request's path is asked for.
+func (m Match) OnlyPath() bool {
+	return m.Scheme == nil && m.Method == nil && m.Authority == nil && len(m.Headers)+len(m.Query)+len(m.Claims) == 0
 }
 
 // MatchKind says how a StringMatch compares.
@@ -71,6 +82,15 @@ type StringMatch struct {
 // header counts as different.
 type HeaderMatch struct {
 	Name string // lower case
+	StringMatch
+	Not bool
+}
+
+// ClaimMatch compares a claim of the request's token, or one of its elements if
+// it is a list of texts; Not inverts it, where no token, or none with such a
+// claim, counts as different.
+type ClaimMatch struct {
+	Path []string // at least one key; nested ones follow
 	StringMatch
 	Not bool
 }
@@ -106,6 +126,11 @@ type Destination struct {
 	Cluster string
 	// Hash is the destination's consistent hash, set in a View.
 	Hash *ConsistentHash
+	// Session is the destination's; nil: none. Set in a View.
+	Session *Session
+	// Reports: its proxies report latency in their answers, which is not for the
+	// caller; set in a View.
+	Reports bool
 }
 
 // Mirror sends a copy of the request, the answer is dropped.

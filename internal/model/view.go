@@ -17,6 +17,9 @@ const (
 	RoleOutbound Role = "outbound" // a sidecar's client side
 	RoleInbound  Role = "inbound"  // a sidecar's server side
 	RoleRouter   Role = "router"   // a gateway
+	// A process that speaks xDS itself, as gRPC does, has two classes too.
+	RoleGRPCClient Role = "grpc-client"
+	RoleGRPCServer Role = "grpc-server"
 )
 
 // ProxyClass is everything that a proxy's configuration may depend on. It is
@@ -33,8 +36,33 @@ type ProxyClass struct {
 	// Bare proxies have proven no identity, so they hold no certificate and
 	// most likely no agent: what needs one is left out where nothing asks for it.
 	Bare bool
+	// Sidecar is the "namespace/name" of the Sidecar that holds for the proxy;
+	// empty: none says anything of this side of it.
+	Sidecar string
+	// Reach is how much of the mesh that Sidecar lets it see.
+	Reach Reach
+	// Metadata are the node metadata that some EnvoyFilter selects on, as
+	// FormatLabels gives them, each key and value escaped as in a URL's query.
+	Metadata string
+	// SelfDiscovery: the proxy knows where the others of its workload are, so
+	// that Envoy routes by zone unless a cluster says otherwise.
+	SelfDiscovery bool
+	// Workload is the name of the workload of a proxy with SelfDiscovery, for
+	// inbound and router classes.
+	Workload string
 	// Domain is the proxy's DNS domain suffix, if not "NAMESPACE.svc.CLUSTERDOMAIN".
 	Domain string
+}
+
+// Selects reports whether labels have all of selector, with its values. An empty
+// selector selects all.
+func Selects(selector, labels map[string]string) bool {
+	for k, v := range selector {
+		if have, ok := labels[k]; !ok || have != v {
+			return false
+		}
+	}
+	return true
 }
 
 // FormatLabels gives labels in a canonical, comparable form: "a=1,b=2".
@@ -69,7 +97,13 @@ type Proxy struct {
 	Labels         map[string]string
 	Addresses      []string
 	ClusterID      string
-	Proven         bool // the identity was proven by a certificate
+	// Metadata are the strings of the node's metadata.
+	Metadata map[string]string
+	// Locality is what the proxy says of itself; the mesh knows it of its pods.
+	Locality Locality
+	Proven   bool // the identity was proven by a certificate
+	// Proxyless: it is no Envoy but a gRPC library, by its own word.
+	Proxyless bool
 }
 
 // View is everything that a translation for a class may see. A translation
@@ -95,6 +129,21 @@ type View struct {
 	Secrets memo.Table[*Secret]
 	// Inbound is set for inbound classes, else nil.
 	Inbound *Inbound
+	// Unknown is set for outbound classes: the cluster to which connections to
+	// unknown destinations go; AskedCluster is for HTTP alone.
+	Unknown string
+	// Authorizations are the AuthorizationPolicies that hold for the class, by
+	// "namespace/name"; outbound classes have none.
+	Authorizations memo.Table[*Authorization]
+	// Authorizers are those that the Authorizations ask and that the proxies can
+	// reach, by name; their clusters are in Clusters.
+	Authorizers memo.Table[*AskedAuthorizer]
+	// TokenPolicies are the RequestAuthentications, in the same way.
+	TokenPolicies memo.Table[*TokenPolicy]
+	// Reporting is what the proxies tell of what passes them.
+	Reporting *Reporting
+	// Filters are the EnvoyFilters that select the class, by "namespace/name".
+	Filters memo.Table[*EnvoyFilter]
 }
 
 // Name is a DNS answer.
@@ -115,10 +164,21 @@ type Cluster struct {
 	SNI string
 	// Plain: a bare proxy's cluster of endpoints that all speak plaintext.
 	Plain bool
+	// MeshOnly: bytes of mesh mTLS are passed on as they are, to those endpoints
+	// alone that take it.
+	MeshOnly bool
+	// Secured: of a gRPC client, some endpoint terminates mesh mTLS. Such a
+	// client has one way for all endpoints of a cluster.
+	Secured bool
 	// Identities are the SPIFFE URIs that may answer; empty: any of the
 	// trust domain.
 	Identities []string
 	Origin     Origin // of the DestinationRule
+	// Endpoints of services that are found by DNS; those of others are an
+	// Assignment.
+	Endpoints []*Endpoint
+	// Locality is what of locality load balancing is in force; nil: nothing.
+	Locality *LocalityPolicy
 }
 
 // EDS reports whether the cluster's endpoints are an Assignment; else they are
@@ -134,6 +194,8 @@ func (c *Cluster) Dialled() bool {
 type Assignment struct {
 	Cluster   string
 	Endpoints []*Endpoint
+	// Groups are the Endpoints where locality load balancing is in force; else nil.
+	Groups []Group
 }
 
 // RouteTable is one HTTP route table; its virtual hosts are View.Hosts.
@@ -141,6 +203,11 @@ type RouteTable struct {
 	Name string // "80", or a gateway's "http.80"
 	// Fallback answers what no virtual host takes.
 	Fallback Fallback
+	// Proxy is the cluster that takes what passes through; empty: the address
+	// that the client dialled.
+	Proxy string
+	// Ports: the domains of its virtual hosts have the port that is called.
+	Ports bool
 }
 
 // Fallback of a route table.
@@ -151,6 +218,7 @@ const (
 	FallbackNotFound    Fallback = iota
 	FallbackPassthrough          // to the address the client dialled
 	FallbackBlackHole            // 502
+	FallbackMisdirected          // 421
 )
 
 // VirtualHost is the routes of some domains in a table. Destinations carry
@@ -171,37 +239,69 @@ type Listener struct {
 	Capture bool // reached from virtualOutbound only, never bound
 	// Detect makes plaintext HTTP and other TCP tell themselves apart.
 	Detect bool
-	Chains []Chain
+	// ServerFirst: with Detect, the servers of some chain may speak first, so
+	// that clients may have nothing to say.
+	ServerFirst bool
+	Chains      []Chain
 	// Gateways are the objects whose servers it serves, the first by rank first.
 	Gateways []Origin
 }
 
-// Chain is one filter chain: exactly one of HTTP and TCP is set.
+// Chain is one filter chain: exactly one of HTTP, TCP and ByServerName is set.
 type Chain struct {
-	SNI  []string   // server names; empty: any
-	TLS  *ServerTLS // terminate; nil: do not
-	HTTP *HTTPChain
-	TCP  *TCPChain
+	// Name is unique in the listener and outlives changes of other chains: Envoy
+	// drains the connections of a chain whose name changes. Empty: by position.
+	Name string
+	// CIDRs are the addresses dialled, "10.0.0.0/24"; empty: any.
+	CIDRs []string
+	SNI   []string // server names; empty: any
+	// Sources are the addresses dialled from, as CIDRs; empty: any.
+	Sources []string
+	// Origin of the object that routes it; empty: none does.
+	Origin Origin
+	TLS    *ServerTLS // terminate; nil: do not
+	HTTP   *HTTPChain
+	TCP    *TCPChain
 	// RawTLS: the chain takes TLS that is passed through.
 	RawTLS bool
+	// ByServerName forwards bytes to the cluster that is called as the server
+	// name, which is one of SNI; HTTP and TCP are nil.
+	ByServerName bool
 	// OnlyHTTP: with Detect, the chain for what was found to be HTTP.
 	OnlyHTTP bool
 }
 
 // HTTPChain routes requests by a table.
-type HTTPChain struct{ Table string }
+type HTTPChain struct {
+	Table string
+	// GRPCWeb turns gRPC-Web of clients into gRPC.
+	GRPCWeb bool
+	// Asked: some of its clusters connect to the host that a request names.
+	Asked bool
+}
 
 // TCPChain forwards bytes.
 type TCPChain struct {
 	Clusters []WeightedCluster // at least one
 	// IdleTimeout closes a connection that is silent; 0: Envoy's hour.
 	IdleTimeout time.Duration
+	// Asked is the port at which a cluster connects to the server name; 0: none
+	// does.
+	Asked uint32
+	// MaxDuration closes a connection of that age; 0: never.
+	MaxDuration time.Duration
+	// Tunnel carries the bytes to the destination; nil: none.
+	Tunnel *Tunnel
+	// HashSource: the client's address chooses the endpoint.
+	HashSource bool
 }
 
 // WeightedCluster is a share of connections.
 type WeightedCluster struct {
 	Name   string
 	Weight uint32
+	// To is where the cluster leads, if a route says so.
+	To Destination
 }
 
 // Inbound is the server side of a sidecar.
@@ -226,4 +326,16 @@ type InboundPort struct {
 	// Service that targets it (the first by host), for telemetry; nil if none.
 	Service *Service
 	Pool    *ConnectionPool
+	// Reports: answers to callers in the mesh tell how long the app took.
+	Reports bool
+	// Bind is the address on which the proxy listens itself; empty: captured
+	// connections.
+	Bind string
+	// Local is where the app listens, as IngressListener.Local, and LocalPort its
+	// port; both empty: at the address and port that the client dialled.
+	Local     string
+	LocalPort uint32
+	// TLS is terminated for callers from outside the mesh, where Mode is
+	// MTLSDisable; nil: it is not.
+	TLS *ServerTLS
 }

@@ -68,7 +68,7 @@ func (w walk) sendTo(a *route.RouteAction, name string) ([]Outcome, error) {
 		}
 		return w.local(503, ""), nil
 	}
-	w.out.Cluster = name
+	w.out.Cluster, w.out.ClusterStat = name, w.config.statOf(name)
 	if w.out.Mirrors, err = w.mirrors(a); err != nil {
 		return nil, err
 	}
@@ -99,16 +99,16 @@ func (w walk) pick(a *route.RouteAction) ([]Outcome, error) {
 	}
 	others := func(w walk) ([]Outcome, error) {
 		w.call.Upstream = Upstream{}
-		w.out.Upstreams = slices.DeleteFunc(slices.Clone(w.out.Upstreams), only)
+		w.out.Upstreams = normal(slices.DeleteFunc(slices.Clone(w.out.Upstreams), only))
 		return w.exchange(a)
 	}
 	if at < 0 {
 		return others(w)
 	}
-	share := 1 / float64(len(w.out.Upstreams))
+	share := w.out.Upstreams[at].Share
 	policy, avoids := w.config.clusters[w.out.Cluster].GetLbPolicy(), len(a.GetRetryPolicy().GetRetryHostPredicate()) > 0
 	return w.fork(share, func(w walk) ([]Outcome, error) {
-		w.out.Upstreams = w.out.Upstreams[at : at+1]
+		w.out.Upstreams = normal(w.out.Upstreams[at : at+1])
 		if !avoids && policy == cluster.Cluster_RANDOM {
 			return w.again(a, share, 1)
 		}
@@ -334,6 +334,12 @@ func (w walk) exchange(a *route.RouteAction) ([]Outcome, error) {
 		if w.out.Local = status == 504 && perTry > 0 && answer.Delay > perTry; w.out.Local {
 			w = w.with(requestTimeout)
 		} else {
+			if answer.Report {
+				w.out.Response = w.out.Response.With(ReportHeader, Report)
+			}
+			if !w.quiet {
+				w.out.Response = w.out.Response.With("x-envoy-upstream-service-time", strconv.FormatInt(took.Milliseconds(), 10))
+			}
 			w.out.Response, err = w.editHeaders(w.out.Response, true)
 		}
 		return w.done(), err

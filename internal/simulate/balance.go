@@ -18,7 +18,7 @@ import (
 type Spread string
 
 // One endpoint gets all requests with one Way.Key; in rotation each gets the
-// next one; else chance decides, evenly.
+// next one; else chance decides, by Target.Share.
 const (
 	SpreadOne      Spread = "one"
 	SpreadRotation Spread = "rotation"
@@ -35,6 +35,8 @@ type Way struct {
 	Table string
 	// Protocol to the endpoint: "HTTP/1.1" or "HTTP/2.0"; "" for no HTTP.
 	Protocol string
+	// AsWritten: names of headers keep their case both ways.
+	AsWritten bool
 	// Reuse is how many requests a connection carries at most; 0: no limit.
 	Reuse uint32
 	// Streams is how many requests a connection carries at once at most; 0: no
@@ -76,6 +78,7 @@ func (w walk) way(cl *cluster.Cluster, a *route.RouteAction) (Way, error) {
 		} else if downstream != nil && w.call.HTTP2 {
 			out.overHTTP2(downstream.GetHttp2ProtocolOptions())
 		}
+		out.AsWritten = w.keepsCase(options) && out.Protocol == "HTTP/1.1" && !w.call.HTTP2
 		common := options.GetCommonHttpProtocolOptions()
 		out.Reuse = common.GetMaxRequestsPerConnection().GetValue()
 		out.Closes = common.GetIdleTimeout().AsDuration()
@@ -85,6 +88,11 @@ func (w walk) way(cl *cluster.Cluster, a *route.RouteAction) (Way, error) {
 		if w.call.Upstream.Mute && out.Pings > 0 {
 			out.Closes = out.Pings + out.patience
 		}
+	}
+	if typed := cl.GetLoadBalancingPolicy(); typed != nil {
+		var err error
+		out.Spread, err = byPolicy(typed)
+		return out, err
 	}
 	switch cl.GetLbPolicy() {
 	case cluster.Cluster_ROUND_ROBIN:
@@ -99,6 +107,9 @@ func (w walk) way(cl *cluster.Cluster, a *route.RouteAction) (Way, error) {
 		}
 	default:
 		return out, unknown("lb_policy %v", cl.GetLbPolicy())
+	}
+	if out.Spread == SpreadRotation && uneven(w.out.Upstreams) {
+		out.Spread = SpreadChance
 	}
 	return out, nil
 }

@@ -3,12 +3,15 @@ package simulate
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	extauthzbytes "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ext_authz/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	rbacbytes "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	setfilterstate "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
+	snicluster "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/sni_cluster/v3"
+	askedsni "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/sni_dynamic_forward_proxy/v3"
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	rawbuffer "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -27,6 +30,7 @@ func (w walk) runChain(chain *listener.FilterChain) ([]Outcome, error) {
 	if refusal != "" {
 		return w.closed(refusal), nil
 	}
+	w.secure = terminated
 	for _, f := range chain.GetFilters() {
 		if err := checkKnown(f); err != nil {
 			return nil, err
@@ -37,6 +41,18 @@ func (w walk) runChain(chain *listener.FilterChain) ([]Outcome, error) {
 		}
 		switch config := config.(type) {
 		case *setfilterstate.Config: // for logs only
+		case *snicluster.SniCluster:
+			w.named = w.conn.serverName
+		case *askedsni.FilterConfig:
+			w.looked, w.lookedPort = w.conn.serverName != "", config.GetPortValue()
+		case *rbacbytes.RBAC:
+			if allowed, err := w.rbacBytes(config); err != nil || !allowed {
+				return w.closed("RBAC: access denied"), err
+			}
+		case *extauthzbytes.ExtAuthz:
+			if allowed, err := w.extAuthzBytes(config); err != nil || !allowed {
+				return w.closed("external authorization: denied"), err
+			}
 		case *tcpproxy.TcpProxy:
 			return w.tcp(config)
 		case *hcm.HttpConnectionManager:
@@ -74,11 +90,8 @@ func (w *walk) handshake(socket *core.TransportSocket) (terminated bool, refusal
 	if w.call.TLS == nil {
 		return false, "plaintext, where TLS is required", nil
 	}
-	for _, own := range context.GetCommonTlsContext().GetTlsCertificateSdsSecretConfigs() {
-		if !w.config.comes(own) {
-			return false, "the server's certificate is not there", nil
-		}
-		w.out.Credential = own.GetName()
+	if !w.show(context.GetCommonTlsContext()) {
+		return false, "the server's certificate is not there", nil
 	}
 	if s := context.GetCommonTlsContext().GetCombinedValidationContext().GetValidationContextSdsSecretConfig(); s != nil && !w.config.comes(s) {
 		return false, "the clients' CA is not there", nil
@@ -89,30 +102,11 @@ func (w *walk) handshake(socket *core.TransportSocket) (terminated bool, refusal
 	if !agree(context.GetCommonTlsContext().GetTlsParams(), w.call.TLS) {
 		return false, "no cipher suite that both sides speak", nil
 	}
-	identity := w.call.TLS.Identity
-	if identity == "" {
-		if context.GetRequireClientCertificate().GetValue() {
-			return false, "no client certificate, where one is required", nil
-		}
-		return true, "", nil
+	if !agreeCurve(context.GetCommonTlsContext().GetTlsParams(), w.call.TLS) {
+		return false, "no curve that both sides know", nil
 	}
-	sans := validation(context.GetCommonTlsContext()).GetMatchTypedSubjectAltNames()
-	if len(sans) == 0 {
-		return true, "", nil
-	}
-	kind := tls.SubjectAltNameMatcher_DNS
-	if strings.Contains(identity, "://") {
-		kind = tls.SubjectAltNameMatcher_URI
-	}
-	for _, san := range sans {
-		if san.GetSanType() != kind {
-			continue
-		}
-		if matched, err := matchString(san.GetMatcher(), identity); err != nil || matched {
-			return true, "", err
-		}
-	}
-	return false, "the client's identity is not one of those that are let in", nil
+	refusal, err = w.checkClient(context)
+	return refusal == "" && err == nil, refusal, err
 }
 
 // speaks says whether a server takes a version of TLS. Envoy's own bounds are
@@ -135,6 +129,15 @@ func agree(p *tls.TlsParameters, client *TLS) bool {
 	return slices.ContainsFunc(client.Ciphers, func(c string) bool { return slices.Contains(p.GetCipherSuites(), c) })
 }
 
+// agreeCurve says whether a server takes any of a client's curves.
+func agreeCurve(p *tls.TlsParameters, client *TLS) bool {
+	takes := p.GetEcdhCurves()
+	if len(takes) == 0 {
+		takes = []string{"X25519MLKEM768", "X25519", "P-256"}
+	}
+	return len(client.Curves) == 0 || slices.ContainsFunc(client.Curves, func(c string) bool { return slices.Contains(takes, c) })
+}
+
 // validation is the part of a TLS context that checks the peer's certificate,
 // as far as it is written in the context itself; nil when there is none.
 func validation(c *tls.CommonTlsContext) *tls.CertificateValidationContext {
@@ -149,8 +152,21 @@ func (w walk) tcp(config *tcpproxy.TcpProxy) ([]Outcome, error) {
 	if err := checkKnown(config); err != nil {
 		return nil, err
 	}
+	if t := config.GetTunnelingConfig(); t != nil {
+		if err := checkKnown(t); err != nil {
+			return nil, err
+		}
+		method := "CONNECT "
+		if t.GetUsePost() {
+			method = "POST "
+		}
+		w.out.Tunnel = method + t.GetHostname()
+	}
 	send := func(name string) func(walk) ([]Outcome, error) {
 		return func(w walk) ([]Outcome, error) { return w.tcpTo(name) }
+	}
+	if w.named != "" {
+		return w.tcpTo(w.named)
 	}
 	if name := config.GetCluster(); name != "" {
 		return w.tcpTo(name)
@@ -163,7 +179,7 @@ func (w walk) tcp(config *tcpproxy.TcpProxy) ([]Outcome, error) {
 }
 
 func (w walk) tcpTo(name string) ([]Outcome, error) {
-	w.out.Cluster = name
+	w.out.Cluster, w.out.ClusterStat = name, w.config.statOf(name)
 	targets, found, err := w.targets(name)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %q: %w", name, err)
@@ -176,6 +192,13 @@ func (w walk) tcpTo(name string) ([]Outcome, error) {
 		return w.with(why).closed("cluster has no endpoint"), nil
 	}
 	w.out.Upstreams, w.out.Attempts = targets, 1
+	if w.out.Tunnel != "" {
+		carrier, err := w.way(w.config.clusters[name], nil)
+		if err != nil {
+			return nil, err
+		}
+		w.out.Tunnel += " " + carrier.Protocol
+	}
 	if !w.call.TCP { // the endpoint itself speaks HTTP with the client, in the client's TLS if any
 		w.out.Request = w.callRequest()
 		w.out.Status = w.call.Upstream.status(1)

@@ -1,6 +1,10 @@
 package simulate
 
-import "fmt"
+import (
+	"fmt"
+
+	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+)
 
 // Crowd is what becomes of calls that are made at once.
 type Crowd struct {
@@ -36,7 +40,7 @@ func (c *Config) AtOnce(call Call, n int) (Crowd, error) {
 	}
 	refusal := 503
 	if found[0].Attempts > 1 { // all are let in, but so many only are tried again
-		admitted, refusal = uint64(value(l.GetMaxRetries(), 3)), call.Upstream.status(1)
+		admitted, refusal = retries(l, n), call.Upstream.status(1)
 	}
 	taken := int(min(admitted, uint64(n)))
 	out.Refused = n - taken
@@ -53,4 +57,17 @@ func (c *Config) AtOnce(call Call, n int) (Crowd, error) {
 		out.Connections = 1
 	}
 	return out, nil
+}
+
+// retries is how many of n requests may be tried again at once.
+func retries(l *cluster.CircuitBreakers_Thresholds, n int) uint64 {
+	b := l.GetRetryBudget()
+	if b == nil {
+		return uint64(value(l.GetMaxRetries(), 3))
+	}
+	percent := 20.0
+	if b.GetBudgetPercent() != nil {
+		percent = b.GetBudgetPercent().GetValue()
+	}
+	return max(uint64(value(b.GetMinRetryConcurrency(), 3)), uint64(percent*float64(n)/100))
 }

@@ -40,14 +40,29 @@ func (c *Config) Eject(call Call) (Ejection, error) {
 	if d == nil {
 		return out, nil
 	}
-	known := slices.ContainsFunc(found[0].Upstreams, func(t Target) bool { return t.Address == out.Endpoint })
+	members, _, err := c.members(out.Cluster, connection{})
+	if err != nil {
+		return out, err
+	}
+	known := slices.ContainsFunc(members, func(t member) bool { return t.Address == out.Endpoint })
 	if !known {
 		return out, fmt.Errorf("%s is no endpoint of %s", out.Endpoint, found[0].Cluster)
 	}
 	out.For = orDefault(d.GetBaseEjectionTime().AsDuration(), 30*time.Second) + orDefault(d.GetInterval().AsDuration(), 10*time.Second)
+	codes, err := errorCodes(cl)
+	if err != nil {
+		return out, err
+	}
+	if len(codes) > 0 && !failure.Refuse {
+		if failed := slices.Contains(codes, failure.status(1)); failed {
+			failure.Status = 500
+		} else {
+			failure.Status = 200
+		}
+	}
 	out.After = threshold(d, failure)
 	put := len(call.Ejected[out.Cluster])
-	all := put + len(found[0].Upstreams)
+	all := len(members)
 	if most := uint32(100 * (put + 1) / all); most > value(d.GetMaxEjectionPercent(), 10) && !d.GetAlwaysEjectOneHost().GetValue() {
 		out.After = 0
 	}

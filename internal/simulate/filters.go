@@ -236,10 +236,24 @@ func retriable(retryOn string, codes []uint32, status int) (bool, error) {
 				}
 			}
 		case "", "reset", "reset-before-request", "connect-failure", "refused-stream", "envoy-ratelimited", "http3-post-connect-failure",
-			"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable": // of resets and gRPC trailers, which an Upstream has not
+			"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable", // of resets and gRPC trailers, which an Upstream has not
+			"retriable-headers": // of answers by an endpoint's own proxy, which an Upstream has not
 		default:
 			return false, unknown("retry_on %q", condition)
 		}
 	}
 	return false, nil
+}
+
+// grpcWeb turns gRPC-Web into gRPC: what the endpoint sees is a gRPC request.
+// The answer is turned back, which its status and headers here do not show.
+// Source: "gRPC-Web" of Envoy's documentation.
+func (w walk) grpcWeb(next step) ([]Outcome, error) {
+	kind, _ := w.lookup("content-type")
+	if !strings.HasPrefix(kind, "application/grpc-web") {
+		return next(w)
+	}
+	accept := "identity,deflate,gzip"
+	w.out.Request.Headers = w.out.Request.Headers.With("content-type", "application/grpc").With("te", "trailers").With("grpc-accept-encoding", accept)
+	return next(w)
 }

@@ -15,12 +15,14 @@ const (
 	noRoute
 	delayInjected
 	faultInjected
+	unauthorized
 	clientGone
 	retryLimit
+	protocolError
 	noCluster
 )
 
-var flagNames = []string{"UH", "UT", "UF", "UO", "NR", "DI", "FI", "DC", "URX", "NC"}
+var flagNames = []string{"UH", "UT", "UF", "UO", "NR", "DI", "FI", "UAEX", "DC", "URX", "DPE", "NC"}
 
 // with is w after something has befallen the call.
 func (w walk) with(f flags) walk {

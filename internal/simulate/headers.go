@@ -18,6 +18,9 @@ func (h Headers) Get(name string) (value string, ok bool) {
 	return strings.Join(values, ","), len(values) > 0
 }
 
+// Values are those of name, one for each line.
+func (h Headers) Values(name string) []string { return slices.Clone(h[strings.ToLower(name)]) }
+
 // With returns a copy in which name has the given values.
 func (h Headers) With(name string, values ...string) Headers {
 	out := maps.Clone(h)

@@ -3,20 +3,28 @@ package simulate
 import (
 	"fmt"
 	"net/netip"
-	"path"
 	"strconv"
 	"strings"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	cors "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	askedhttp "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_forward_proxy/v3"
+	extauthz "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	fault "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	grpcstats "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_stats/v3"
+	grpcweb "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_web/v3"
+	mutation "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	jwt "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
+	rbachttp "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	router "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	setfilterstate "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
+	stateful "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/stateful_session/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weftmesh/weft/internal/simulate/urlpath"
 )
 
 // callRequest is the request as the client sent it.
@@ -40,7 +48,24 @@ func (w walk) http(m *hcm.HttpConnectionManager) ([]Outcome, error) {
 	if err := checkKnown(m); err != nil {
 		return nil, err
 	}
-	w.out.Request = w.callRequest()
+	all, err := w.request(m)
+	if err != nil {
+		return nil, err
+	}
+	return server(m, all)
+}
+
+func (w walk) request(m *hcm.HttpConnectionManager) ([]Outcome, error) {
+	w.manager, w.out.Request = m, w.callRequest()
+	if w.call.HTTP10 && !m.GetHttpProtocolOptions().GetAcceptHttp_10() {
+		return w.with(protocolError).local(426, ""), nil
+	}
+	if !w.underscores(m) {
+		if w.call.HTTP2 {
+			return w.closed("its stream is reset: a header has an underscore in its name"), nil
+		}
+		return w.with(protocolError).local(400, ""), nil
+	}
 	refusal, err := w.mend(m)
 	if err != nil {
 		return nil, err
@@ -69,9 +94,15 @@ func (w walk) local(status int, body string) []Outcome {
 // a route. A status other than 0 refuses the request.
 func (w *walk) mend(m *hcm.HttpConnectionManager) (status int, err error) {
 	r := &w.out.Request
+	if err := w.early(m); err != nil {
+		return 0, err
+	}
 	w.forwardedProto(m)
+	w.remote = w.believed(m)
 	w.forwardedFor(m)
 	w.clientCertificate(m)
+	w.requestID(m)
+	w.forwardedPort(m)
 	if m.GetStripTrailingHostDot() {
 		host, port, hasPort := cutPort(r.Host)
 		if host = strings.TrimSuffix(host, "."); hasPort {
@@ -90,12 +121,10 @@ func (w *walk) mend(m *hcm.HttpConnectionManager) (status int, err error) {
 		return status, err
 	}
 	if m.GetNormalizePath().GetValue() {
-		bare = normalize(bare)
+		bare = urlpath.Clean(bare)
 	}
 	if m.GetMergeSlashes() {
-		for strings.Contains(bare, "//") {
-			bare = strings.ReplaceAll(bare, "//", "/")
-		}
+		bare = urlpath.Merge(bare)
 	}
 	if r.Path = bare; hasQuery {
 		r.Path += "?" + query
@@ -123,6 +152,22 @@ func (w *walk) forwardedProto(m *hcm.HttpConnectionManager) {
 	default:
 		r.Headers = r.Headers.With("x-forwarded-proto", r.Scheme)
 	}
+}
+
+// believed is whom x-forwarded-for says the request is from, if it is believed:
+// at the edge only behind trusted hops, elsewhere its last address.
+// Source: "x-forwarded-for" of Envoy's documentation.
+func (w *walk) believed(m *hcm.HttpConnectionManager) netip.Addr {
+	came, _ := w.out.Request.Headers.Get("x-forwarded-for")
+	addresses, back := strings.Split(came, ","), int(m.GetXffNumTrustedHops())
+	if !m.GetUseRemoteAddress().GetValue() {
+		back++
+	}
+	if back == 0 || back > len(addresses) {
+		return netip.Addr{}
+	}
+	a, _ := netip.ParseAddr(strings.TrimSpace(addresses[len(addresses)-back]))
+	return a
 }
 
 // forwardedFor says at the edge whom the request is from: the connection's other
@@ -165,13 +210,7 @@ func (w *walk) clientCertificate(m *hcm.HttpConnectionManager) {
 	if w.identity() == "" {
 		return
 	}
-	element := `By=;Hash=`
-	if set := m.GetSetCurrentClientCertDetails(); set.GetSubject().GetValue() {
-		element += `;Subject=""`
-	}
-	if m.GetSetCurrentClientCertDetails().GetUri() {
-		element += ";URI=" + w.identity()
-	}
+	element := certificateParts(m.GetSetCurrentClientCertDetails(), w.identity())
 	switch mode {
 	case hcm.HttpConnectionManager_APPEND_FORWARD:
 		if old, ok := r.Headers.Get(name); ok {
@@ -193,7 +232,7 @@ func (w walk) identity() string {
 
 // escapedSlashes handles %2F, %2f, %5C and %5c in a path.
 func escapedSlashes(bare string, action hcm.HttpConnectionManager_PathWithEscapedSlashesAction) (string, int, error) {
-	unescaped := strings.NewReplacer("%2F", "/", "%2f", "/", "%5C", `\`, "%5c", `\`).Replace(bare)
+	unescaped := urlpath.Unslash(bare)
 	switch action {
 	case hcm.HttpConnectionManager_IMPLEMENTATION_SPECIFIC_DEFAULT, hcm.HttpConnectionManager_KEEP_UNCHANGED:
 		return bare, 0, nil
@@ -211,33 +250,6 @@ func escapedSlashes(bare string, action hcm.HttpConnectionManager_PathWithEscape
 		return bare, 0, nil
 	}
 	return bare, 0, unknown("path_with_escaped_slashes_action %v", action)
-}
-
-// normalize is RFC 3986's removal of dot segments, as Envoy does it: a
-// backslash is a slash, and double slashes stay.
-func normalize(bare string) string {
-	bare = strings.ReplaceAll(bare, `\`, "/")
-	if !strings.Contains(bare, "/.") {
-		return bare
-	}
-	if strings.Contains(bare, "//") {
-		// path.Clean would merge them; give each empty segment a name.
-		const empty = "\x00"
-		for strings.Contains(bare, "//") {
-			bare = strings.Replace(bare, "//", "/"+empty+"/", 1)
-		}
-		return strings.ReplaceAll(clean(bare), empty, "")
-	}
-	return clean(bare)
-}
-
-func clean(p string) string {
-	out := path.Clean(p)
-	last := p[strings.LastIndexByte(p, '/')+1:]
-	if out != "/" && (last == "" || last == "." || last == "..") {
-		out += "/"
-	}
-	return out
 }
 
 // cutPort splits "host:port"; ok is false when there is no port.
@@ -268,8 +280,12 @@ func (w walk) filters(rest []*hcm.HttpFilter) ([]Outcome, error) {
 	next := func(w walk) ([]Outcome, error) { return w.filters(rest) }
 	switch config := config.(type) {
 	case *router.Router:
+		w.quiet = config.GetSuppressEnvoyHeaders()
 		return w.router()
 	case *grpcstats.FilterConfig, *setfilterstate.Config:
+		return next(w)
+	case *askedhttp.FilterConfig:
+		w.looked = true
 		return next(w)
 	case *fault.HTTPFault:
 		if f.GetDisabled() && !w.overridden(f.GetName()) {
@@ -278,6 +294,21 @@ func (w walk) filters(rest []*hcm.HttpFilter) ([]Outcome, error) {
 		return w.fault(f.GetName(), config, next)
 	case *cors.Cors:
 		return w.cors(f.GetName(), next)
+	case *mutation.HeaderMutation:
+		if f.GetDisabled() && !w.overridden(f.GetName()) {
+			return next(w)
+		}
+		return w.mutate(f.GetName(), config, next)
+	case *stateful.StatefulSession:
+		return next(w) // an endpoint of the same cluster
+	case *grpcweb.GrpcWeb:
+		return w.grpcWeb(next)
+	case *rbachttp.RBAC:
+		return w.rbacHTTP(config, next)
+	case *extauthz.ExtAuthz:
+		return w.extAuthz(config, next)
+	case *jwt.JwtAuthentication:
+		return w.jwt(config, next)
 	}
 	if f.GetDisabled() && !w.overridden(f.GetName()) {
 		return next(w)

@@ -34,13 +34,14 @@ var knownFields = map[protoreflect.FullName]string{
 	"envoy.config.listener.v3.FilterChainMatch": `destination_port prefix_ranges direct_source_prefix_ranges source_type source_prefix_ranges source_ports
 		server_names transport_protocol application_protocols`,
 	"envoy.config.listener.v3.Filter": `name typed_config`,
-	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": `cluster weighted_clusters | stat_prefix access_log access_log_options idle_timeout
+	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": `cluster weighted_clusters tunneling_config | stat_prefix access_log access_log_options idle_timeout
 		max_connect_attempts upstream_connect_mode max_early_data_bytes hash_policy max_downstream_connection_duration backoff_options
 		flush_access_log_on_connected access_log_flush_interval`,
+	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig": `hostname use_post`,
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": `codec_type rds route_config http_filters
-		use_remote_address xff_num_trusted_hops normalize_path merge_slashes path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port strip_trailing_host_dot
+		early_header_mutation_extensions use_remote_address xff_num_trusted_hops normalize_path merge_slashes path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port strip_trailing_host_dot
 		forward_client_cert_details set_current_client_cert_details scheme_header_transformation | stat_prefix add_user_agent tracing
-		common_http_protocol_options http_protocol_options http2_protocol_options server_name server_header_transformation max_request_headers_kb
+		local_reply_config common_http_protocol_options http_protocol_options http2_protocol_options server_name server_header_transformation max_request_headers_kb
 		stream_idle_timeout request_timeout request_headers_timeout drain_timeout delayed_close_timeout access_log access_log_flush_interval
 		access_log_options internal_address_config skip_xff_append via generate_request_id preserve_external_request_id
 		always_set_request_id_in_response upgrade_configs request_id_extension proxy_100_continue proxy_status_config
@@ -56,7 +57,7 @@ var knownFields = map[protoreflect.FullName]string{
 		request_headers_to_remove response_headers_to_add response_headers_to_remove | metadata decorator tracing stat_prefix
 		per_request_buffer_limit_bytes request_body_buffer_limit`,
 	"envoy.config.route.v3.RouteMatch": `prefix path safe_regex path_separated_prefix path_match_policy case_sensitive runtime_fraction headers
-		query_parameters cookies grpc tls_context`,
+		query_parameters cookies grpc tls_context dynamic_metadata`,
 	"envoy.config.route.v3.HeaderMatcher": `name exact_match safe_regex_match range_match present_match prefix_match suffix_match contains_match
 		string_match invert_match treat_missing_header_as_empty`,
 	"envoy.config.route.v3.QueryParameterMatcher": `name string_match present_match`,
@@ -72,16 +73,38 @@ var knownFields = map[protoreflect.FullName]string{
 	"envoy.config.route.v3.RedirectAction": `https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite regex_rewrite
 		response_code strip_query`,
 	"envoy.config.route.v3.DirectResponseAction": `status body`,
-	"envoy.config.route.v3.RetryPolicy": `retry_on num_retries per_try_timeout retriable_status_codes | retry_back_off retry_host_predicate
+	"envoy.config.route.v3.RetryPolicy": `retry_on num_retries per_try_timeout retriable_status_codes | retriable_headers retry_back_off retry_host_predicate
 		host_selection_retry_max_attempts retry_priority retry_options_predicates per_try_idle_timeout refresh_cluster_on_retry
 		rate_limited_retry_back_off`,
+	"envoy.extensions.filters.http.rbac.v3.RBAC":    `rules shadow_rules shadow_rules_stat_prefix | rules_stat_prefix track_per_rule_stats`,
+	"envoy.extensions.filters.network.rbac.v3.RBAC": `rules shadow_rules shadow_rules_stat_prefix | stat_prefix`,
+	"envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": `grpc_service http_service failure_mode_allow status_on_error clear_route_cache
+		with_request_body filter_enabled_metadata allowed_headers transport_api_version`,
+	"envoy.extensions.filters.http.ext_authz.v3.HttpService":       `server_uri path_prefix authorization_request authorization_response`,
+	"envoy.extensions.filters.network.ext_authz.v3.ExtAuthz":       `grpc_service failure_mode_allow filter_enabled_metadata transport_api_version | stat_prefix`,
+	"envoy.config.core.v3.GrpcService":                             `envoy_grpc timeout`,
+	"envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication": `providers rules bypass_cors_preflight`,
+	"envoy.extensions.filters.http.jwt_authn.v3.JwtProvider": `issuer audiences forward forward_payload_header from_headers from_params
+		from_cookies payload_in_metadata normalize_payload_in_metadata local_jwks remote_jwks claim_to_headers clear_route_cache`,
+	"envoy.config.rbac.v3.RBAC":              `action policies`,
+	"envoy.config.rbac.v3.Policy":            `permissions principals`,
+	"envoy.type.matcher.v3.MetadataMatcher":  `filter path value invert`,
 	"envoy.config.core.v3.HeaderValueOption": `header append append_action keep_empty_value`,
 	"envoy.type.matcher.v3.StringMatcher":    `exact prefix suffix safe_regex contains ignore_case`,
 	"xds.type.matcher.v3.StringMatcher":      `exact prefix suffix safe_regex contains ignore_case`,
 	"envoy.extensions.filters.http.fault.v3.HTTPFault": `delay abort headers | max_active_faults delay_percent_runtime abort_percent_runtime
 		disable_downstream_cluster_stats`,
-	"envoy.extensions.filters.common.fault.v3.FaultDelay": `fixed_delay percentage`,
-	"envoy.extensions.filters.http.fault.v3.FaultAbort":   `http_status grpc_status percentage`,
+	"envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation": `mutations`,
+	"envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute":       `mutations`,
+	"envoy.extensions.filters.http.header_mutation.v3.Mutations":                    `request_mutations response_mutations | response_trailers_mutations`,
+	"envoy.config.common.mutation_rules.v3.HeaderMutation":                          `remove append`,
+	"envoy.config.cluster.v3.LoadBalancingPolicy":                                   `policies`,
+	"envoy.config.cluster.v3.LoadBalancingPolicy.Policy":                            `typed_extension_config`,
+	"envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": `| blackout_period
+		weight_expiration_period weight_update_period error_utilization_penalty metric_names_for_computing_utilization slow_start_config`,
+	"envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality": `endpoint_picking_policy`,
+	"envoy.extensions.filters.common.fault.v3.FaultDelay":                  `fixed_delay percentage`,
+	"envoy.extensions.filters.http.fault.v3.FaultAbort":                    `http_status grpc_status percentage`,
 	"envoy.extensions.filters.http.cors.v3.CorsPolicy": `allow_origin_string_match allow_methods allow_headers expose_headers max_age
 		allow_credentials filter_enabled forward_not_matching_preflights`,
 	"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": `common_tls_context require_client_certificate |
@@ -89,12 +112,12 @@ var knownFields = map[protoreflect.FullName]string{
 	"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": `common_tls_context sni auto_host_sni | max_session_keys
 		auto_sni_san_validation allow_renegotiation`,
 	"envoy.config.cluster.v3.Cluster": `name type load_assignment eds_cluster_config transport_socket transport_socket_matches
-		original_dst_lb_config | alt_stat_name connect_timeout per_connection_buffer_limit_bytes lb_policy load_balancing_policy circuit_breakers
+		original_dst_lb_config alt_stat_name | connect_timeout per_connection_buffer_limit_bytes lb_policy load_balancing_policy circuit_breakers
 		typed_extension_protocol_options outlier_detection metadata common_lb_config least_request_lb_config ring_hash_lb_config
 		maglev_lb_config round_robin_lb_config upstream_connection_options close_connections_on_host_health_failure
 		ignore_health_on_host_removal filters track_cluster_stats dns_lookup_family dns_refresh_rate respect_dns_ttl dns_failure_refresh_rate
 		connection_pool_per_downstream_connection preconnect_policy upstream_bind_config max_requests_per_connection cleanup_interval wait_for_warm_on_init
-		cluster_type http2_protocol_options dns_jitter`,
+		cluster_type http2_protocol_options dns_jitter health_checks`,
 }
 
 // checkKnown returns an error when m has a field set that the simulator does

@@ -139,7 +139,7 @@ func (w walk) tryRoutes(routes []*route.Route, next step) ([]Outcome, error) {
 			return nil, err
 		}
 		return w.fork(p, func(w walk) ([]Outcome, error) {
-			w.route, w.out.Route = r, r.GetName()
+			w.route, w.out.Route, w.out.StatPrefix = r, r.GetName(), r.GetStatPrefix()
 			return next(w)
 		}, func(w walk) ([]Outcome, error) { return w.tryRoutes(routes[i+1:], next) })
 	}
@@ -160,6 +160,7 @@ func (w walk) matches(r *route.Route) (bool, error) {
 		func() (bool, error) { return w.matchHeaders(m.GetHeaders()) },
 		func() (bool, error) { return matchQuery(m.GetQueryParameters(), w.out.Request.Path) },
 		func() (bool, error) { return w.matchCookies(m.GetCookies()) },
+		func() (bool, error) { return allOf(m.GetDynamicMetadata(), w.matchMetadata) },
 		func() (bool, error) { return m.GetGrpc() == nil || w.grpc(), nil },
 		func() (bool, error) { return w.matchTLS(m.GetTlsContext()), nil },
 	} {

@@ -24,9 +24,11 @@ import (
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 // Call is one request, or one connection when TCP is set, as it reaches the
@@ -47,11 +49,16 @@ type Call struct {
 	// HTTP2 makes the request HTTP/2: with prior knowledge in plaintext, by
 	// ALPN in TLS.
 	HTTP2 bool
+	// HTTP10 makes it HTTP/1.0.
+	HTTP10 bool
 
 	Method  string // "" is GET
 	Host    string // the Host or :authority header, with a port if the client sends one
 	Path    string // with the query; "" is /
 	Headers Headers
+	Body    string
+	// Authorizers are how external authorizers answer, by their clusters.
+	Authorizers map[string]Authorizer
 	// Upstream is how the server behind the proxy answers.
 	Upstream Upstream
 	// Abandon has the client go away once an endpoint has the request.
@@ -73,6 +80,14 @@ type TLS struct {
 	// Ciphers are the only cipher suites of TLS 1.2 that the client offers, by
 	// OpenSSL's names; none: all that are usual.
 	Ciphers []string
+	// Curves are the only ones for the key exchange that it offers, by Envoy's
+	// names; none: all that are usual.
+	Curves []string
+	// Stranger: its certificate is signed by a CA that nobody trusts; Revoked: its
+	// CA has revoked it.
+	Stranger, Revoked bool
+	// SPKI is the base64 of the SHA-256 of its certificate's key.
+	SPKI string
 }
 
 // Upstream is what an endpoint does with requests. The zero value answers 200
@@ -102,6 +117,8 @@ type Upstream struct {
 	Revoked bool
 	// Demands: over TLS the endpoint wants a certificate of the proxy's.
 	Demands bool
+	// Report: its answers carry a load report, the header endpoint-load-metrics.
+	Report bool
 }
 
 // Outcome is one thing that may become of a Call.
@@ -113,6 +130,7 @@ type Outcome struct {
 	RouteTable  string
 	VirtualHost string
 	Route       string // its name; "" when it has none
+	StatPrefix  string // under which the route has statistics of its own; "": it has none
 
 	// Flags are the response flags as Envoy logs them: "UF,URX", "-" for none; ""
 	// where they depend on how an endpoint and a client of bytes hang up.
@@ -134,10 +152,14 @@ type Outcome struct {
 
 	// Cluster is where the request goes; "" when it goes nowhere.
 	Cluster string
+	// ClusterStat is the name under which the cluster's statistics are.
+	ClusterStat string
 	// Upstreams are the endpoints one of which gets it, in configuration order.
 	Upstreams []Target
 	// Request is what the endpoint sees. It is empty where none sees it.
 	Request Request
+	// Checks are what external authorizers were asked, in order.
+	Checks []Check
 	// Mirrors are the clusters that get a copy, with the chance of each.
 	Mirrors []Mirror
 	// Attempts is how often the request is sent upstream.
@@ -151,6 +173,9 @@ type Outcome struct {
 	// Credential is the name of the certificate's secret that a TLS client gets;
 	// "" without TLS, and for a certificate from a file.
 	Credential string
+	// Tunnel is the request within which bytes are sent on: "CONNECT
+	// db.example.com:3306 HTTP/1.1"; "": none is.
+	Tunnel string
 	// Way is how the cluster chooses among Upstreams and keeps connections.
 	Way Way
 }
@@ -166,8 +191,10 @@ type Request struct {
 // Target is an endpoint of the cluster, and how the proxy speaks to it.
 type Target struct {
 	Address string // "IP:PORT", or "HOST:PORT" in a DNS cluster
-	TLS     bool
-	SNI     string
+	// Share of the cluster's requests that it gets; all sum to 1.
+	Share float64
+	TLS   bool
+	SNI   string
 	// Certificate says that the proxy shows one of its own.
 	Certificate bool
 	// Revokes: it has a list of certificates that are revoked.
@@ -177,6 +204,9 @@ type Target struct {
 	// Names are those one of which the endpoint's certificate must have; "*" at
 	// the end stands for any text. None: any certificate of the CA will do.
 	Names []string
+	// Proxied is the PROXY header that comes first: its version and the client in
+	// it, "v1 203.0.113.9"; "": none does.
+	Proxied string
 	// CA is who must have signed the endpoint's certificate.
 	CA Authority
 }
@@ -207,6 +237,7 @@ type Config struct {
 	clusters  map[string]*cluster.Cluster
 	endpoints map[string]*endpoint.ClusterLoadAssignment
 	secrets   map[string]*tls.Secret
+	place     string // where the proxy is, as placeOf has it
 }
 
 // New indexes resources. Types that do not decide where a request goes
@@ -304,6 +335,24 @@ type walk struct {
 	weighted *route.WeightedCluster_ClusterWeight
 	// flags is what has befallen the call so far.
 	flags flags
+	// named is the cluster that the server name names; "" where it names none.
+	named string
+	// secure: the proxy ended the client's TLS.
+	secure bool
+	// remote is whom the request is from, where headers say so and are believed.
+	remote netip.Addr
+	// metadata is what filters said of the request, by filter.
+	metadata map[string]*structpb.Struct
+	// rerouted: a filter has let go of the route that was chosen.
+	rerouted bool
+	// quiet: the router writes no x-envoy- headers.
+	quiet bool
+	// looked: a filter has looked up the host or server name that the client
+	// names, and lookedPort is the port at which the latter is called.
+	looked     bool
+	lookedPort uint32
+	// manager is the HTTP connection manager that took the request.
+	manager *hcm.HttpConnectionManager
 }
 
 // closed is the one outcome of a connection that ends.

@@ -77,7 +77,7 @@ func TestUnknownIsAnError(t *testing.T) {
 			return with(t, `{"match": {"prefix": "/"}, "route": {"cluster": "a", "rate_limits": [{}]}}`)
 		},
 		"match field": func() *Config {
-			return with(t, `{"match": {"prefix": "/", "dynamic_metadata": [{}]}, "route": {"cluster": "a"}}`)
+			return with(t, `{"match": {"prefix": "/", "filter_state": [{"key": "a"}]}, "route": {"cluster": "a"}}`)
 		},
 		"path specifier": func() *Config { return with(t, `{"match": {"connect_matcher": {}}, "route": {"cluster": "a"}}`) },
 		"string matcher": func() *Config {

@@ -3,6 +3,7 @@ package simulate
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,16 +11,16 @@ import (
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	rawbuffer "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// targets are the endpoints of the named cluster to one of which a request
-// goes; found is false when there is no such cluster. Balancing among them is
-// Envoy's affair, only health and priority count here.
-func (c *Config) targets(name string, conn connection) (all []Target, found bool, err error) {
+// members are the endpoints of the named cluster; found is false when there is
+// no such cluster.
+func (c *Config) members(name string, conn connection) (all []member, found bool, err error) {
 	cl := c.clusters[name]
 	if cl == nil {
 		return nil, false, nil
@@ -30,8 +31,13 @@ func (c *Config) targets(name string, conn connection) (all []Target, found bool
 	assignment := cl.GetLoadAssignment()
 	switch cl.GetType() {
 	case cluster.Cluster_ORIGINAL_DST:
-		t := Target{Address: conn.destination.String()}
-		return []Target{t}, true, c.transport(cl, nil, &t)
+		at := conn.destination
+		if port := cl.GetOriginalDstLbConfig().GetUpstreamPortOverride(); port != nil {
+			at = netip.AddrPortFrom(at.Addr(), uint16(port.GetValue()))
+		}
+		m := member{serves: true, Target: Target{Address: at.String()}}
+		err := c.transport(cl, nil, &m.Target)
+		return []member{m}, true, err
 	case cluster.Cluster_EDS:
 		service := cl.GetEdsClusterConfig().GetServiceName()
 		if service == "" {
@@ -42,58 +48,71 @@ func (c *Config) targets(name string, conn connection) (all []Target, found bool
 	default:
 		return nil, true, unknown("cluster type %v", cl.GetType())
 	}
-	for _, e := range serving(assignment) {
-		t := Target{}
+	if cl.GetClusterType().GetName() == dynamicForward {
+		m := member{serves: true} // the walk knows which host is named
+		err := c.transport(cl, nil, &m.Target)
+		return []member{m}, true, err
+	}
+	all, err = membersOf(assignment, func(e *endpoint.LbEndpoint) (t Target, err error) {
 		if t.Address, err = endpointAddress(e.GetEndpoint().GetAddress()); err != nil {
-			return nil, true, err
+			return t, err
 		}
 		if err := c.transport(cl, e.GetMetadata(), &t); err != nil {
-			return nil, true, fmt.Errorf("endpoint %s: %w", t.Address, err)
+			return t, fmt.Errorf("endpoint %s: %w", t.Address, err)
 		}
-		all = append(all, t)
-	}
-	return all, true, nil
+		return t, nil
+	})
+	return all, true, err
 }
 
-// targets are those of the named cluster that are not ejected. Where too few
-// are left, Envoy panics and takes all.
+// targets are the endpoints of the named cluster to one of which a request
+// goes: not those that are ejected, unless Envoy panics.
 func (w walk) targets(name string) (all []Target, found bool, err error) {
-	all, found, err = w.config.targets(name, w.conn)
-	left := slices.DeleteFunc(slices.Clone(all), func(t Target) bool { return slices.Contains(w.call.Ejected[name], t.Address) })
-	panics := 50.0
-	if threshold := w.config.clusters[name].GetCommonLbConfig().GetHealthyPanicThreshold(); threshold != nil {
-		panics = threshold.GetValue()
+	members, found, err := w.config.members(name, w.conn)
+	if w.config.clusters[name].GetClusterType().GetName() == dynamicForward && len(members) == 1 {
+		switch {
+		case !w.looked:
+			members = nil // Envoy knows no address of it
+		case w.table != nil:
+			members[0].Address = w.namedHost(members[0].TLS)
+		default:
+			members[0].Address = net.JoinHostPort(w.conn.serverName, strconv.Itoa(int(w.lookedPort)))
+		}
 	}
-	if len(left) == len(all) || 100*float64(len(left)) < panics*float64(len(all)) {
-		return all, found, err
+	for i := range members {
+		if members[i].Proxied != "" {
+			members[i].Proxied += " " + w.conn.source.Addr().String()
+		}
+		if slices.Contains(w.call.Ejected[name], members[i].Address) {
+			members[i].serves = false
+		}
 	}
-	return left, found, err
+	return w.config.shared(w.config.clusters[name], members), found, err
 }
 
-// serving are the endpoints of the first priority that has any that may serve.
-func serving(a *endpoint.ClusterLoadAssignment) []*endpoint.LbEndpoint {
-	byPriority := map[uint32][]*endpoint.LbEndpoint{}
-	last := uint32(0)
-	for _, l := range a.GetEndpoints() {
-		last = max(last, l.GetPriority())
-		for _, e := range l.GetLbEndpoints() {
-			switch e.GetHealthStatus() {
-			case core.HealthStatus_UNKNOWN, core.HealthStatus_HEALTHY, core.HealthStatus_DEGRADED:
-				byPriority[l.GetPriority()] = append(byPriority[l.GetPriority()], e)
-			}
+// dynamicForward is the type of clusters that connect to the host asked for.
+const dynamicForward = "envoy.clusters.dynamic_forward_proxy"
+
+// namedHost is the host and port that a request names.
+func (w walk) namedHost(secure bool) string {
+	host, port, ok := cutPort(w.out.Request.Host)
+	if !ok {
+		if port = "80"; secure {
+			port = "443"
 		}
 	}
-	for p := uint32(0); p <= last; p++ {
-		if len(byPriority[p]) > 0 {
-			return byPriority[p]
-		}
-	}
-	return nil
+	return net.JoinHostPort(host, port)
 }
 
 func endpointAddress(a *core.Address) (string, error) {
+	if p := a.GetPipe(); p != nil {
+		return "unix://" + p.GetPath(), nil
+	}
 	if s := a.GetSocketAddress(); s != nil {
 		return net.JoinHostPort(s.GetAddress(), strconv.Itoa(int(s.GetPortValue()))), nil
+	}
+	if p := a.GetPipe(); p != nil {
+		return "unix://" + p.GetPath(), nil
 	}
 	return "", unknown("endpoint address %v", a)
 }
@@ -110,6 +129,11 @@ func (c *Config) transport(cl *cluster.Cluster, metadata *core.Metadata, t *Targ
 			break
 		}
 	}
+	return c.socket(socket, t)
+}
+
+// socket fills in what a transport socket does.
+func (c *Config) socket(socket *core.TransportSocket, t *Target) error {
 	if socket == nil || socket.GetTypedConfig() == nil && socket.GetName() == "envoy.transport_sockets.raw_buffer" {
 		return nil
 	}
@@ -120,6 +144,9 @@ func (c *Config) transport(cl *cluster.Cluster, metadata *core.Metadata, t *Targ
 	switch config := config.(type) {
 	case *rawbuffer.RawBuffer:
 		return nil
+	case *proxyprotocol.ProxyProtocolUpstreamTransport:
+		t.Proxied = strings.ToLower(config.GetConfig().GetVersion().String())
+		return c.socket(config.GetTransportSocket(), t)
 	case *tls.UpstreamTlsContext:
 		if err := c.secured(config, t); err != nil {
 			return err
@@ -142,6 +169,14 @@ func authority(c *tls.CommonTlsContext) Authority {
 		return MeshCA
 	}
 	return Unchecked
+}
+
+// statOf is the name of a cluster's statistics.
+func (c *Config) statOf(name string) string {
+	if alt := c.clusters[name].GetAltStatName(); alt != "" {
+		return alt
+	}
+	return name
 }
 
 // unreachable says whether no connection can be made to any of the targets

@@ -75,7 +75,8 @@ func (b *base) Apply(ctx context.Context, manifests string) error {
 }
 
 // Delete deletes the objects of a stream of YAML documents; those that are not
-// there are no error.
+// there are no error. It waits until a CRD is gone: what is applied to one that
+// is about to go would go with it.
 func (b *base) Delete(ctx context.Context, manifests string) error {
 	return b.each(manifests, func(object *unstructured.Unstructured) error {
 		resource, err := b.resource(object)
@@ -85,7 +86,19 @@ func (b *base) Delete(ctx context.Context, manifests string) error {
 		if err := resource.Delete(ctx, object.GetName(), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("delete %s: %w", describe(object), err)
 		}
-		return nil
+		if object.GetKind() != "CustomResourceDefinition" {
+			return nil
+		}
+		return poll(ctx, describe(object), func(ctx context.Context) error {
+			_, err := resource.Get(ctx, object.GetName(), metav1.GetOptions{})
+			switch {
+			case apierrors.IsNotFound(err):
+				return nil
+			case err == nil:
+				return errors.New("it is not gone yet")
+			}
+			return err
+		})
 	})
 }
 

@@ -176,6 +176,9 @@ func (c *Cluster) describe(l layout, o Options, relay machine.Relay) error {
 			Routes: l.podRoutes(o.Nodes, n), Programs: l.node(n),
 		})
 	}
+	c.plan.Machines = append(c.plan.Machines, machine.Machine{
+		Name: "outside", Dir: l.machine("outside"), Address: netip.PrefixFrom(Outside, lan.Bits()), Gateway: lanHost, Routes: l.podRoutes(o.Nodes, 0),
+	})
 	c.apiMachine = head.Socket()
 	return pki.Write(certs)
 }

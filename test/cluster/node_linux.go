@@ -81,7 +81,7 @@ func (c *Cluster) Client(ctx context.Context, argv ...string) (string, error) {
 }
 
 // Inside lets cmd run in the namespaces of a machine when it is started: "lan",
-// "control", or a node's name. It dies with the machine.
+// "control", "outside", or a node's name. It dies with the machine.
 func (c *Cluster) Inside(name string, cmd *exec.Cmd) error {
 	resp, err := machine.Ask(c.plan.Socket(), machine.Request{Operation: machine.Ping})
 	if err != nil {

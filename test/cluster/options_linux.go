@@ -42,6 +42,10 @@ var (
 	pods     = netip.MustParsePrefix("10.244.0.0/16")
 )
 
+// Outside is the address of machine "outside": on the LAN, no node, with routes
+// to the pods, and nothing runs there.
+var Outside = netip.MustParseAddr("10.89.0.200")
+
 // apiPort is the API server's on the control plane's machine.
 const apiPort = "6443"
 

@@ -41,9 +41,32 @@ func (c *Cluster) Report(ctx context.Context) string {
 		return out.String() + err.Error()
 	}
 	for _, e := range events.Items {
+		if mended(pods.Items, e) {
+			continue
+		}
 		fmt.Fprintf(&out, "warning: %s %s/%s: %s: %s\n", e.InvolvedObject.Kind, e.InvolvedObject.Namespace, e.InvolvedObject.Name, e.Reason, e.Message)
 	}
 	return out.String()
+}
+
+// mended tells whether what a warning complains of is a start that is over: its
+// pod has been Ready ever since, or is gone.
+func mended(pods []corev1.Pod, e corev1.Event) bool {
+	if e.InvolvedObject.Kind != "Pod" || e.Reason != "Unhealthy" && e.Reason != "FailedMount" {
+		return false
+	}
+	for _, p := range pods {
+		if p.UID != e.InvolvedObject.UID {
+			continue
+		}
+		for _, c := range p.Status.Conditions {
+			if c.Type == corev1.PodReady {
+				return c.Status == corev1.ConditionTrue && !e.LastTimestamp.After(c.LastTransitionTime.Time)
+			}
+		}
+		return false
+	}
+	return true
 }
 
 // container says what one that is not ready waits for or died of.

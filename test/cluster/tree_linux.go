@@ -1,9 +1,7 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -75,18 +73,6 @@ func inTree(t testing.TB, args ...string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
-}
-
-// Ask runs kubectl, a path that Kubectl gave, which reads input.
-func (c *Cluster) Ask(ctx context.Context, kubectl, input string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, kubectl, append([]string{"--kubeconfig", c.Kubeconfig()}, args...)...)
-	var out, failed bytes.Buffer
-	// kubectl takes what begins with a brace for JSON.
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader("---\n"+input), &out, &failed
-	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("kubectl %s: %w\n%s%s", strings.Join(args, " "), err, out.String(), failed.String())
-	}
-	return out.String(), nil
 }
 
 // Eventually waits for check to give no error; patience ends a wait that hangs.

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weftmesh/weft/test/e2e/rig"
 )
 
 // installWithin is what a fresh install may take once the images are loaded.
@@ -13,16 +15,16 @@ const installWithin = time.Minute
 // A user installs Weft, sees that all is well, serves an app through the
 // gateway, and removes it again without a trace.
 func TestInstallUseUninstall(t *testing.T) {
-	w := newWorld(t, 2)
-	w.eventually("the nodes can run Weft", func() error {
-		if code, out := w.run(w.weft, "check", "--pre"); code != 0 {
-			return fmt.Errorf("exit code %d\n%s", code, out)
+	w := newWorld(t)
+	w.Eventually("the nodes can run Weft", func() error {
+		if s := w.Weft("", "check", "--pre"); s.Code != 0 {
+			return fmt.Errorf("weft check --pre: %v", s)
 		}
 		return nil
 	})
 	before := w.objects()
-	if code, out := w.run(w.weft, "check"); code != 1 || !strings.Contains(out, "weft install installs it") {
-		t.Errorf("check before the install: exit code %d\n%s", code, out)
+	if s := w.Weft("", "check"); s.Code != 1 || !strings.Contains(s.All(), "weft install installs it") {
+		t.Errorf("check before the install: %v", s)
 	}
 
 	began := time.Now()
@@ -39,7 +41,7 @@ func TestInstallUseUninstall(t *testing.T) {
 	if again := w.do("install", "--dry-run"); strings.Contains(again, "(dry run)") {
 		t.Errorf("an install done again would change something:\n%s", again)
 	}
-	if out := w.do("version"); !strings.Contains(out, "weft-system/weft-pilot "+version) {
+	if out := w.do("version"); !strings.Contains(out, "weft-system/weft-pilot "+rig.Version) {
 		t.Errorf("weft version:\n%s", out)
 	}
 
@@ -49,8 +51,8 @@ func TestInstallUseUninstall(t *testing.T) {
 	if !strings.Contains(out, "pods of namespace shop still have a sidecar") {
 		t.Errorf("the uninstall does not say that sidecars are left:\n%s", out)
 	}
-	w.kubectl("delete", "namespace", "shop", "--wait")
-	w.eventually("nothing is left behind", func() error {
+	w.Must("", "delete", "namespace", "shop", "--wait")
+	w.Eventually("nothing is left behind", func() error {
 		if d := difference(before, w.objects()); len(d) > 0 {
 			return fmt.Errorf("%d objects differ: %s", len(d), strings.Join(d, "\n"))
 		}
@@ -75,14 +77,14 @@ func checkGreen(w *world) {
 // of the cluster, through the gateway's port of a node.
 func useIt(w *world) {
 	w.Helper()
-	w.kubectl("create", "namespace", "shop")
-	w.kubectl("label", "namespace", "shop", "istio-injection=enabled")
-	w.kubectl("apply", "-n", "shop", "-f", "../../samples/bookshop")
-	w.kubectl("wait", "-n", "shop", "--for=condition=Available", "deployment", "--all", "--timeout=120s")
-	port := w.kubectl("get", "service", "-n", "weft-system", "istio-ingressgateway", "-o", `jsonpath={.spec.ports[?(@.name=="http2")].nodePort}`)
+	w.Must("", "create", "namespace", "shop")
+	w.Must("", "label", "namespace", "shop", "istio-injection=enabled")
+	w.Must("", "apply", "-n", "shop", "-f", "../../samples/bookshop")
+	w.Must("", "wait", "-n", "shop", "--for=condition=Available", "deployment", "--all", "--timeout=120s")
+	port := w.Must("", "get", "service", "-n", "weft-system", "istio-ingressgateway", "-o", `jsonpath={.spec.ports[?(@.name=="http2")].nodePort}`)
 	for n := range w.Nodes() {
 		node := w.Node(n + 1).Address().String()
-		w.eventually("node "+node+" answers for the shop", func() error {
+		w.Eventually("node "+node+" answers for the shop", func() error {
 			out, err := w.Client(w.Context(), w.shop, "get", "http://"+node+":"+port+"/")
 			if err == nil && (!strings.Contains(out, `"service": "reviews"`) || !strings.Contains(out, "spiffe://cluster.local/ns/weft-system/sa/istio-ingressgateway")) {
 				return fmt.Errorf("it answers %s", out)
@@ -90,7 +92,7 @@ func useIt(w *world) {
 			return err
 		})
 	}
-	w.eventually("every proxy holds what was sent", func() error {
+	w.Eventually("every proxy holds what was sent", func() error {
 		out := w.do("proxy-status")
 		if !strings.Contains(out, ".shop ") || strings.Contains(out, "STALE") || strings.Contains(out, "NOT SENT") {
 			return fmt.Errorf("%s", out)

@@ -35,9 +35,13 @@ type Observed struct {
 	// Seen is what the endpoints saw, in the order in which it arrived.
 	Seen []Seen
 	Took time.Duration
+	// Checks are what external authorizers were asked.
+	Checks []simulate.Check
 	// Flags is for the caller's use, who may have awaited them.
 	Flags string
 	port  uint32 // of the connection to the proxy
+	// AsWritten: the names of the answer's headers are in the endpoint's case.
+	AsWritten bool
 	// Credential is the name of the secret that holds the certificate that the
 	// proxy showed; "" when it showed none, or one of the harness's own.
 	Credential string
@@ -60,6 +64,7 @@ func (p *Proxy) Do(ctx context.Context, call simulate.Call) (Observed, error) {
 	if u := call.Upstream; mannered(u) {
 		defer p.echoes.behave(u)()
 	}
+	asked := p.echoes.authorizing(call.Authorizers)
 	start, within := time.Now(), ctx
 	if call.Abandon {
 		var leave context.CancelFunc
@@ -74,6 +79,7 @@ func (p *Proxy) Do(ctx context.Context, call simulate.Call) (Observed, error) {
 	}
 	out.Took, out.port = time.Since(start), port.Load()
 	out.Seen, _ = p.echoes.of(name)
+	out.Checks = asked()
 	p.mu.Lock()
 	out.Credential = p.ads.holder(p.shown)
 	p.mu.Unlock()
@@ -154,8 +160,12 @@ func (p *Proxy) dialer(call simulate.Call, own *atomic.Uint32) (dialFunc, error)
 	if err != nil {
 		return nil, err
 	}
+	dialer := &net.Dialer{}
+	if from := call.Source.Addr(); from.IsLoopback() && from.Is4() {
+		dialer.LocalAddr = &net.TCPAddr{IP: from.AsSlice()} // as the socket has it, beside what the header says
+	}
 	return func(ctx context.Context) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		conn, err := dialer.DialContext(ctx, "tcp", address)
 		if err != nil {
 			return nil, err
 		}
@@ -217,12 +227,16 @@ func proxyHeader(source, destination netip.AddrPort) string {
 	return fmt.Sprintf("PROXY %s %s %s %d %d\r\n", family, source.Addr(), destination.Addr(), source.Port(), destination.Port())
 }
 
+// curves are Go's names for those by Envoy's.
+var curves = map[string]stdtls.CurveID{"X25519MLKEM768": stdtls.X25519MLKEM768, "X25519": stdtls.X25519, "P-256": stdtls.CurveP256, "P-384": stdtls.CurveP384, "P-521": stdtls.CurveP521}
+
 // cipherSuites are those of TLS 1.2 that a call may name, by OpenSSL's names;
-// the harness's keys are of elliptic curves.
+// the harness's own keys are of elliptic curves, but for files named rsa.
 var cipherSuites = map[string]uint16{
 	"ECDHE-ECDSA-AES128-GCM-SHA256": stdtls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
 	"ECDHE-ECDSA-AES256-GCM-SHA384": stdtls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
 	"ECDHE-ECDSA-CHACHA20-POLY1305": stdtls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+	"ECDHE-RSA-AES128-GCM-SHA256":   stdtls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 }
 
 func (p *Proxy) clientTLS(call simulate.Call) (*stdtls.Config, error) {
@@ -240,6 +254,13 @@ func (p *Proxy) clientTLS(call simulate.Call) (*stdtls.Config, error) {
 		}
 		config.CipherSuites = append(config.CipherSuites, id)
 	}
+	for _, name := range call.TLS.Curves {
+		id, ok := curves[name]
+		if !ok {
+			return nil, fmt.Errorf("curve %q: the harness does not know it", name)
+		}
+		config.CurvePreferences = append(config.CurvePreferences, id)
+	}
 	switch call.TLS.Version {
 	case "1.2":
 		config.MaxVersion = stdtls.VersionTLS12
@@ -253,7 +274,7 @@ func (p *Proxy) clientTLS(call simulate.Call) (*stdtls.Config, error) {
 		config.NextProtos = append([]string{"weft-tcp"}, config.NextProtos...)
 	}
 	if id := call.TLS.Identity; id != "" {
-		leaf, err := p.pki.leaf(id)
+		leaf, err := p.pki.client(id, call.TLS)
 		if err != nil {
 			return nil, err
 		}
@@ -287,6 +308,11 @@ func (p *Proxy) doHTTP(ctx context.Context, call simulate.Call, dial dialFunc, n
 	if err != nil {
 		return Observed{}, err
 	}
+	if call.HTTP10 {
+		dial = dial.asHTTP10()
+	}
+	var head head
+	dial = dial.heard(&head)
 	protocols := &http.Protocols{}
 	protocols.SetHTTP1(!call.HTTP2)
 	protocols.SetUnencryptedHTTP2(call.HTTP2)
@@ -313,7 +339,7 @@ func (p *Proxy) doHTTP(ctx context.Context, call simulate.Call, dial dialFunc, n
 	for key, values := range resp.Header {
 		headers[strings.ToLower(key)] = values
 	}
-	return Observed{Status: resp.StatusCode, Headers: headers, Body: string(body)}, nil
+	return Observed{Status: resp.StatusCode, Headers: headers, Body: string(body), AsWritten: head.asWritten(clusterHeader)}, nil
 }
 
 // request is the call as the client's HTTP library would write it, with the
@@ -330,7 +356,7 @@ func request(ctx context.Context, call simulate.Call, name string) (*http.Reques
 	if call.TLS != nil {
 		scheme = "https"
 	}
-	req, err := http.NewRequestWithContext(ctx, method, scheme+"://upstream.invalid/", nil)
+	req, err := http.NewRequestWithContext(ctx, method, scheme+"://upstream.invalid/", strings.NewReader(call.Body))
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weftmesh/weft/internal/simulate"
 )
 
 // Endpoints puts those of resources that are endpoints in place of what Envoy
@@ -38,6 +40,11 @@ func (p *Proxy) Endpoints(ctx context.Context, resources []*discovery.Resource) 
 	}
 	return p.awaitEndpoints(ctx, want)
 }
+
+// Behave makes endpoints answer the proxy's own questions, which are health
+// checks, as u says, until stop is called. Calls are answered as each says, but
+// for what u says of connections, which holds for all.
+func (p *Proxy) Behave(u simulate.Upstream) (stop func()) { return p.echoes.behave(u) }
 
 func (p *Proxy) awaitEndpoints(ctx context.Context, want map[string]int) error {
 	tick := time.NewTicker(2 * time.Millisecond)

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,8 +35,13 @@ type Seen struct {
 	TLS      bool
 	SNI      string
 	Peer     string // URI in the proxy's certificate, else DNS name; "" when it showed none
+	Curve    string // of TLS's key exchange: "X25519MLKEM768"; "" in plaintext
 	TCP      bool
+	Tunnel   string // the request that carries it, "CONNECT db.example.com:3306 HTTP/1.1"; "" without one
+	Proxied  string // version and client of a PROXY header, "v1 203.0.113.9"; "" without one
 	Protocol string // "HTTP/1.1" or "HTTP/2.0"; "" with TCP
+	// AsWritten: the names of the request's headers are in the client's case.
+	AsWritten bool
 	// Conn is the same for all requests of one connection.
 	Conn int64
 	// From is the port of the proxy's end of the connection.
@@ -64,6 +68,10 @@ type echoes struct {
 	manners map[*simulate.Upstream]bool
 	conns   map[*peeked]place // HTTP connections that are open
 	count   int64             // of connections so far
+	// authorizers are how external ones answer, by cluster; checks are what they
+	// were asked.
+	authorizers map[string]simulate.Authorizer
+	checks      []simulate.Check
 }
 
 func newEchoes() *echoes {
@@ -100,7 +108,17 @@ func (e *echoes) listen(cluster, endpoint string) (int, error) {
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	server := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { e.answer(at, w, r) }), Protocols: protocols, ErrorLog: quiet,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(at.cluster, authorizerClusters) {
+				e.authorize(at.cluster, w, r)
+				return
+			}
+			if tunnelled(r) {
+				s.carry(w, r)
+				return
+			}
+			e.answer(at, w, r)
+		}), Protocols: protocols, ErrorLog: quiet,
 		ReadHeaderTimeout: 10 * time.Second,
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ConnState:         func(c net.Conn, state http.ConnState) { e.follow(at, c, state) },
@@ -148,13 +166,14 @@ func (e *echoes) follow(at place, c net.Conn, state http.ConnState) {
 }
 
 // behave makes connections to the endpoints go as u says, until the function
-// that it returns is called. Those that are open are closed.
+// that it returns is called. Those that are open are closed where u bears on
+// connections.
 func (e *echoes) behave(u simulate.Upstream) (stop func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.manners[&u] = true
 	for conn, at := range e.conns {
-		if u.Only == "" || at.endpoint == u.Only {
+		if mannered(u) && (u.Only == "" || at.endpoint == u.Only) {
 			_ = conn.Close()
 		}
 	}
@@ -205,11 +224,16 @@ func (e *echoes) answer(at place, w http.ResponseWriter, r *http.Request) {
 	seen := Seen{Cluster: at.cluster, Endpoint: at.endpoint, Request: requestOf(r), Protocol: r.Proto}
 	if conn, ok := r.Context().Value(connKey{}).(*peeked); ok {
 		seen.secured(conn.tls)
+		seen.Proxied, seen.Tunnel = conn.client, conn.tunnel
 		seen.Conn, seen.Gone, seen.Pings = conn.id, conn.gone, conn.pings.all
 		seen.From = conn.RemoteAddr().(*net.TCPAddr).Port
+		seen.AsWritten = conn.text.asWritten(callHeader)
 	}
 	attempt := e.record(r.Header.Get(callHeader), seen)
 	upstream := parseAnswer(r.Header.Get(answerHeader))
+	if r.Header.Get(callHeader) == "" { // of the proxy itself: a health check
+		upstream = e.manner(at.endpoint)
+	}
 	if upstream.Only != "" && upstream.Only != at.endpoint {
 		upstream = simulate.Upstream{}
 	}
@@ -226,6 +250,9 @@ func (e *echoes) answer(at place, w http.ResponseWriter, r *http.Request) {
 	status := upstream.Status
 	if status == 0 || upstream.Failures > 0 && attempt > upstream.Failures {
 		status = http.StatusOK
+	}
+	if upstream.Report {
+		w.Header().Set(simulate.ReportHeader, simulate.Report)
 	}
 	w.Header().Set(clusterHeader, at.cluster)
 	w.WriteHeader(status)
@@ -268,27 +295,6 @@ func (e *echoes) of(call string) ([]Seen, <-chan struct{}) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return append([]Seen(nil), e.seen[call]...), e.changed
-}
-
-// formatAnswer and parseAnswer carry an Upstream in a header.
-func formatAnswer(u simulate.Upstream) string {
-	return fmt.Sprintf("%d %d %d %t %s", u.Status, u.Delay.Nanoseconds(), u.Failures, u.Mute, u.Only)
-}
-
-func parseAnswer(s string) (u simulate.Upstream) {
-	fields := strings.Fields(s)
-	if len(fields) < 4 {
-		return u
-	}
-	if len(fields) == 5 {
-		u.Only = fields[4]
-	}
-	u.Mute = fields[3] == "true"
-	u.Status, _ = strconv.Atoi(fields[0])
-	delay, _ := strconv.ParseInt(fields[1], 10, 64)
-	u.Delay = time.Duration(delay)
-	u.Failures, _ = strconv.Atoi(fields[2])
-	return u
 }
 
 // sniffer is a listener that tells TLS, HTTP and TCP apart by their first
@@ -336,10 +342,19 @@ func (s *sniffer) sniff(conn net.Conn) {
 		_ = conn.Close()
 		return
 	}
+	s.serve(conn, nil)
+}
+
+// serve answers what a connection speaks. One within a tunnel is served to its
+// end.
+func (s *sniffer) serve(conn net.Conn, within *outer) {
 	next, err := s.unwrap(conn)
 	if err != nil {
 		_ = conn.Close()
 		return
+	}
+	if within != nil {
+		next.tunnel, next.tls = within.said, within.tls
 	}
 	if next.head[0] == tcpGreeting[0] {
 		s.tcp(next)
@@ -351,6 +366,9 @@ func (s *sniffer) sniff(conn net.Conn) {
 	s.echoes.mu.Unlock()
 	select {
 	case s.conns <- next:
+		if within != nil {
+			<-next.gone
+		}
 	case <-s.done:
 		_ = conn.Close()
 	}
@@ -358,6 +376,10 @@ func (s *sniffer) sniff(conn net.Conn) {
 
 func (s *sniffer) unwrap(conn net.Conn) (*peeked, error) {
 	next, err := peek(conn)
+	if err == nil {
+		err = next.proxied()
+	}
+	client := next.client
 	for err == nil && next.head[0] == tlsHandshake {
 		secured := stdtls.Server(next, s.tlsConfig())
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -374,6 +396,7 @@ func (s *sniffer) unwrap(conn net.Conn) (*peeked, error) {
 			next.tls = &state
 		}
 	}
+	next.client = client
 	return next, err
 }
 
@@ -387,7 +410,7 @@ func (s *sniffer) tcp(conn *peeked) {
 	if err != nil || !strings.HasPrefix(line, tcpGreeting) {
 		return
 	}
-	seen := Seen{Cluster: s.at.cluster, Endpoint: s.at.endpoint, TCP: true}
+	seen := Seen{Cluster: s.at.cluster, Endpoint: s.at.endpoint, TCP: true, Proxied: conn.client, Tunnel: conn.tunnel}
 	seen.secured(conn.tls)
 	s.echoes.record(strings.TrimSpace(strings.TrimPrefix(line, tcpGreeting)), seen)
 	_, _ = fmt.Fprintf(conn, "%s\n", s.at.cluster)
@@ -398,7 +421,7 @@ func (s *Seen) secured(state *stdtls.ConnectionState) {
 	if state == nil {
 		return
 	}
-	s.TLS, s.SNI = true, state.ServerName
+	s.TLS, s.SNI, s.Curve = true, state.ServerName, state.CurveID.String()
 	if len(state.PeerCertificates) == 0 {
 		return
 	}
@@ -415,13 +438,17 @@ type peeked struct {
 	net.Conn
 	head []byte                  // read, not yet given out
 	tls  *stdtls.ConnectionState // of the outermost TLS; nil in plaintext
-	id   int64
+	// client is what a PROXY header said, "v1 203.0.113.9"; "" without one.
+	client string
+	tunnel string // in which it is, as Seen.Tunnel
+	id     int64
 	// pings are those that come, once it is a server's; mute, that nothing is
 	// written any more after the next of them.
 	pings *pings
 	mute  atomic.Bool
 	dumb  atomic.Bool
 	gone  chan struct{} // closed with the connection, once it is a server's
+	text  head
 }
 
 func peek(conn net.Conn) (*peeked, error) {
@@ -446,6 +473,7 @@ func (p *peeked) Read(b []byte) (int, error) {
 }
 
 func (p *peeked) watch(b []byte) {
+	p.text.add(b)
 	if p.pings != nil && p.pings.read(b) && p.mute.Load() {
 		p.dumb.Store(true)
 	}

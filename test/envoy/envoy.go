@@ -49,6 +49,13 @@ type Options struct {
 	// Identity is the SPIFFE URI in the proxy's own certificate; "" is
 	// spiffe://cluster.local/ns/default/sa/default.
 	Identity string
+	// Keys is a CA that several Proxies share; nil: one of its own.
+	Keys *Keys
+	// Placed: the resources stay as they are, no address is moved; Place may
+	// have done it.
+	Placed bool
+	// Place is where the proxy says it is, "REGION/ZONE/SUBZONE".
+	Place string
 	// Ready is how long the proxy may take to be ready; 0 is 20 s.
 	Ready time.Duration
 }
@@ -57,6 +64,7 @@ type Options struct {
 // goroutines may call Do at once.
 type Proxy struct {
 	plan   *plan
+	place  string
 	echoes *echoes
 	ads    *adsServer
 	pki    *pki
@@ -81,7 +89,7 @@ func Start(ctx context.Context, opts Options) (_ *Proxy, err error) {
 	if opts.Identity == "" {
 		opts.Identity = "spiffe://cluster.local/ns/default/sa/default"
 	}
-	p := &Proxy{exited: make(chan struct{}), log: &lockedBuffer{}, echoes: newEchoes()}
+	p := &Proxy{place: opts.Place, exited: make(chan struct{}), log: &lockedBuffer{}, echoes: newEchoes()}
 	defer func() {
 		if err != nil {
 			p.Close()
@@ -90,11 +98,13 @@ func Start(ctx context.Context, opts Options) (_ *Proxy, err error) {
 	if p.dir, err = os.MkdirTemp("", "weft-envoy-"); err != nil {
 		return nil, err
 	}
-	if p.pki, err = newPKI(opts.Identity); err != nil {
+	if p.pki, err = opts.Keys.pki(opts.Identity); err != nil {
 		return nil, err
 	}
 	p.echoes.pki = p.pki
-	if p.plan, err = rebase(opts.Resources, p.echoes); err != nil {
+	if opts.Placed {
+		p.plan = &plan{resources: opts.Resources, bound: map[string]boundListener{}}
+	} else if p.plan, err = rebase(opts.Resources, p.echoes); err != nil {
 		return nil, err
 	}
 	if p.ads, err = startADS(filepath.Join(p.dir, "xds"), p.plan.resources, p.pki); err != nil {
@@ -151,7 +161,7 @@ func (p *Proxy) bootstrap() object {
 		}
 	}
 	ads := object{"ads": object{}, "resource_api_version": "V3"}
-	return object{
+	config := object{
 		"node":  object{"id": "sidecar~127.0.0.1~test.default~default.svc.cluster.local", "cluster": "test"},
 		"admin": object{"address": object{"pipe": object{"path": filepath.Join(p.dir, "admin")}}},
 		"dynamic_resources": object{
@@ -163,6 +173,8 @@ func (p *Proxy) bootstrap() object {
 		},
 		"static_resources": object{"clusters": []object{grpc("xds-grpc"), grpc("sds-grpc")}},
 	}
+	p.fellows(config)
+	return config
 }
 
 // waitReady polls Envoy's own readiness; a refused resource or an exit ends it

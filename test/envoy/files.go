@@ -1,9 +1,12 @@
 package envoy
 
 import (
+	"strings"
+
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 )
@@ -28,37 +31,53 @@ func sockets(m any) (all []*core.TransportSocket) {
 // configuration names by files of the pod.
 func (p *pki) ownFiles(m any) error {
 	for _, s := range sockets(m) {
-		if s.GetTypedConfig() == nil {
-			continue
-		}
-		config, err := s.GetTypedConfig().UnmarshalNew()
-		if err != nil {
+		if err := p.ownFilesOf(s); err != nil {
 			return err
 		}
-		context, ok := config.(interface{ GetCommonTlsContext() *tls.CommonTlsContext })
-		if !ok {
-			continue
-		}
-		p.inPlaceOfFiles(context.GetCommonTlsContext())
-		packed, err := anypb.New(config)
-		if err != nil {
-			return err
-		}
-		s.ConfigType = &core.TransportSocket_TypedConfig{TypedConfig: packed}
 	}
 	return nil
+}
+
+func (p *pki) ownFilesOf(s *core.TransportSocket) error {
+	if s.GetTypedConfig() == nil {
+		return nil
+	}
+	config, err := s.GetTypedConfig().UnmarshalNew()
+	if err != nil {
+		return err
+	}
+	switch config := config.(type) {
+	case *proxyprotocol.ProxyProtocolUpstreamTransport:
+		err = p.ownFilesOf(config.GetTransportSocket())
+	case interface{ GetCommonTlsContext() *tls.CommonTlsContext }:
+		err = p.inPlaceOfFiles(config.GetCommonTlsContext())
+	}
+	if err != nil {
+		return err
+	}
+	packed, err := anypb.New(config)
+	s.ConfigType = &core.TransportSocket_TypedConfig{TypedConfig: packed}
+	return err
 }
 
 // systemCAs is where a proxy's image has the public CAs.
 const systemCAs = "/etc/ssl/certs/ca-certificates.crt"
 
-func (p *pki) inPlaceOfFiles(c *tls.CommonTlsContext) {
+func (p *pki) inPlaceOfFiles(c *tls.CommonTlsContext) error {
 	for i, pair := range c.GetTlsCertificates() {
-		if pair.GetCertificateChain().GetFilename() != "" {
+		switch name := pair.GetCertificateChain().GetFilename(); {
+		case strings.Contains(name, rsaName):
+			own, err := p.rsa()
+			if err != nil {
+				return err
+			}
+			c.TlsCertificates[i] = pairOf(own)
+		case name != "":
 			c.TlsCertificates[i] = p.secret("").GetTlsCertificate()
 		}
 	}
 	p.trust(c.GetValidationContext())
+	return nil
 }
 
 // trust puts the harness's CAs, and its list of revoked certificates, in place

@@ -1,12 +1,16 @@
 package envoy
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
 	stdtls "crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"math/big"
 	"net/url"
@@ -16,6 +20,8 @@ import (
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+
+	"github.com/weftmesh/weft/internal/simulate"
 )
 
 // pki is a certificate authority for one Proxy: its own certificate, those of
@@ -86,15 +92,51 @@ func (p *pki) revokedLeaf(san string) (stdtls.Certificate, error) {
 	return p.signed("revoked "+san, san, revokedSerial)
 }
 
+// client is the certificate that a client shows.
+func (p *pki) client(san string, of *simulate.TLS) (stdtls.Certificate, error) {
+	switch {
+	case of.Stranger:
+		return p.public.leaf(san)
+	case of.Revoked:
+		return p.revokedLeaf(san)
+	}
+	return p.leaf(san)
+}
+
+// keyOf is the key of a SAN, the same in every run, so that it can be pinned.
+func keyOf(san string) (*ecdsa.PrivateKey, error) {
+	seed := sha256.Sum256([]byte("test key of " + san))
+	return ecdsa.ParseRawPrivateKey(elliptic.P256(), seed[:])
+}
+
+// SPKI is the base64 of the SHA-256 of the key in the certificate that a client
+// of this SAN shows; "" where it can show none.
+func SPKI(san string) string {
+	key, err := keyOf(san)
+	if err != nil {
+		return ""
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(der)
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
 // signed makes a certificate, once for each name; p.mu is held.
 func (p *pki) signed(name, san string, serial *big.Int) (stdtls.Certificate, error) {
 	if made, ok := p.leaves[name]; ok {
 		return made, nil
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := keyOf(san)
 	if err != nil {
 		return stdtls.Certificate{}, err
 	}
+	return p.sign(name, san, serial, key)
+}
+
+func (p *pki) sign(name, san string, serial *big.Int, key crypto.Signer) (stdtls.Certificate, error) {
 	template := &x509.Certificate{
 		SerialNumber: serial, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
@@ -125,17 +167,36 @@ func (p *pki) secret(name string) *tls.Secret {
 		context := &tls.CertificateValidationContext{TrustedCa: p.bundle()}
 		return &tls.Secret{Name: name, Type: &tls.Secret_ValidationContext{ValidationContext: context}}
 	}
+	return &tls.Secret{Name: name, Type: &tls.Secret_TlsCertificate{TlsCertificate: pairOf(p.proxy)}}
+}
+
+func pairOf(c stdtls.Certificate) *tls.TlsCertificate {
 	var chain []byte
-	for _, der := range p.proxy.Certificate {
+	for _, der := range c.Certificate {
 		chain = append(chain, pemOf("CERTIFICATE", der)...)
 	}
-	key, err := x509.MarshalPKCS8PrivateKey(p.proxy.PrivateKey)
+	key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
 	if err != nil {
-		panic(err) // a P-256 key always has a PKCS 8 form
+		panic(err) // keys made here have a PKCS 8 form
 	}
-	pair := &tls.TlsCertificate{CertificateChain: inlineBytes(chain), PrivateKey: inlineBytes(pemOf("PRIVATE KEY", key))}
-	return &tls.Secret{Name: name, Type: &tls.Secret_TlsCertificate{TlsCertificate: pair}}
+	return &tls.TlsCertificate{CertificateChain: inlineBytes(chain), PrivateKey: inlineBytes(pemOf("PRIVATE KEY", key))}
 }
+
+// rsa is a certificate with such a key, in place of a file that is called so.
+func (p *pki) rsa() (stdtls.Certificate, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if made, ok := p.leaves[rsaName]; ok {
+		return made, nil
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return stdtls.Certificate{}, err
+	}
+	return p.sign(rsaName, "rsa.example.com", big.NewInt(1<<41), key)
+}
+
+const rsaName = "rsa"
 
 func (p *pki) bundle() *core.DataSource { return inlineBytes(pemOf("CERTIFICATE", p.root.Raw)) }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -11,6 +12,7 @@ import (
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
+	upstreamproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
@@ -62,6 +64,7 @@ func rebase(resources []*discovery.Resource, e *echoes) (*plan, error) {
 		}
 		switch m := m.(type) {
 		case *listener.Listener:
+			dropLookups(m)
 			if err = logged(m); err == nil {
 				err = p.listener(m)
 			}
@@ -137,10 +140,11 @@ func (p *plan) cluster(c *cluster.Cluster, e *echoes) error {
 	if bind := c.GetUpstreamBindConfig(); bind != nil {
 		bind.SocketOptions = nil // a mark needs a capability that a test has no use for
 	}
-	switch c.GetType() {
-	case cluster.Cluster_EDS:
+	chosen := c.GetType() == cluster.Cluster_ORIGINAL_DST || c.GetClusterType().GetName() == "envoy.clusters.dynamic_forward_proxy"
+	switch {
+	case c.GetType() == cluster.Cluster_EDS:
 		return nil
-	case cluster.Cluster_ORIGINAL_DST:
+	case chosen:
 		port, err := e.listen(c.GetName(), anyEndpoint)
 		if err != nil {
 			return err
@@ -157,15 +161,26 @@ func (p *plan) cluster(c *cluster.Cluster, e *echoes) error {
 	return moveEndpoints(c.GetLoadAssignment(), c.GetName(), e)
 }
 
+// dropLookups takes out filters that look up the server name, which names
+// nothing here.
+func dropLookups(l *listener.Listener) {
+	for _, chain := range l.GetFilterChains() {
+		chain.Filters = slices.DeleteFunc(chain.Filters, func(f *listener.Filter) bool {
+			return f.GetName() == "envoy.filters.network.sni_dynamic_forward_proxy"
+		})
+	}
+}
+
 // moveEndpoints gives each endpoint of a cluster an echo server.
 func moveEndpoints(a *endpoint.ClusterLoadAssignment, cluster string, e *echoes) error {
 	for _, l := range a.GetEndpoints() {
 		for _, lb := range l.GetLbEndpoints() {
-			own := lb.GetEndpoint().GetAddress().GetSocketAddress()
-			if own == nil {
-				continue // a pipe
+			own := lb.GetEndpoint().GetAddress()
+			at := net.JoinHostPort(own.GetSocketAddress().GetAddress(), strconv.Itoa(int(own.GetSocketAddress().GetPortValue())))
+			if path := own.GetPipe().GetPath(); path != "" {
+				at = "unix://" + path
 			}
-			port, err := e.listen(cluster, net.JoinHostPort(own.GetAddress(), strconv.Itoa(int(own.GetPortValue()))))
+			port, err := e.listen(cluster, at)
 			if err != nil {
 				return err
 			}
@@ -184,12 +199,11 @@ func loopback(port int) *core.Address {
 // requiredSAN is the first exact name that a cluster accepts in the
 // certificate of its endpoints; "" when it asks for none.
 func requiredSAN(c *cluster.Cluster) string {
-	sockets := []*core.TransportSocket{c.GetTransportSocket()}
-	for _, m := range c.GetTransportSocketMatches() {
-		sockets = append(sockets, m.GetTransportSocket())
-	}
-	for _, s := range sockets {
-		context := &tls.UpstreamTlsContext{}
+	for _, s := range sockets(c) {
+		outer, context := &upstreamproxy.ProxyProtocolUpstreamTransport{}, &tls.UpstreamTlsContext{}
+		if s.GetTypedConfig().UnmarshalTo(outer) == nil {
+			s = outer.GetTransportSocket()
+		}
 		if s.GetTypedConfig().UnmarshalTo(context) != nil {
 			continue
 		}

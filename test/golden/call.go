@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/weftmesh/weft/internal/simulate"
+	"github.com/weftmesh/weft/test/envoy"
 )
 
 // Call is one entry of calls.yaml.
@@ -36,12 +37,19 @@ type Call struct {
 		Identity string   `json:"identity"` // URI, or DNS name, in the client's certificate
 		Version  string   `json:"version"`  // the only one: "1.2" or "1.3"
 		Ciphers  []string `json:"ciphers"`  // the only ones of TLS 1.2, by OpenSSL's names
+		Curves   []string `json:"curves"`   // the only ones, by Envoy's names
+		Stranger bool     `json:"stranger"` // another CA has signed the client's certificate
+		Revoked  bool     `json:"revoked"`  // its CA has revoked it
 	} `json:"tls"`
 	TCP     bool              `json:"tcp"`
 	HTTP2   bool              `json:"http2"`
+	HTTP10  bool              `json:"http10"`
 	Method  string            `json:"method"`
 	Path    string            `json:"path"`
 	Headers map[string]Values `json:"headers"`
+	Body    string            `json:"body"`
+	// Authorizers are how external authorizers answer, by their clusters.
+	Authorizers map[string]Authorizer `json:"authorizers"`
 	// Answer is how the endpoint answers; by default 200 at once.
 	Answer struct {
 		Status   int    `json:"status"`
@@ -63,6 +71,8 @@ type Call struct {
 		Revoked bool `json:"revoked"`
 		// Demands a certificate of the proxy's.
 		Demands bool `json:"demands"`
+		// Report: it reports its load in a header.
+		Report bool `json:"report"`
 	} `json:"answer"`
 	// Abandon has the client go away once an endpoint has its request.
 	Abandon bool `json:"abandon"`
@@ -124,12 +134,19 @@ type Want struct {
 	TLS            *bool              `json:"tls"` // towards the endpoint
 	SNI            *string            `json:"sni"`
 	ClientCert     *bool              `json:"clientCert"` // the proxy shows the endpoint one
+	Tunnel         *string            `json:"tunnel"`     // the request that carries bytes, "CONNECT HOST:PORT HTTP/1.1"
+	Proxied        *string            `json:"proxied"`    // the PROXY header before all, "v1 203.0.113.9"; "" is none
 	Peer           *string            `json:"peer"`       // the name in it; only Envoy is asked
 	Protocol       string             `json:"protocol"`   // to the endpoint: HTTP/1.1 or HTTP/2.0
+	// AsWritten: the names of headers are in the case in which they were written,
+	// the request's and the answer's.
+	AsWritten *bool `json:"asWritten"`
 
 	// Spread of all Times over the endpoints: "one" gets all with one key,
-	// "rotation" gives each its turn, "chance" an even part.
+	// "rotation" gives each its turn, "chance" its share.
 	Spread string `json:"spread"`
+	// Shares is the percent of the cluster's requests that each endpoint gets.
+	Shares map[string]float64 `json:"shares"`
 	// Hash is the table of a cluster with a consistent hash: "ring ENTRIES", or
 	// "maglev LEAST..MOST" entries of an endpoint.
 	Hash string `json:"hash"`
@@ -159,6 +176,9 @@ type Want struct {
 	// istio_requests_total; "" is what the agent writes as "unknown".
 	Labels map[string]string `json:"labels"`
 
+	// Checks are what external authorizers are asked, in order.
+	Checks *[]Question `json:"checks"`
+
 	Mirrors  *[]string `json:"mirrors"`
 	Attempts int       `json:"attempts"`
 	// Mirrored is the percent of Times that the one mirror gets.
@@ -172,6 +192,10 @@ type Want struct {
 	RouteTable  string  `json:"routeTable"`
 	VirtualHost string  `json:"virtualHost"`
 	Route       *string `json:"route"`
+	// StatPrefix is under which Envoy counts the request for its route alone.
+	StatPrefix *string `json:"statPrefix"`
+	// ClusterStat is under which Envoy counts the request for its cluster.
+	ClusterStat string `json:"clusterStat"`
 }
 
 // Keepalive is how the system probes a silent connection. What is not set is
@@ -232,14 +256,17 @@ func (c Call) numbered(n int) Call {
 	return c
 }
 
+// Resolve makes the call that simulator and Envoy get, the first of Times.
+func (c Call) Resolve(r Resolver) (simulate.Call, error) { return c.resolve(r, 0) }
+
 // resolve makes the call that simulator and Envoy get, the nth of Times.
 func (c Call) resolve(r Resolver, n int) (simulate.Call, error) {
 	c = c.numbered(n)
 	out := simulate.Call{
-		Listener: c.Listener, TCP: c.TCP, HTTP2: c.HTTP2, Method: c.Method, Host: c.Host, Path: c.Path,
+		Listener: c.Listener, TCP: c.TCP, HTTP2: c.HTTP2, HTTP10: c.HTTP10, Method: c.Method, Host: c.Host, Path: c.Path, Body: c.Body,
 		Upstream: simulate.Upstream{
 			Status: c.Answer.Status, Failures: c.Answer.Failures, Only: c.Answer.Only, Refuse: c.Answer.Refuse, Hang: c.Answer.Hang, Mute: c.Answer.Mute,
-			Public: c.Answer.Public, Identity: c.Answer.Identity, Revoked: c.Answer.Revoked, Demands: c.Answer.Demands,
+			Public: c.Answer.Public, Identity: c.Answer.Identity, Revoked: c.Answer.Revoked, Demands: c.Answer.Demands, Report: c.Answer.Report,
 		},
 		Ejected: r.ejected, Abandon: c.Abandon,
 	}
@@ -250,9 +277,20 @@ func (c Call) resolve(r Resolver, n int) (simulate.Call, error) {
 		out.Headers = out.Headers.With(name, values...)
 	}
 	if c.TLS != nil {
-		out.TLS = &simulate.TLS{SNI: c.TLS.SNI, ALPN: c.TLS.ALPN, Identity: c.TLS.Identity, Version: c.TLS.Version, Ciphers: c.TLS.Ciphers}
+		out.TLS = &simulate.TLS{SNI: c.TLS.SNI, ALPN: c.TLS.ALPN, Identity: c.TLS.Identity, Version: c.TLS.Version, Ciphers: c.TLS.Ciphers, Curves: c.TLS.Curves, Stranger: c.TLS.Stranger, Revoked: c.TLS.Revoked}
+		if c.TLS.Identity != "" {
+			out.TLS.SPKI = envoy.SPKI(c.TLS.Identity)
+		}
 	}
 	var err error
+	for cluster, a := range c.Authorizers {
+		if out.Authorizers == nil {
+			out.Authorizers = map[string]simulate.Authorizer{}
+		}
+		if out.Authorizers[cluster], err = a.resolve(); err != nil {
+			return out, err
+		}
+	}
 	if c.Answer.Delay != "" {
 		if out.Upstream.Delay, err = time.ParseDuration(c.Answer.Delay); err != nil {
 			return out, fmt.Errorf("answer.delay: %w", err)

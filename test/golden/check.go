@@ -68,11 +68,16 @@ func (r *run) once(c Call, call simulate.Call) []string {
 			return append(problems, "Envoy: "+err.Error())
 		}
 	}
+	counted, err := r.counted(c.Want)
+	if err != nil {
+		return append(problems, "Envoy: "+err.Error())
+	}
 	found, err := observe(ctx, c, call, outcomes, proxy)
 	if err != nil {
 		return append(problems, "Envoy: "+err.Error())
 	}
 	problems = append(problems, r.labels(c.Want, before)...)
+	problems = append(problems, r.counts(c.Want, counted)...)
 	problems = append(problems, c.Want.compare(outcomes, found)...)
 	if len(found[0].Seen) > 0 {
 		problems = append(problems, r.connection(c.Want, outcomes[0], found[0])...)
@@ -220,6 +225,7 @@ func (w Want) disagree(o simulate.Outcome, found envoy.Observed) (d []string) {
 	if o.Flags != "" && (found.Closed == "" || found.Flags != "") {
 		differ("response flags", o.Flags, found.Flags)
 	}
+	d = append(d, asked(o, found)...)
 	primary, mirrored := split(o, found)
 	if o.Local {
 		if o.Body != "" {
@@ -235,6 +241,10 @@ func (w Want) disagree(o simulate.Outcome, found envoy.Observed) (d []string) {
 	}
 	if len(primary) > 0 && o.Attempts > 0 {
 		d = append(d, arrived(o, primary[0])...)
+		if !o.Local && o.RouteTable != "" {
+			differ("request's headers as written", o.Way.AsWritten, primary[0].AsWritten)
+			differ("answer's headers as written", o.Way.AsWritten, found.AsWritten)
+		}
 	}
 	if o.Credential != "" && found.Credential != "" {
 		differ("credential", o.Credential, found.Credential)
@@ -283,6 +293,8 @@ func arrived(o simulate.Outcome, s envoy.Seen) (d []string) {
 		differ("SNI to the endpoint", target.SNI, s.SNI)
 		differ("the proxy's certificate to the endpoint", target.Certificate, s.Peer != "")
 	}
+	differ("tunnel", o.Tunnel, s.Tunnel)
+	differ("PROXY header to the endpoint", target.Proxied, s.Proxied)
 	if o.Way.Protocol != "" {
 		differ("protocol to the endpoint", o.Way.Protocol, s.Protocol)
 	}
@@ -307,6 +319,10 @@ func targetOf(o simulate.Outcome, s envoy.Seen) (simulate.Target, bool) {
 // quoted is a cookie's value, which is Envoy's affair.
 var quoted = regexp.MustCompile(`"[^"]*"`)
 
+// number is what a load report says, which Envoy has measured: "?" for the
+// simulator.
+var number = regexp.MustCompile(`=[0-9?]*`)
+
 // headers compares what the simulator says of headers. What it says nothing
 // of, Envoy adds for its own sake; the bytes of x-forwarded-client-cert depend
 // on keys.
@@ -316,9 +332,15 @@ func headers(what string, sim, real simulate.Headers) (d []string) {
 			continue
 		}
 		want, _ := sim.Get(name)
-		got, _ := real.Get(name)
+		got, there := real.Get(name)
+		if there && (want == simulate.NewRequestID || name == "x-envoy-upstream-service-time") {
+			continue // chance, and time
+		}
 		if name == "set-cookie" {
 			got = quoted.ReplaceAllString(got, `"?"`)
+		}
+		if name == simulate.ReportHeader {
+			want, got = number.ReplaceAllString(want, "="), number.ReplaceAllString(got, "=")
 		}
 		if strings.ReplaceAll(want, ", ", ",") != strings.ReplaceAll(got, ", ", ",") {
 			d = append(d, fmt.Sprintf("%s %s is %q in the simulator, %q in Envoy", what, name, want, got))

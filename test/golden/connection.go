@@ -47,6 +47,50 @@ func (r *run) labels(w Want, before envoy.Requests) []string {
 	return f.all
 }
 
+// counted is how many requests are counted under a route's prefix, or for the
+// cluster, by now.
+func (r *run) counted(w Want) (uint64, error) {
+	if w.ClusterStat != "" {
+		return r.proxy.ClusterRequests(r.ctx, w.ClusterStat)
+	}
+	if w.StatPrefix == nil || *w.StatPrefix == "" {
+		return 0, nil
+	}
+	return r.proxy.RouteRequests(r.ctx, *w.StatPrefix)
+}
+
+// counts waits until one more request is counted there.
+func (r *run) counts(w Want, before uint64) []string {
+	where := "cluster." + w.ClusterStat
+	if w.ClusterStat == "" {
+		if w.StatPrefix == nil || *w.StatPrefix == "" {
+			return nil
+		}
+		where = "route." + *w.StatPrefix
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, 5*time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if now, err := r.counted(w); err != nil || now > before {
+			return problem(err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return []string{"Envoy: no request is counted under " + where}
+		}
+	}
+}
+
+func problem(err error) []string {
+	if err == nil {
+		return nil
+	}
+	return []string{"Envoy: " + err.Error()}
+}
+
 // keepalive compares the options of the proxy's socket.
 func (r *run) keepalive(o simulate.Outcome, seen envoy.Seen) []string {
 	got, err := r.proxy.Keepalive(seen)

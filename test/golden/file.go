@@ -6,7 +6,8 @@
 // them), diagnostics.txt (what Weft says of the configuration) and
 // want/NAME.yaml (the few Envoy resources that the case is about). Calls are
 // the intent: nothing ever rewrites them. diagnostics.txt and want/ are
-// written by -update, and read in the diff. A push case has before.yaml,
+// written by -update, and read in the diff. keys.yaml is what the pilot
+// fetched for jwksUri. A push case has before.yaml,
 // after.yaml and want-delta.txt in place of config.yaml and calls.yaml.
 //
 // Inputs: a file, resources, the simulator and a running Envoy. Output:

@@ -71,14 +71,16 @@ func spread(o simulate.Outcome, keys int, seen []envoy.Seen) (problems []string)
 	used := slices.DeleteFunc(slices.Collect(maps.Values(counts)), func(n int) bool { return n == 0 })
 	least, most, all := slices.Min(slices.Collect(maps.Values(counts))), slices.Max(used), float64(len(seen))
 	ok := true
-	switch share := 1 / float64(len(counts)); o.Way.Spread {
+	switch o.Way.Spread {
 	case simulate.SpreadOne:
 		ok = len(used) == 1 || keys > 1 && least > 0
 	case simulate.SpreadRotation:
 		ok = most-least <= 1
 	case simulate.SpreadChance:
-		most, off := float64(most), 5*math.Sqrt(all*share*(1-share))+1
-		ok = most <= all*share+off && float64(least) >= all*share-off && (least > 0 || all < 20)
+		for _, t := range o.Upstreams {
+			n, want, off := float64(counts[t.Address]), all*t.Share, 5*math.Sqrt(all*t.Share*(1-t.Share))+1
+			ok = ok && math.Abs(n-want) <= off && (n > 0 || want < 5)
+		}
 	}
 	if !ok {
 		problems = append(problems, fmt.Sprintf("Envoy: %v is no spread by %s over %d keys", counts, o.Way.Spread, keys))

@@ -66,6 +66,7 @@ func (w Want) simulated(outcomes []simulate.Outcome) []string {
 			f.differ("closed", w.Closed, o.Closed)
 			continue
 		}
+		w.checks(f, o.Checks)
 		w.way(f, o)
 		if w.Status != 0 {
 			f.differ("status", w.Status, o.Status)
@@ -98,9 +99,17 @@ func (w Want) way(f *findings, o simulate.Outcome) {
 		}
 	}
 	f.text("route", w.Route, o.Route)
+	f.text("stat prefix", w.StatPrefix, o.StatPrefix)
+	if w.ClusterStat != "" {
+		f.differ("cluster's statistics", w.ClusterStat, o.ClusterStat)
+	}
 	f.text("credential", w.Credential, o.Credential)
+	f.text("tunnel", w.Tunnel, o.Tunnel)
 	if w.Protocol != "" {
 		f.differ("protocol", w.Protocol, o.Way.Protocol)
+	}
+	if w.AsWritten != nil {
+		f.differ("headers' names as written", *w.AsWritten, o.Way.AsWritten)
 	}
 	if w.Spread != "" {
 		f.differ("spread", w.Spread, o.Way.Spread)
@@ -157,11 +166,19 @@ func (w Want) upstreams(f *findings, all []simulate.Target) {
 		}
 		f.differ("endpoints", slices.Sorted(slices.Values(w.Endpoints)), slices.Sorted(slices.Values(addresses)))
 	}
+	if w.Shares != nil {
+		got := map[string]float64{}
+		for _, t := range all {
+			got[t.Address] = 100 * t.Share
+		}
+		compareShares(f, "endpoint", w.Shares, got)
+	}
 	for _, t := range all {
 		if w.TLS != nil {
 			f.differ("TLS to "+t.Address, *w.TLS, t.TLS)
 		}
 		f.text("SNI to "+t.Address, w.SNI, t.SNI)
+		f.text("PROXY header to "+t.Address, w.Proxied, t.Proxied)
 		if w.ClientCert != nil {
 			f.differ("certificate to "+t.Address, *w.ClientCert, t.Certificate)
 		}
@@ -225,6 +242,7 @@ func (w Want) observed(o envoy.Observed) []string {
 	if w.Flags != "" {
 		f.differ("response flags", w.Flags, o.Flags)
 	}
+	w.checks(f, o.Checks)
 	if w.Closed || o.Closed != "" {
 		if w.Closed != (o.Closed != "") {
 			f.differ("closed", w.Closed, o.Closed)

@@ -20,7 +20,7 @@ const strict = `{apiVersion: security.istio.io/v1, kind: PeerAuthentication, met
 
 func TestInjection(t *testing.T) {
 	m := newMesh(t)
-	m.must(file(t, "shop.yaml"), "apply", "-f", "-")
+	m.Must(file(t, "shop.yaml"), "apply", "-f", "-")
 	m.ready("details", "ratings", "frontend", "classic", "legacy")
 	t.Run("identities", func(t *testing.T) { m.on(t).identities() })
 	t.Run("confined", func(t *testing.T) { m.on(t).confined() })
@@ -51,10 +51,10 @@ func file(t *testing.T, name string) string {
 func (m *mesh) identities() {
 	for _, from := range []string{"frontend", "classic"} {
 		for _, url := range []string{"http://details/", "http://details.shop.svc.cluster.local/"} {
-			m.eventually(from+" calls "+url, func() error { return m.sees(from, url, "URI=spiffe://cluster.local/ns/shop/sa/frontend") })
+			m.Eventually(from+" calls "+url, func() error { return m.sees(from, url, "URI=spiffe://cluster.local/ns/shop/sa/frontend") })
 		}
 	}
-	m.eventually("a caller without a sidecar is served, without an identity", func() error {
+	m.Eventually("a caller without a sidecar is served, without an identity", func() error {
 		out, err := m.get("legacy", "http://details.shop/")
 		if err == nil && strings.Contains(out, "spiffe") {
 			return fmt.Errorf("it has an identity: %s", out)
@@ -73,7 +73,7 @@ func (m *mesh) sees(from, url, want string) error {
 
 // confined: nothing in an injected pod may do more than it must.
 func (m *mesh) confined() {
-	list, err := m.client.CoreV1().Pods("shop").List(m.Context(), metav1.ListOptions{LabelSelector: "security.istio.io/tlsMode=istio"})
+	list, err := m.API.CoreV1().Pods("shop").List(m.Context(), metav1.ListOptions{LabelSelector: "security.istio.io/tlsMode=istio"})
 	if err != nil || len(list.Items) != 4 {
 		m.Fatalf("%d injected pods, %v", len(list.Items), err)
 	}
@@ -100,20 +100,20 @@ func (m *mesh) confined() {
 
 // strict: the kubelet's probes work, a caller without a certificate does not.
 func (m *mesh) strict() {
-	m.must(strict, "apply", "-f", "-")
-	m.eventually("a caller without a sidecar is refused", func() error {
+	m.Must(strict, "apply", "-f", "-")
+	m.Eventually("a caller without a sidecar is refused", func() error {
 		if out, err := m.get("legacy", "http://details.shop/"); err == nil {
 			return fmt.Errorf("it was answered %s", out)
 		}
 		return nil
 	})
-	m.eventually("one with a sidecar is served", func() error { return m.sees("frontend", "http://details/", "sa/frontend") })
-	m.must("", "-n", "shop", "rollout", "restart", "deploy/details", "deploy/ratings")
-	m.must("", "-n", "shop", "rollout", "status", "deploy/details", "--timeout=90s")
-	m.must("", "-n", "shop", "rollout", "status", "deploy/ratings", "--timeout=90s")
-	m.eventually("new pods are served", func() error { return m.sees("classic", "http://details/", "sa/frontend") })
-	m.eventually("no pod is restarted by its probes", func() error {
-		list, err := m.client.CoreV1().Pods("shop").List(m.Context(), metav1.ListOptions{})
+	m.Eventually("one with a sidecar is served", func() error { return m.sees("frontend", "http://details/", "sa/frontend") })
+	m.Must("", "-n", "shop", "rollout", "restart", "deploy/details", "deploy/ratings")
+	m.Must("", "-n", "shop", "rollout", "status", "deploy/details", "--timeout=90s")
+	m.Must("", "-n", "shop", "rollout", "status", "deploy/ratings", "--timeout=90s")
+	m.Eventually("new pods are served", func() error { return m.sees("classic", "http://details/", "sa/frontend") })
+	m.Eventually("no pod is restarted by its probes", func() error {
+		list, err := m.API.CoreV1().Pods("shop").List(m.Context(), metav1.ListOptions{})
 		if err != nil {
 			return err
 		}
@@ -130,16 +130,16 @@ func (m *mesh) strict() {
 
 // jobEnds: the proxy ends with its app.
 func (m *mesh) jobEnds() {
-	m.must(file(m.T, "job.yaml"), "apply", "-f", "-")
-	m.must("", "-n", "shop", "wait", "--for=condition=complete", "job/once", "--timeout=90s")
+	m.Must(file(m.T, "job.yaml"), "apply", "-f", "-")
+	m.Must("", "-n", "shop", "wait", "--for=condition=complete", "job/once", "--timeout=90s")
 }
 
 const wrong = `{apiVersion: v1, kind: Pod, metadata: {name: wrong, namespace: shop, annotations: {traffic.sidecar.istio.io/excludeInboundPorts: "http"}},
- spec: {containers: [{name: a, image: "localhost/weft/bookshop:test"}]}}`
+ spec: {containers: [{name: a, image: "localhost/weft/bookshop:v0.0.0-e2e"}]}}`
 
 // wrongAnnotation: the user is told which, and what to write.
 func (m *mesh) wrongAnnotation() {
-	_, err := m.run(wrong, "apply", "-f", "-")
+	_, err := m.Kubectl(wrong, "apply", "-f", "-")
 	if err == nil || !strings.Contains(err.Error(), "excludeInboundPorts") || !strings.Contains(err.Error(), "want ports of 1 to 65535") {
 		m.Errorf("a wrong annotation: %v", err)
 	}
@@ -148,41 +148,41 @@ func (m *mesh) wrongAnnotation() {
 // injectorAway: what runs is untouched, pods of the mesh are refused with a
 // reason, all others start, and so does the injector itself.
 func (m *mesh) injectorAway() {
-	m.must("", "-n", "weft-system", "scale", "deploy/weft-injector", "--replicas=0")
-	m.must("", "-n", "weft-system", "wait", "--for=delete", "pod", "-l", "app=weft-injector", "--timeout=90s")
+	m.Must("", "-n", "weft-system", "scale", "deploy/weft-injector", "--replicas=0")
+	m.Must("", "-n", "weft-system", "wait", "--for=delete", "pod", "-l", "app=weft-injector", "--timeout=90s")
 	if err := m.sees("frontend", "http://details/", "sa/frontend"); err != nil {
 		m.Errorf("traffic that runs: %v", err)
 	}
-	const pod = `{apiVersion: v1, kind: Pod, metadata: {name: late, namespace: %s}, spec: {containers: [{name: a, image: "localhost/weft/bookshop:test", args: [idle]}]}}`
-	_, err := m.run(fmt.Sprintf(pod, "shop"), "apply", "-f", "-")
+	const pod = `{apiVersion: v1, kind: Pod, metadata: {name: late, namespace: %s}, spec: {containers: [{name: a, image: "localhost/weft/bookshop:v0.0.0-e2e", args: [idle]}]}}`
+	_, err := m.Kubectl(fmt.Sprintf(pod, "shop"), "apply", "-f", "-")
 	if err == nil || !strings.Contains(err.Error(), "weft") {
 		m.Errorf("a pod of the mesh: %v", err)
 	}
-	m.must(fmt.Sprintf(pod, "default"), "apply", "-f", "-")
-	m.must("", "-n", "kube-system", "rollout", "restart", "deploy/coredns")
-	m.must("", "-n", "kube-system", "rollout", "status", "deploy/coredns", "--timeout=90s")
-	m.must("", "-n", "weft-system", "scale", "deploy/weft-injector", "--replicas=1")
-	m.must("", "-n", "weft-system", "rollout", "status", "deploy/weft-injector", "--timeout=90s")
-	m.eventually("pods of the mesh start again", func() error {
-		_, err := m.run(fmt.Sprintf(pod, "shop"), "apply", "-f", "-")
+	m.Must(fmt.Sprintf(pod, "default"), "apply", "-f", "-")
+	m.Must("", "-n", "kube-system", "rollout", "restart", "deploy/coredns")
+	m.Must("", "-n", "kube-system", "rollout", "status", "deploy/coredns", "--timeout=90s")
+	m.Must("", "-n", "weft-system", "scale", "deploy/weft-injector", "--replicas=1")
+	m.Must("", "-n", "weft-system", "rollout", "status", "deploy/weft-injector", "--timeout=90s")
+	m.Eventually("pods of the mesh start again", func() error {
+		_, err := m.Kubectl(fmt.Sprintf(pod, "shop"), "apply", "-f", "-")
 		return err
 	})
 }
 
 // bundleRepaired: what somebody breaks of the webhook is put right.
 func (m *mesh) bundleRepaired() {
-	webhooks := m.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	webhooks := m.API.AdmissionregistrationV1().MutatingWebhookConfigurations()
 	const name = "weft-sidecar-injector"
 	patch := []byte(`[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]`)
 	if _, err := webhooks.Patch(m.Context(), name, types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
 		m.Fatal(err)
 	}
-	m.eventually("caBundle is there again", func() error {
+	m.Eventually("caBundle is there again", func() error {
 		c, err := webhooks.Get(m.Context(), name, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
-		roots, err := m.client.CoreV1().ConfigMaps("weft-system").Get(m.Context(), "istio-ca-root-cert", metav1.GetOptions{})
+		roots, err := m.API.CoreV1().ConfigMaps("weft-system").Get(m.Context(), "istio-ca-root-cert", metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
@@ -198,18 +198,18 @@ func (m *mesh) bundleRepaired() {
 func (m *mesh) configurationReloaded() {
 	set := func(config string) {
 		patch := fmt.Sprintf(`{"data": {"config": %q}}`, config)
-		m.must("", "-n", "weft-system", "patch", "configmap", "istio-sidecar-injector", "--type=merge", "-p", patch)
+		m.Must("", "-n", "weft-system", "patch", "configmap", "istio-sidecar-injector", "--type=merge", "-p", patch)
 	}
-	const pod = `{apiVersion: v1, kind: Pod, metadata: {name: x, namespace: shop}, spec: {containers: [{name: a, image: "localhost/weft/bookshop:test", args: [idle]}]}}`
+	const pod = `{apiVersion: v1, kind: Pod, metadata: {name: x, namespace: shop}, spec: {containers: [{name: a, image: "localhost/weft/bookshop:v0.0.0-e2e", args: [idle]}]}}`
 	annotated := func() error {
-		out, err := m.run(pod, "create", "--dry-run=server", "-o", "yaml", "-f", "-")
+		out, err := m.Kubectl(pod, "create", "--dry-run=server", "-o", "yaml", "-f", "-")
 		if err == nil && !strings.Contains(out, "example.org/by: test") {
 			return errors.New("the annotation is not there")
 		}
 		return err
 	}
 	set("injectedAnnotations: {example.org/by: test}")
-	m.eventually("the new configuration is in force", annotated)
+	m.Eventually("the new configuration is in force", annotated)
 	set("policy: sometimes")
 	if err := annotated(); err != nil {
 		m.Errorf("after a bad configuration: %v", err)

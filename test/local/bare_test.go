@@ -15,14 +15,14 @@ import (
 	"github.com/weftmesh/weft/test/weftcli"
 )
 
-// guide is docs/guides/bare-envoy.md: its files, and its commands in order.
-type guide struct {
+// bareGuide is docs/guides/bare-envoy.md: its files, and its commands in order.
+type bareGuide struct {
 	dir      string
 	commands []string
 }
 
 // readGuide saves the guide's files to a folder; its ports become free ones.
-func readGuide(t *testing.T) guide {
+func readGuide(t *testing.T) bareGuide {
 	t.Helper()
 	raw, err := os.ReadFile("../../docs/guides/bare-envoy.md")
 	if err != nil {
@@ -37,7 +37,7 @@ func readGuide(t *testing.T) guide {
 		ports = append(ports, port, fmt.Sprint(free))
 	}
 	text := strings.NewReplacer(ports...).Replace(string(raw))
-	g := guide{dir: t.TempDir()}
+	g := bareGuide{dir: t.TempDir()}
 	if err := os.Mkdir(filepath.Join(g.dir, "bare"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func readGuide(t *testing.T) guide {
 }
 
 // bash is a command of the guide.
-func (g guide) bash(t *testing.T, line string) *exec.Cmd {
+func (g bareGuide) bash(t *testing.T, line string) *exec.Cmd {
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", line)
 	cmd.Dir, cmd.Env = g.dir, append(os.Environ(), "PATH="+g.dir+":"+os.Getenv("PATH"))
 	return cmd
@@ -98,7 +98,7 @@ func TestBareEnvoyGuide(t *testing.T) {
 }
 
 // bareTLS: what needs a certificate fails, as the guide says.
-func bareTLS(t *testing.T, g guide) {
+func bareTLS(t *testing.T, g bareGuide) {
 	var call string
 	for _, line := range g.commands {
 		if strings.HasPrefix(line, "curl -si") {

@@ -3,6 +3,7 @@
 // and that nothing is left behind. They need bin/ (make build), an Envoy, and
 // root or user namespaces; none of them skips.
 //
-// Input: bin/ and the manifests of testdata. It imports the sample's load
-// client, weftcli and Prometheus's parser alone: what it sees is what a user sees.
+// Input: bin/, the manifests of testdata, and the guides of docs/guides. It imports
+// the sample's load client, weftcli, test/guide and Prometheus's parser alone: what
+// it sees is what a user sees.
 package local

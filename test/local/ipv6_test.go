@@ -26,6 +26,19 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if os.Getenv(serveVariable) != "" {
+		fmt.Fprintln(os.Stderr, serveProtocols())
+		os.Exit(1)
+	}
+	if line := os.Getenv(callVariable); line != "" {
+		answer, err := call(line)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println(answer)
+		return
+	}
 	os.Exit(m.Run())
 }
 

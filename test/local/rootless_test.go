@@ -129,6 +129,7 @@ func TestRootless(t *testing.T) {
 	t.Run("ps", func(t *testing.T) { rootlessStatus(t, u, m) })
 	t.Run("identity", func(t *testing.T) { rootlessCall(t, m) })
 	t.Run("exec", func(t *testing.T) { rootlessExec(t, u, m) })
+	t.Run("process", func(t *testing.T) { rootlessProcess(t, u, m) })
 	if out, err := u.weft(t.Context(), "down", "--name", m.Name); err != nil {
 		t.Fatalf("weft down: %v\n%s", err, out)
 	}

@@ -174,6 +174,12 @@ func TestMetricsCountWhatWasSent(t *testing.T) {
 			return err
 		})
 	}
+	account := "spiffe://cluster.local/ns/default/sa/"
+	figuresAgree(t, m, []counted{
+		{"workloads", "istio-ingressgateway", pages, 0, -1}, {"workloads", "front", pages, 0, 1}, {"workloads", "details", 2 * pages, 0, 1},
+		{"workloads", "stars", calls, 0, 1}, {"workloads", "bytes", 0, 2, 0.5},
+		{"services", "details", 2 * pages, 0, 1}, {"services", "bytes", 0, 2, 0.5}, {"routes", "stars", calls, 0, 1},
+	}, map[string]float64{account + "front>details": 2 * pages, account + "front>stars": calls, account + "front>bytes": 1, "unknown>bytes": 1})
 }
 
 // execIn runs a command in the first pod of a Deployment.

@@ -43,6 +43,8 @@ var kinds = []struct {
 	{"VirtualService", &networking.VirtualService{}},
 	{"DestinationRule", &networking.DestinationRule{}},
 	{"Gateway", &networking.Gateway{}},
+	{"ServiceEntry", &networking.ServiceEntry{}},
+	{"WorkloadGroup", &networking.WorkloadGroup{}},
 	{"PeerAuthentication", &security.PeerAuthentication{}},
 	{"MeshConfig", &mesh.MeshConfig{}},
 }
@@ -76,6 +78,9 @@ func run(args []string) error {
 		fmt.Fprintf(&p.out, "\n## %s\n\n| field | | why |\n|---|---|---|\n", k.name)
 		p.seen = map[protoreflect.FullName]string{}
 		p.message(k.message.ProtoReflect().Descriptor(), "")
+	}
+	if err := p.proxyless(); err != nil {
+		return err
 	}
 	return os.WriteFile(args[0], p.out.Bytes(), 0o644)
 }

@@ -10,7 +10,9 @@
 //
 //	in the system namespace
 //	  secrets     get, list, watch  named cacerts, istio-ca-secret
+//	  secrets     update            named istio-ca-secret
 //	  secrets     create
+//	  configmaps  get, patch        named weft-ca-rotation
 //	  leases      get, update       coordination.k8s.io, named weft-ca-leader
 //	  leases      create
 //	in the cluster
@@ -28,6 +30,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,12 +52,16 @@ const (
 
 // Options say which CA it is.
 type Options struct {
-	Namespace   string // system namespace
-	Only        bool   // publish the roots in that namespace alone, with rights there alone
-	TrustDomain string // named in a self-made root
-	Replica     string // name of this replica; "" is the host's name
-	Metrics     prometheus.Registerer
-	Logger      *slog.Logger // nil is slog.Default()
+	Namespace   string        // system namespace
+	Only        bool          // publish the roots in that namespace alone, with rights there alone
+	TrustDomain string        // named in a self-made root
+	Replica     string        // name of this replica; "" is the host's name
+	RootTTL     time.Duration // lifetime of a self-made root; 0 is store.RootLife
+	// Reread is how often the Secrets are read beside their watch: a replica that
+	// could not read them lately must not sign. 0 is 5 seconds.
+	Reread  time.Duration
+	Metrics prometheus.Registerer
+	Logger  *slog.Logger // nil is slog.Default()
 }
 
 // Cluster is the CA's state in Kubernetes.
@@ -64,18 +71,28 @@ type Cluster struct {
 	leases  kubernetes.Interface // each call ends within callTimeout
 	metrics *metrics
 	log     *slog.Logger
+	leads   atomic.Bool
+
+	turn sync.Mutex // one change of what is in force at a time
 
 	mu      sync.RWMutex
 	inForce held
+	read    time.Time     // when the last look at the Secrets that was answered began
 	changed chan struct{} // the roots changed; read by the replica that leads
 }
 
 // held is an authority and where it came from. The zero value is none.
 type held struct {
 	secret    string // name of the Secret
+	version   string // of the Secret
 	parts     store.Parts
 	authority *store.Authority
+	lists     []byte // of revoked certificates, those that may be published; PEM
 }
+
+// Lists is what Secret cacerts says of revoked certificates, as it stands there;
+// empty: nothing.
+func (c *Cluster) Lists() []byte { return c.current().parts[store.CRLFile] }
 
 // Config is how to reach the API server: by kubeconfig file, or as a pod does
 // where that is "". Errors name the file or say that this is no pod.
@@ -130,6 +147,29 @@ func (c *Cluster) current() held {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.inForce
+}
+
+// Leads reports whether this replica publishes the roots, and so drives their
+// rotation.
+func (c *Cluster) Leads() bool { return c.leads.Load() }
+
+// Current is the authority in force, and the version of its Secret.
+func (c *Cluster) Current() (*store.Authority, string) {
+	h := c.current()
+	return h.authority, h.version
+}
+
+// Read is when the last look at the Secrets that was answered began.
+func (c *Cluster) Read() time.Time {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.read
+}
+
+func (c *Cluster) wasRead(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.read = at
 }
 
 func (c *Cluster) set(h held) {

@@ -23,7 +23,7 @@ import (
 	"github.com/weftmesh/weft/test/plugca"
 )
 
-const deadline = 20 * time.Second
+const deadline = 2 * time.Minute
 
 // fixture is a real API server and a system namespace of one test.
 type fixture struct {

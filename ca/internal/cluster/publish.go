@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"sync"
@@ -14,14 +16,18 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 
+	"github.com/weftmesh/weft/ca/internal/store"
 	"github.com/weftmesh/weft/internal/leader"
 )
 
 // RootConfigMap is the ConfigMap of the trusted roots in each namespace, RootKey
-// its key. Source: Istio.
+// its key. Source: Istio. ListKey is that of the lists of revoked certificates,
+// where there are any: Istio has them in a ConfigMap of their own, but here they
+// reach a pod together with the roots that they go with.
 const (
 	RootConfigMap = "istio-ca-root-cert"
 	RootKey       = "root-cert.pem"
+	ListKey       = store.CRLFile
 )
 
 // Lease is held by the replica that writes the ConfigMaps.
@@ -64,7 +70,9 @@ func (c *Cluster) lead(ctx context.Context) {
 	}
 	c.log.Info("this replica writes the ConfigMaps with the trusted roots", "replica", c.opts.Replica)
 	c.metrics.leader.Set(1)
+	c.leads.Store(true)
 	defer c.metrics.leader.Set(0)
+	defer c.leads.Store(false)
 	p := &publisher{Cluster: c, queue: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[string]())}
 	in := ""
 	namespaces := func() bool { return true }
@@ -119,10 +127,25 @@ func (p *publisher) serves(namespace string) (bool, error) {
 	return exists && wanted(obj), err
 }
 
+// trimMap keeps the roots, and of the lists, which may be long, their digest: as
+// binary data under the key of the text, which no ConfigMap of an API server has
+// both of. What was trimmed stays as it is.
 func trimMap(o runtime.Object) {
-	if m, ok := o.(*corev1.ConfigMap); ok {
-		m.Data, m.BinaryData = map[string]string{RootKey: m.Data[RootKey]}, nil
+	m, ok := o.(*corev1.ConfigMap)
+	if !ok {
+		return
 	}
+	sum, trimmed := m.BinaryData[ListKey]
+	if _, text := m.Data[ListKey]; !text || !trimmed {
+		sum = digest(m.Data[ListKey])
+	}
+	m.Data = map[string]string{RootKey: m.Data[RootKey], ListKey: ""}
+	m.BinaryData = map[string][]byte{ListKey: sum}
+}
+
+func digest(text string) []byte {
+	sum := sha256.Sum256([]byte(text))
+	return sum[:]
 }
 
 func (p *publisher) work(ctx context.Context) {
@@ -143,18 +166,22 @@ func (p *publisher) work(ctx context.Context) {
 }
 
 func (p *publisher) reconcile(ctx context.Context, namespace string) error {
-	roots := string(p.current().authority.RootPEM)
+	now := p.current()
+	data := map[string]string{RootKey: string(now.authority.RootPEM)}
+	if len(now.lists) > 0 {
+		data[ListKey] = string(now.lists)
+	}
 	if serves, err := p.serves(namespace); err != nil || !serves {
 		return err
 	}
 	found, exists, err := p.maps.GetByKey(namespace + "/" + RootConfigMap)
-	if err != nil || exists && good(found, roots) {
+	if err != nil || exists && good(found, data) {
 		return err
 	}
-	err = p.apply(ctx, namespace, roots)
+	err = p.apply(ctx, namespace, data)
 	if apierrors.IsInvalid(err) { // somebody made it immutable
 		if err = p.api.CoreV1().ConfigMaps(namespace).Delete(ctx, RootConfigMap, metav1.DeleteOptions{}); err == nil {
-			err = p.apply(ctx, namespace, roots)
+			err = p.apply(ctx, namespace, data)
 		}
 	}
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || apierrors.IsNotFound(err) {
@@ -167,12 +194,12 @@ func (p *publisher) reconcile(ctx context.Context, namespace string) error {
 }
 
 // apply leaves labels and keys of others alone.
-func (p *publisher) apply(ctx context.Context, namespace, roots string) error {
+func (p *publisher) apply(ctx context.Context, namespace string, data map[string]string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	want := applycorev1.ConfigMap(RootConfigMap, namespace).
 		WithLabels(map[string]string{istioConfig: "true", partOf: weft}).
-		WithData(map[string]string{RootKey: roots})
+		WithData(data)
 	_, err := p.api.CoreV1().ConfigMaps(namespace).Apply(ctx, want, metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
 	return err
 }
@@ -183,7 +210,8 @@ func wanted(obj any) bool {
 	return ok && n.DeletionTimestamp == nil && n.Status.Phase != corev1.NamespaceTerminating && !slices.Contains(without, n.Name)
 }
 
-func good(obj any, roots string) bool {
+// good compares what trimMap kept with what is wanted.
+func good(obj any, data map[string]string) bool {
 	m, ok := obj.(*corev1.ConfigMap)
-	return ok && m.Data[RootKey] == roots && m.Labels[istioConfig] == "true"
+	return ok && m.Data[RootKey] == data[RootKey] && bytes.Equal(m.BinaryData[ListKey], digest(data[ListKey])) && m.Labels[istioConfig] == "true"
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/weftmesh/weft/ca/internal/store"
+	"github.com/weftmesh/weft/internal/enroll"
 )
 
 // Names of the Secrets. Source: Istio, "Plug in CA Certificates". Their keys
@@ -26,8 +28,8 @@ const (
 const (
 	// selfMadeType is the type of Secret that Istio gives its own.
 	selfMadeType corev1.SecretType = "istio.io/ca-root"
-	// reread is how often the Secrets are read beside their watch.
-	reread = time.Minute
+	// reread is the default of Options.Reread.
+	reread = 5 * time.Second
 	// openPause is the pause between looks while the API server is away.
 	openPause = time.Second
 )
@@ -53,10 +55,12 @@ func (e *invalidError) Unwrap() error { return e.err }
 func (c *Cluster) Open(ctx context.Context) (*store.Authority, error) {
 	last := ""
 	for {
+		began := time.Now()
 		h, err := c.look(ctx)
 		if err == nil {
 			c.log.Info("signing key", "secret", c.opts.Namespace+"/"+h.secret)
 			c.set(h)
+			c.wasRead(began)
 			return h.authority, nil
 		}
 		var invalid *invalidError
@@ -80,7 +84,7 @@ func (c *Cluster) Open(ctx context.Context) (*store.Authority, error) {
 // that is deleted leave the last one in force, and are logged and a metric.
 func (c *Cluster) Follow(ctx context.Context, use func(*store.Authority) error) error {
 	poke := c.watchSecrets(ctx)
-	tick := time.NewTicker(reread)
+	tick := time.NewTicker(cmp.Or(c.opts.Reread, reread))
 	defer tick.Stop()
 	last := ""
 	for {
@@ -90,7 +94,7 @@ func (c *Cluster) Follow(ctx context.Context, use func(*store.Authority) error) 
 		case <-poke:
 		case <-tick.C:
 		}
-		err := c.refresh(ctx, use)
+		err := c.Refresh(ctx, use)
 		if ctx.Err() != nil {
 			continue
 		}
@@ -116,18 +120,60 @@ func (c *Cluster) report(err error, last *string) {
 	}
 }
 
-func (c *Cluster) refresh(ctx context.Context, use func(*store.Authority) error) error {
+// Refresh reads the Secrets now, and has use take what they hold if that is
+// another authority than the one in force.
+func (c *Cluster) Refresh(ctx context.Context, use func(*store.Authority) error) error {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	began := time.Now()
 	h, err := c.look(ctx)
 	if err != nil {
+		c.goesOn(ctx, err, began)
 		return err
 	}
-	if h.same(c.current()) {
-		return nil
+	if now := c.current(); h.same(now) {
+		if h.version != now.version { // labels, say
+			now.version = h.version
+			c.mu.Lock()
+			c.inForce = now
+			c.mu.Unlock()
+		}
+	} else if err := c.take(h, use); err != nil {
+		c.goesOn(ctx, err, began)
+		return err
 	}
+	c.wasRead(began)
+	return nil
+}
+
+// goesOn notes that what is in force stays so though a look at began failed: what
+// was read cannot be used by anybody. A self-made key has to be there still as it
+// was taken, for another replica may have moved a rotation on.
+func (c *Cluster) goesOn(ctx context.Context, failed error, began time.Time) {
+	var invalid *invalidError
+	if !errors.As(failed, &invalid) {
+		return
+	}
+	if now := c.current(); now.secret == SelfMade {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		secret, err := c.api.CoreV1().Secrets(c.opts.Namespace).Get(ctx, SelfMade, metav1.GetOptions{})
+		if err != nil || secret.ResourceVersion != now.version {
+			return
+		}
+	}
+	c.wasRead(began)
+}
+
+// take puts h in force; c.turn is held.
+func (c *Cluster) take(h held, use func(*store.Authority) error) error {
+	was := c.current().authority
 	if err := use(h.authority); err != nil {
 		return &invalidError{fmt.Errorf("Secret %s/%s: %w", c.opts.Namespace, h.secret, err)}
 	}
-	c.log.Info("signing key changed", "secret", c.opts.Namespace+"/"+h.secret, "subject", h.authority.Chain[0].Subject.String())
+	if was == nil || !was.Chain[0].Equal(h.authority.Chain[0]) {
+		c.log.Info("signing key changed", "secret", c.opts.Namespace+"/"+h.secret, "subject", h.authority.Chain[0].Subject.String())
+	}
 	c.set(h)
 	return nil
 }
@@ -144,7 +190,7 @@ func (c *Cluster) look(ctx context.Context) (held, error) {
 	secret, err := secrets.Get(ctx, PluggedIn, metav1.GetOptions{})
 	switch {
 	case err == nil:
-		return c.read(secret)
+		return c.parse(secret)
 	case !apierrors.IsNotFound(err):
 		return held{}, fmt.Errorf("Secret %s/%s: %w", c.opts.Namespace, PluggedIn, err)
 	case now.secret == PluggedIn:
@@ -158,7 +204,7 @@ func (c *Cluster) look(ctx context.Context) (held, error) {
 	if err != nil {
 		return held{}, fmt.Errorf("Secret %s/%s: %w", c.opts.Namespace, SelfMade, err)
 	}
-	return c.read(secret)
+	return c.parse(secret)
 }
 
 // create writes a new authority, or the one in force where somebody deleted its
@@ -167,7 +213,7 @@ func (c *Cluster) create(ctx context.Context, now held) (*corev1.Secret, error) 
 	parts := now.parts
 	if parts == nil {
 		var err error
-		if parts, err = store.Make(c.opts.TrustDomain); err != nil {
+		if parts, err = store.MakeFor(c.opts.TrustDomain, cmp.Or(c.opts.RootTTL, store.RootLife)); err != nil {
 			return nil, err
 		}
 	}
@@ -186,10 +232,19 @@ func (c *Cluster) create(ctx context.Context, now held) (*corev1.Secret, error) 
 	return secret, err
 }
 
-// read checks what secret holds.
-func (c *Cluster) read(secret *corev1.Secret) (held, error) {
+// keysOf are the keys of a Secret of that name that hold the authority.
+func keysOf(name string) []string {
+	keys := []string{store.KeyFile, store.CertFile, store.ChainFile, store.RootFile}
+	if name == SelfMade {
+		keys = append(keys, store.RotationFile)
+	}
+	return keys
+}
+
+// parse checks what secret holds.
+func (c *Cluster) parse(secret *corev1.Secret) (held, error) {
 	parts := store.Parts{}
-	for _, name := range []string{store.KeyFile, store.CertFile, store.ChainFile, store.RootFile} {
+	for _, name := range keysOf(secret.Name) {
 		if text := bytes.TrimSpace(secret.Data[name]); len(text) > 0 {
 			parts[name] = append(slices.Clip(text), '\n')
 		}
@@ -202,5 +257,14 @@ func (c *Cluster) read(secret *corev1.Secret) (held, error) {
 		return held{}, &invalidError{fmt.Errorf("Secret %s/%s: %w: put in %s, %s, %s (may be empty) and %s of one CA, or delete the Secret",
 			c.opts.Namespace, secret.Name, err, store.CertFile, store.KeyFile, store.ChainFile, store.RootFile)}
 	}
-	return held{secret: secret.Name, parts: parts, authority: authority}, nil
+	h := held{secret: secret.Name, version: secret.ResourceVersion, parts: parts, authority: authority}
+	if text := secret.Data[store.CRLFile]; len(text) > 0 {
+		parts[store.CRLFile] = text
+		// What is wrong with it is told by the CA's status, and stops no certificate. A
+		// text that cannot be read takes no list away.
+		if h.lists, _, err = enroll.CheckLists(text, authority.Chain, authority.Roots, time.Now()); err != nil {
+			h.lists, _, _ = enroll.CheckLists(c.current().lists, authority.Chain, authority.Roots, time.Now())
+		}
+	}
+	return h, nil
 }

@@ -69,6 +69,7 @@ type tokenClaims struct {
 		Namespace string `json:"namespace"`
 		Node      named  `json:"node"`
 		Pod       named  `json:"pod"`
+		Secret    named  `json:"secret"`
 		Account   named  `json:"serviceaccount"`
 	} `json:"kubernetes.io"`
 }
@@ -103,8 +104,12 @@ func (s *issuerKeys) verify(ctx context.Context, token Token) (binding, error) {
 		return binding{}, refusal.New(refusal.TokenClaims, "the token's subject is not its service account")
 	case b.namespace != s.namespace:
 		return binding{}, refusal.New(refusal.TokenClaims, "the token is of namespace %q, and this CA serves %q alone", b.namespace, s.namespace)
-	case b.pod == "" || b.uid == "":
-		return binding{}, refusal.New(refusal.TokenUnbound, "the token of %s/%s is not bound to a pod", b.namespace, b.account)
+	}
+	if b.pod == "" || b.uid == "" {
+		b.secret = k.Secret.Name
+	}
+	if err := b.bound(); err != nil {
+		return binding{}, err
 	}
 	return b, s.account(ctx, b, types.UID(k.Account.UID))
 }

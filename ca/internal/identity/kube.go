@@ -43,7 +43,8 @@ const (
 	breakerOpen = 2 * time.Second
 )
 
-// Kube authenticates pods of a cluster. The API server reviews their token, and
+// Kube authenticates pods of a cluster, and processes outside that have a
+// WorkloadEntry there. The API server reviews their token, and
 // the pod that the token is bound to is read by its name: it must exist with the
 // UID, account and node of the token, and must not have ended. Two calls a
 // certificate, no watch and no cache: what was true of a pod a moment ago would
@@ -59,7 +60,8 @@ type Kube struct {
 
 // NewKube makes a Kube that asks the API server of config and registers its
 // metrics with reg. It makes no call. Rights needed: create
-// tokenreviews.authentication.k8s.io, get pods.
+// tokenreviews.authentication.k8s.io, get pods, get
+// workloadentries.networking.istio.io.
 func NewKube(config *rest.Config, trustDomain string, reg prometheus.Registerer) (*Kube, error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // turns are the limit; the client's own would hold back a rollout
@@ -79,7 +81,7 @@ func NewKube(config *rest.Config, trustDomain string, reg prometheus.Registerer)
 }
 
 // NewKubeNamespace makes a Kube for the pods of one namespace alone, with rights
-// there alone: get pods, serviceaccounts. It checks tokens by the keys of the API
+// there alone: get pods, serviceaccounts, workloadentries. It checks tokens by the keys of the API
 // server, since to have one reviewed is a right of the cluster.
 func NewKubeNamespace(config *rest.Config, trustDomain, namespace string, reg prometheus.Registerer) (*Kube, error) {
 	k, err := NewKube(config, trustDomain, reg)
@@ -120,6 +122,9 @@ func (k *Kube) prove(ctx context.Context, token Token) (Caller, error) {
 	b, err := proof(ctx, token)
 	if err != nil {
 		return Caller{}, err
+	}
+	if b.secret != "" {
+		return k.outside(ctx, b)
 	}
 	pod, err := k.pod(ctx, b)
 	if err != nil {
@@ -176,6 +181,7 @@ type binding struct {
 	pod                string
 	uid                types.UID
 	node               string // "" from a cluster before 1.30, or for a pod that had no node yet
+	secret             string // instead of a pod; "" for a token of a pod
 }
 
 // readReview takes the binding out of a review's answer.
@@ -197,9 +203,17 @@ func readReview(s authenticationv1.TokenReviewStatus, token Token) (binding, err
 		pod: one(s.User.Extra[extraPod]), uid: types.UID(one(s.User.Extra[extraPodUID])), node: one(s.User.Extra[extraNode]),
 	}
 	if b.pod == "" || b.uid == "" {
-		return binding{}, refusal.New(refusal.TokenUnbound, "the token of %s/%s is not bound to a pod", b.namespace, b.account)
+		b.secret = secretOf(token)
 	}
-	return b, nil
+	return b, b.bound()
+}
+
+// bound refuses the token of nobody in particular.
+func (b binding) bound() error {
+	if b.secret == "" && (b.pod == "" || b.uid == "") {
+		return refusal.New(refusal.TokenUnbound, "the token of %s/%s is bound neither to a pod nor to the Secret of a WorkloadEntry", b.namespace, b.account)
+	}
+	return nil
 }
 
 func one(values authenticationv1.ExtraValue) string {

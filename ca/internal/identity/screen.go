@@ -2,6 +2,7 @@ package identity
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -13,7 +14,8 @@ import (
 type boundClaims struct {
 	jwt.RegisteredClaims
 	Kubernetes struct {
-		Pod named `json:"pod"`
+		Pod    named `json:"pod"`
+		Secret named `json:"secret"`
 	} `json:"kubernetes.io"`
 }
 
@@ -36,8 +38,23 @@ func screen(token Token, now time.Time) error {
 		return refusal.New(refusal.TokenAudience, "the token is not meant for %q: mount a projected serviceAccountToken with audience %[1]s", Audience)
 	case c.ExpiresAt == nil || now.After(c.ExpiresAt.Add(leeway)):
 		return refusal.New(refusal.TokenExpired, "the token has expired")
-	case c.Kubernetes.Pod.Name == "" || c.Kubernetes.Pod.UID == "":
-		return refusal.New(refusal.TokenUnbound, "the token is not bound to a pod: use the projected token of a pod")
+	case c.Kubernetes.Secret.Name == "" && (c.Kubernetes.Pod.Name == "" || c.Kubernetes.Pod.UID == ""):
+		return refusal.New(refusal.TokenUnbound, "the token is not bound to a pod: use the projected token of a pod, or one bound to the Secret NAME.UID of a WorkloadEntry")
 	}
 	return nil
+}
+
+// Claimed is the namespace that a token says it is of, "" where it says nothing. It
+// is not proven: it may order a queue, and no more.
+func Claimed(token Token) string {
+	var c jwt.RegisteredClaims
+	if _, _, err := jwt.NewParser().ParseUnverified(string(token), &c); err != nil {
+		return ""
+	}
+	account, ok := strings.CutPrefix(c.Subject, "system:serviceaccount:")
+	if !ok {
+		return ""
+	}
+	namespace, _, _ := strings.Cut(account, ":")
+	return namespace
 }

@@ -36,6 +36,7 @@ const (
 // Reasons for which a request of a known caller is not granted.
 const (
 	Rate         Reason = "rate"          // asks too often
+	Crowded      Reason = "crowded"       // too many ask at once, most of them of its namespace
 	CSROversized Reason = "csr_oversized" // longer than any real request
 	CSRMalformed Reason = "csr_malformed" // not one PEM PKCS #10 request
 	CSRSignature Reason = "csr_signature" // caller does not hold the key
@@ -50,6 +51,7 @@ const (
 const (
 	AuthorityExpired Reason = "authority_expired" // the signing certificate is at its end
 	KubernetesAway   Reason = "kubernetes_away"   // the API server gives no answer; asking again may help
+	RootChanges      Reason = "root_changes"      // not in this moment of a rotation; ask again
 	Backend          Reason = "backend"           // the back end failed
 	BadLeaf          Reason = "bad_leaf"          // the back end signed something else
 	Internal         Reason = "internal"          // a fault of the program
@@ -60,8 +62,8 @@ var All = []Reason{
 	TokenMissing, TokenOversized, TokenMalformed, TokenAlgorithm, TokenSignature, TokenExpired,
 	TokenNotYetValid, TokenAudience, TokenIssuer, TokenClaims,
 	TokenDenied, TokenUnbound, PodGone, PodMismatch, PodFinished,
-	Rate, CSROversized, CSRMalformed, CSRSignature, CSRKey, CSRName, CSRAuthority, CSRExtension, CSRValidity,
-	AuthorityExpired, KubernetesAway, Backend, BadLeaf, Internal,
+	Rate, Crowded, CSROversized, CSRMalformed, CSRSignature, CSRKey, CSRName, CSRAuthority, CSRExtension, CSRValidity,
+	AuthorityExpired, KubernetesAway, RootChanges, Backend, BadLeaf, Internal,
 }
 
 // Error is a refusal. Its text starts with the reason.

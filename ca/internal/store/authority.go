@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// rootLife is how long a self-made root is valid: Istio's default.
-	rootLife = 10 * 365 * 24 * time.Hour
+	// RootLife is how long a self-made root is valid: Istio's default.
+	RootLife = 10 * 365 * 24 * time.Hour
 	// rootBackdate covers clocks that are behind ours.
 	rootBackdate = time.Hour
 	// minRSA is the shortest modulus of a signing key, in bits.
@@ -34,12 +34,15 @@ type Parts map[string][]byte
 func (Parts) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[redacted]")) }
 
 // Make makes a P-256 key and a self-signed root for trustDomain.
-func Make(trustDomain string) (Parts, error) {
+func Make(trustDomain string) (Parts, error) { return MakeFor(trustDomain, RootLife) }
+
+// MakeFor is Make with another lifetime of the root.
+func MakeFor(trustDomain string, life time.Duration) (Parts, error) {
 	key, text, err := makeKey()
 	if err != nil {
 		return nil, err
 	}
-	cert, err := selfSign(key, trustDomain, time.Now())
+	cert, err := selfSign(key, trustDomain, life)
 	if err != nil {
 		return nil, err
 	}
@@ -51,8 +54,12 @@ func Make(trustDomain string) (Parts, error) {
 // or absent ChainFile means that CertFile is signed by a root. Errors name the
 // part at fault, and never quote the key.
 func Parse(parts Parts) (*Authority, error) {
-	a := &Authority{RootPEM: parts[RootFile]}
-	var err error
+	a := &Authority{RootPEM: parts[RootFile], parts: parts}
+	k, err := parts.kept()
+	if err != nil {
+		return nil, err
+	}
+	a.rotation = k.State
 	if a.signer, err = parseKey(parts[KeyFile]); err != nil {
 		return nil, fmt.Errorf("%s: %w", KeyFile, err)
 	}
@@ -94,7 +101,8 @@ func isKeyOf(key crypto.Signer, cert *x509.Certificate) bool {
 	return ok && public.Equal(key.Public())
 }
 
-func selfSign(key crypto.Signer, trustDomain string, now time.Time) ([]byte, error) {
+func selfSign(key crypto.Signer, trustDomain string, life time.Duration) ([]byte, error) {
+	now := time.Now()
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
 		return nil, err
@@ -104,7 +112,7 @@ func selfSign(key crypto.Signer, trustDomain string, now time.Time) ([]byte, err
 		// The serial number in the name keeps two roots of one trust domain apart.
 		Subject:               pkix.Name{Organization: []string{trustDomain}, CommonName: fmt.Sprintf("Weft root %x", serial.Bytes()[:4])},
 		NotBefore:             now.Add(-rootBackdate),
-		NotAfter:              now.Add(rootLife),
+		NotAfter:              now.Add(life),
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		BasicConstraintsValid: true,
 		IsCA:                  true,

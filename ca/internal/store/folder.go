@@ -19,7 +19,7 @@ const maxFile = 1 << 20
 // key would lie beside the root's, so it would only lengthen each handshake. The
 // certificate is written last: a process killed before leaves a directory that
 // does not count as complete, and the next one goes on with the key it finds.
-func create(dir, trustDomain string) error {
+func create(dir, trustDomain string, life time.Duration) error {
 	key, err := findOrMakeKey(dir)
 	if err != nil {
 		return err
@@ -27,7 +27,7 @@ func create(dir, trustDomain string) error {
 	if err := checkStrayRoot(filepath.Join(dir, RootFile), key); err != nil {
 		return err
 	}
-	cert, err := selfSign(key, trustDomain, time.Now())
+	cert, err := selfSign(key, trustDomain, life)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func checkStrayRoot(path string, key crypto.Signer) error {
 // load reads an authority that is complete and checks that its parts fit.
 func load(dir string) (*Authority, error) {
 	parts := Parts{}
-	for _, name := range []string{KeyFile, RootFile, CertFile, ChainFile} {
+	for _, name := range partFiles {
 		text, err := readPart(dir, name)
 		if err != nil {
 			return nil, err
@@ -80,17 +80,21 @@ func load(dir string) (*Authority, error) {
 	return a, nil
 }
 
-// readPart reads one file; a chain that is not there is empty.
+// readPart reads one file; what need not be there is empty.
 func readPart(dir, name string) ([]byte, error) {
 	path := filepath.Join(dir, name)
-	if name == KeyFile {
-		return readPrivate(path)
+	read := os.ReadFile
+	if name == KeyFile || name == RotationFile {
+		read = readPrivate
 	}
-	text, err := os.ReadFile(path)
-	if err != nil && (name != ChainFile || !errors.Is(err, fs.ErrNotExist)) {
+	text, err := read(path)
+	if errors.Is(err, fs.ErrNotExist) && optional(name) {
+		return nil, nil
+	}
+	if err != nil && name != KeyFile && name != RotationFile {
 		return nil, fmt.Errorf("ca store: %w", err)
 	}
-	return text, nil
+	return text, err
 }
 
 func loadKey(path string) (crypto.Signer, error) {

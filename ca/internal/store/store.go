@@ -6,7 +6,7 @@
 // at the first start and the same ever after, also when the process that was
 // making it got killed. File names are those of Istio's plug-in CA secret
 // (cacerts), so a folder with a CA of one's own works as it is. It imports the
-// standard library only.
+// standard library, ca/internal/rotation and internal/spiffe only.
 package store
 
 import (
@@ -18,6 +18,9 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
+
+	"github.com/weftmesh/weft/ca/internal/rotation"
 )
 
 // Names of the files, and of the keys of a Secret. Source: Istio, "Plug in CA Certificates".
@@ -26,8 +29,14 @@ const (
 	CertFile  = "ca-cert.pem"    // its certificate; written last, so its presence means "complete"
 	ChainFile = "cert-chain.pem" // CertFile and the intermediates above it; optional
 	RootFile  = "root-cert.pem"  // trusted roots
-	lockFile  = "lock"
-	tempGlob  = ".new-*"
+	// RotationFile says how far a change of roots is, and holds the authority that
+	// does not sign now; ours, optional.
+	RotationFile = "rotation.json"
+	// CRLFile holds lists of revoked certificates; optional. It is not the CA's: who
+	// keeps the CA's certificates writes it.
+	CRLFile  = "ca-crl.pem"
+	lockFile = "lock"
+	tempGlob = ".new-*"
 )
 
 // Authority is a key that signs certificates. Print verbs do not show the key.
@@ -36,8 +45,10 @@ type Authority struct {
 	Roots   []*x509.Certificate // trusted roots, the one above Chain first
 	RootPEM []byte              // Roots as PEM
 
-	signer crypto.Signer
-	lock   *os.File
+	signer   crypto.Signer
+	parts    Parts
+	rotation rotation.State
+	lock     *os.File
 }
 
 // Signer is the key of Chain[0].
@@ -57,10 +68,10 @@ func (a *Authority) Close() error {
 }
 
 // Open reads the authority of directory dir, or makes dir and a self-signed
-// root for trustDomain where there is none. Errors name the file and the cure:
+// root for trustDomain, valid for life, where there is none. Errors name the file and the cure:
 // others may read it, a part is missing or does not fit, another process has it
 // open. An existing key is never replaced.
-func Open(dir, trustDomain string) (*Authority, error) {
+func Open(dir, trustDomain string, life time.Duration) (*Authority, error) {
 	if err := prepareDir(dir); err != nil {
 		return nil, err
 	}
@@ -68,7 +79,7 @@ func Open(dir, trustDomain string) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := open(dir, trustDomain)
+	a, err := open(dir, trustDomain, life)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -76,13 +87,16 @@ func Open(dir, trustDomain string) (*Authority, error) {
 	return a, nil
 }
 
-func open(dir, trustDomain string) (*Authority, error) {
+func open(dir, trustDomain string, life time.Duration) (*Authority, error) {
 	if err := removeLeftovers(dir); err != nil {
+		return nil, err
+	}
+	if err := replay(dir); err != nil {
 		return nil, err
 	}
 	_, err := os.Stat(filepath.Join(dir, CertFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		err = create(dir, trustDomain)
+		err = create(dir, trustDomain, life)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ca store %s: %w", dir, err)
@@ -144,6 +158,21 @@ func removeLeftovers(dir string) error {
 func (a *Authority) WriteRoots(path string) error {
 	if err := writeFile(path, a.RootPEM, 0o644); err != nil {
 		return fmt.Errorf("ca: roots for others: %w", err)
+	}
+	return nil
+}
+
+// WriteLists writes lists of revoked certificates to path for everybody to read,
+// atomically; none: it removes the file.
+func WriteLists(path string, text []byte) error {
+	var err error
+	if len(text) > 0 {
+		err = writeFile(path, text, 0o644)
+	} else {
+		err = os.Remove(path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("ca: lists for others: %w", err)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 // reopen opens and closes the store in dir.
 func reopen(t *testing.T, dir string) *Authority {
 	t.Helper()
-	a, err := Open(dir, "cluster.local")
+	a, err := Open(dir, "cluster.local", RootLife)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestOpenMakesOneRootAndKeepsIt(t *testing.T) {
 	if !cert.IsCA || len(first.Chain) != 1 || cert.Subject.Organization[0] != "cluster.local" {
 		t.Errorf("chain %v", first.Chain)
 	}
-	if life := time.Until(cert.NotAfter); life < rootLife-time.Minute {
+	if life := time.Until(cert.NotAfter); life < RootLife-time.Minute {
 		t.Errorf("root lives %v", life)
 	}
 }
@@ -136,7 +136,7 @@ func TestOpenRefuses(t *testing.T) {
 			if err := c.spoil(dir); err != nil {
 				t.Fatal(err)
 			}
-			_, err := Open(dir, "cluster.local")
+			_, err := Open(dir, "cluster.local", RootLife)
 			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
 				t.Errorf("error %v, want one with %q and no key", err, c.want)
 			}
@@ -146,11 +146,11 @@ func TestOpenRefuses(t *testing.T) {
 
 func TestOneProcessAtATime(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
-	a, err := Open(dir, "cluster.local")
+	a, err := Open(dir, "cluster.local", RootLife)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir, "cluster.local"); err == nil || !strings.Contains(err.Error(), "another CA") {
+	if _, err := Open(dir, "cluster.local", RootLife); err == nil || !strings.Contains(err.Error(), "another CA") {
 		t.Errorf("second open: %v", err)
 	}
 	if err := a.Close(); err != nil {

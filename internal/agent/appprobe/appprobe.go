@@ -10,6 +10,7 @@
 package appprobe
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -47,6 +48,7 @@ type Probe struct {
 // HTTPGet succeeds with a status of 200 to 399.
 type HTTPGet struct {
 	Path    string   `json:"path,omitempty"`
+	Host    string   `json:"host,omitempty"` // "": the pod's address
 	Port    uint16   `json:"port"`
 	Scheme  string   `json:"scheme,omitempty"` // HTTP (also "") or HTTPS, whose certificate is not checked
 	Headers []Header `json:"httpHeaders,omitempty"`
@@ -60,6 +62,7 @@ type Header struct {
 
 // TCPSocket succeeds when a connection opens.
 type TCPSocket struct {
+	Host string `json:"host,omitempty"` // "": the pod's address
 	Port uint16 `json:"port"`
 }
 
@@ -82,14 +85,15 @@ func Parse(text string) (map[string]Probe, error) {
 		if !strings.HasPrefix(path, HealthPrefix) && !strings.HasPrefix(path, LifecyclePrefix) {
 			return nil, fmt.Errorf("appprobe: path %q: want %sCONTAINER/KIND or %sCONTAINER/KIND", path, HealthPrefix, LifecyclePrefix)
 		}
-		if err := p.check(); err != nil {
+		if err := p.Check(); err != nil {
 			return nil, fmt.Errorf("appprobe: path %q: %w", path, err)
 		}
 	}
 	return probes, nil
 }
 
-func (p Probe) check() error {
+// Check says what is wrong with a probe.
+func (p Probe) Check() error {
 	kinds, port := 0, uint16(0)
 	if p.HTTPGet != nil {
 		kinds, port = kinds+1, p.HTTPGet.Port
@@ -146,6 +150,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 }
 
+// Ask makes one probe; nil: the app is well.
+func (h *Handler) Ask(ctx context.Context, p Probe) error {
+	status, err := h.ask(ctx, p, "weft-agent")
+	if err == nil && (status < 200 || status > 399) {
+		err = fmt.Errorf("status %d", status)
+	}
+	return err
+}
+
 // ask returns the status to answer; an error where there is none.
 func (h *Handler) ask(ctx context.Context, p Probe, userAgent string) (int, error) {
 	switch {
@@ -154,7 +167,7 @@ func (h *Handler) ask(ctx context.Context, p Probe, userAgent string) (int, erro
 	case p.GRPC != nil:
 		return http.StatusOK, h.askGRPC(ctx, p.GRPC, userAgent)
 	}
-	conn, err := h.dial(ctx, h.address(p.TCPSocket.Port))
+	conn, err := h.dial(ctx, h.address(p.TCPSocket.Host, p.TCPSocket.Port))
 	if err != nil {
 		return 0, err
 	}
@@ -185,7 +198,7 @@ func (h *Handler) request(ctx context.Context, p *HTTPGet, userAgent string) (*h
 	if err != nil {
 		return nil, fmt.Errorf("probe path: %w", err)
 	}
-	target.Scheme, target.Host = strings.ToLower(p.Scheme), h.address(p.Port)
+	target.Scheme, target.Host = strings.ToLower(p.Scheme), h.address(p.Host, p.Port)
 	if target.Scheme == "" {
 		target.Scheme = "http"
 	}
@@ -214,8 +227,8 @@ func sameHost(next *http.Request, via []*http.Request) error {
 	return nil
 }
 
-func (h *Handler) address(port uint16) string {
-	return net.JoinHostPort(h.at.String(), strconv.Itoa(int(port)))
+func (h *Handler) address(host string, port uint16) string {
+	return net.JoinHostPort(cmp.Or(host, h.at.String()), strconv.Itoa(int(port)))
 }
 
 // The pass-through addresses, from which capture lets connections to the app be.
@@ -224,7 +237,12 @@ var (
 	passthroughV6 = netip.AddrFrom16([16]byte{15: 6})
 )
 
+// dial goes to the pod's own address from the pass-through address; to others as
+// any connection of the agent.
 func (h *Handler) dial(ctx context.Context, address string) (net.Conn, error) {
+	if host, _, err := net.SplitHostPort(address); err != nil || host != h.at.String() {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	}
 	from := passthroughV4
 	if h.at.Is6() {
 		from = passthroughV6

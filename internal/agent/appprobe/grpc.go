@@ -11,7 +11,7 @@ import (
 
 // askGRPC asks the app's health service without TLS, as the kubelet does.
 func (h *Handler) askGRPC(ctx context.Context, p *GRPC, userAgent string) error {
-	conn, err := grpc.NewClient("passthrough:///"+h.address(p.Port),
+	conn, err := grpc.NewClient("passthrough:///"+h.address("", p.Port),
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
 		grpc.WithUserAgent(userAgent), grpc.WithContextDialer(h.dial))
 	if err != nil {

@@ -18,8 +18,6 @@ import (
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
-	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -37,6 +35,7 @@ const (
 	SDSCluster        = "sds-grpc"
 	agentCluster      = "agent"
 	prometheusCluster = "prometheus_stats"
+	localCluster      = "local_cluster" // of nodes with SelfDiscovery; the name is Istio's
 )
 
 // Ports are those of Istio's sidecar. A zero field means Istio's number.
@@ -70,6 +69,7 @@ type Config struct {
 	SDSSocket      string // path of the agent's SDS socket
 	SocketMark     uint32 // SO_MARK of upstream sockets; 0: none
 	MaxConnections int64  // downstream connections of the whole Envoy; 0: 50,000
+	MaxHeap        int64  // bytes of heap, near which requests are refused; 0: no bound
 }
 
 const defaultMaxConnections = 50_000
@@ -101,8 +101,8 @@ func Build(c Config) *bootstrapv3.Bootstrap {
 			Clusters:  clusters(c),
 			Listeners: listeners(c),
 		},
-		ClusterManager:         clusterManager(c.SocketMark),
-		OverloadManager:        overload(c.MaxConnections),
+		ClusterManager:         clusterManager(c),
+		OverloadManager:        overload(c),
 		LayeredRuntime:         runtime(),
 		StatsConfig:            statsConfig(),
 		DeferredStatOptions:    &bootstrapv3.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
@@ -156,14 +156,26 @@ func grpcService(cluster string) *corev3.GrpcService {
 	return &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: target}}
 }
 
-// clusterManager marks upstream sockets where capture excludes the proxy by
-// mark (rootless, where proxy and app share one uid).
-func clusterManager(mark uint32) *bootstrapv3.ClusterManager {
-	if mark == 0 {
+// clusterManager says which cluster is the proxy's own workload, and marks
+// upstream sockets where capture excludes the proxy by mark (rootless, where
+// proxy and app share one uid).
+func clusterManager(c Config) *bootstrapv3.ClusterManager {
+	if c.SocketMark == 0 && !c.Node.SelfDiscovery {
 		return nil
 	}
+	out := &bootstrapv3.ClusterManager{}
+	if c.Node.SelfDiscovery {
+		out.LocalClusterName = localCluster
+	}
+	if c.SocketMark != 0 {
+		out.UpstreamBindConfig = marked(c.SocketMark)
+	}
+	return out
+}
+
+func marked(mark uint32) *corev3.BindConfig {
 	const solSocket, soMark = 1, 36 // Linux, <asm-generic/socket.h>
-	return &bootstrapv3.ClusterManager{UpstreamBindConfig: &corev3.BindConfig{
+	return &corev3.BindConfig{
 		SocketOptions: []*corev3.SocketOption{{
 			Description: "excluded from capture",
 			Level:       solSocket,
@@ -171,18 +183,7 @@ func clusterManager(mark uint32) *bootstrapv3.ClusterManager {
 			Value:       &corev3.SocketOption_IntValue{IntValue: int64(mark)},
 			State:       corev3.SocketOption_STATE_PREBIND,
 		}},
-	}}
-}
-
-func overload(limit int64) *overloadv3.OverloadManager {
-	if limit == 0 {
-		limit = defaultMaxConnections
 	}
-	return &overloadv3.OverloadManager{ResourceMonitors: []*overloadv3.ResourceMonitor{{
-		Name: "envoy.resource_monitors.global_downstream_max_connections",
-		ConfigType: &overloadv3.ResourceMonitor_TypedConfig{TypedConfig: pack(
-			&connectionsv3.DownstreamConnectionsConfig{MaxActiveDownstreamConnections: limit})},
-	}}}
 }
 
 // runtime lets a regex be as long as Istio's API lets a user write it; what is

@@ -77,6 +77,29 @@ func TestJSONNamesTheNode(t *testing.T) {
 	}
 }
 
+// TestSelfDiscovery: the cluster that Envoy compares others with is static, or
+// it could not be named, and its hosts come from the pilot, which is told so.
+// Source: Istio, ISTIO_META_ENABLE_SELF_DISCOVERY.
+func TestSelfDiscovery(t *testing.T) {
+	c := exampleConfig("/run/weft")
+	if b := Build(c); b.GetClusterManager().GetLocalClusterName() != "" || b.GetNode().GetMetadata().GetFields()["ENABLE_SELF_DISCOVERY"] != nil {
+		t.Errorf("nobody asked for it: %v", b.GetClusterManager())
+	}
+	c.Node.SelfDiscovery = true
+	b := Build(c)
+	if b.GetClusterManager().GetLocalClusterName() != "local_cluster" || b.GetClusterManager().GetUpstreamBindConfig() == nil {
+		t.Errorf("cluster manager: %v", b.GetClusterManager())
+	}
+	if b.GetNode().GetMetadata().GetFields()["ENABLE_SELF_DISCOVERY"].GetStringValue() != "true" {
+		t.Errorf("metadata: %v", b.GetNode().GetMetadata())
+	}
+	all := b.GetStaticResources().GetClusters()
+	own := all[len(all)-1]
+	if own.GetName() != "local_cluster" || own.GetEdsClusterConfig().GetServiceName() != "local_cluster" || own.GetEdsClusterConfig().GetEdsConfig().GetAds() == nil {
+		t.Errorf("cluster: %v", own)
+	}
+}
+
 // TestClusterTag: a cluster's name has dots of its own.
 func TestClusterTag(t *testing.T) {
 	tag := regexp.MustCompile(clusterTag)
@@ -105,7 +128,7 @@ func TestEnvoyAcceptsIt(t *testing.T) {
 		for _, mark := range []uint32{0, 1337} {
 			dir := t.TempDir()
 			c := exampleConfig(dir)
-			c.Node.Role, c.SocketMark = role, mark
+			c.Node.Role, c.SocketMark, c.Node.SelfDiscovery, c.MaxHeap = role, mark, mark == 0, 512<<20
 			raw, err := JSON(c)
 			if err != nil {
 				t.Fatal(err)

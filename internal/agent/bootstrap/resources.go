@@ -18,11 +18,26 @@ import (
 )
 
 func clusters(c Config) []*clusterv3.Cluster {
-	return []*clusterv3.Cluster{
+	out := []*clusterv3.Cluster{
 		http2Cluster(XDSCluster, pipe(c.XDSSocket)),
 		http2Cluster(SDSCluster, pipe(c.SDSSocket)),
 		staticCluster(agentCluster, socketAddress(netip.AddrPortFrom(loopback, c.Ports.Status))),
 		staticCluster(prometheusCluster, socketAddress(netip.AddrPortFrom(loopback, c.Ports.Admin))),
+	}
+	if c.Node.SelfDiscovery {
+		out = append(out, fellows())
+	}
+	return out
+}
+
+// fellows is never called: Envoy compares where its hosts are with where those
+// of other clusters are. Source: envoy.config.bootstrap.v3.ClusterManager.local_cluster_name.
+func fellows() *clusterv3.Cluster {
+	return &clusterv3.Cluster{
+		Name:                 localCluster,
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
+		ConnectTimeout:       durationpb.New(time.Second),
+		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: adsSource(), ServiceName: localCluster},
 	}
 }
 
@@ -81,6 +96,7 @@ func (o onePath) listener(at []netip.Addr) *listenerv3.Listener {
 		StatPrefix:            o.name,
 		Address:               socketAddress(netip.AddrPortFrom(at[0], o.port)),
 		IgnoreGlobalConnLimit: true, // a full proxy still tells its health
+		BypassOverloadManager: true,
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
 			Name:       "envoy.filters.network.http_connection_manager",
 			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(o.manager())},

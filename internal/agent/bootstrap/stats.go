@@ -17,20 +17,24 @@ func statsConfig() *metricsv3.StatsConfig {
 	}
 }
 
-// inclusions are Istio's, and three suffixes more: downstream_{cx,rq}_active tell
+// inclusions are Istio's, and some suffixes more: downstream_{cx,rq}_active tell
 // a drained stop when the last connection and request have ended, ejections_active and
-// upstream_cx_active what outlier detection and the pools do.
+// upstream_cx_active what outlier detection and the pools do, and those of
+// listeners, and of what is behind them, what connections to ports without a
+// protocol turned out to be.
 func inclusions() []*matcherv3.StringMatcher {
 	prefixes := []string{
 		"istio", // our standard metrics, and Istio's name space
+		"weft.", // callers without the mesh's mTLS
 		"reporter=", "component",
 		"cluster_manager", "listener_manager", "server",
 		"cluster." + XDSCluster,
-		"control_plane", "wasm",
+		"control_plane", "wasm", "overload",
 	}
 	suffixes := []string{
 		"rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied",
 		"downstream_cx_active", "downstream_rq_active", "outlier_detection.ejections_active", "upstream_cx_active",
+		"downstream_pre_cx_timeout", "downstream_cx_http1_total", "downstream_cx_http2_total",
 	}
 	var out []*matcherv3.StringMatcher
 	for _, p := range prefixes {
@@ -39,8 +43,10 @@ func inclusions() []*matcherv3.StringMatcher {
 	for _, s := range suffixes {
 		out = append(out, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: s}})
 	}
-	return append(out, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
-		SafeRegex: &matcherv3.RegexMatcher{Regex: `vhost\..*\.route\..*`}}})
+	for _, r := range []string{`vhost\..*\.route\..*`, `tcp\..*\.downstream_cx_total`} {
+		out = append(out, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: r}}})
+	}
+	return out
 }
 
 // clusterTag ends a cluster's name, which has dots of its own, at the first

@@ -29,10 +29,11 @@ func New(version string) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true, // main prints them, once
 	}
-	proxy := &cobra.Command{Use: "proxy", Short: "Run a proxy of one of the two kinds"}
+	proxy := &cobra.Command{Use: "proxy", Short: "Run a proxy, or what a process that is its own needs"}
 	proxy.AddCommand(
 		proxyCommand(node.Sidecar, version, "Run the sidecar of an app"),
 		proxyCommand(node.Router, version, "Run a gateway"),
+		grpcCommand(version),
 	)
 	root.AddCommand(proxy, drainCommand(), waitCommand(), &cobra.Command{
 		Use: "version", Short: "Print the agent's version", Args: cobra.NoArgs,
@@ -60,6 +61,8 @@ Environment:
   ISTIO_META_CLUSTER_ID        the cluster's name (Kubernetes)
   ISTIO_META_MESH_ID           the mesh's name (the trust domain)
   ISTIO_META_WORKLOAD_NAME     name of the controller (the pod's name)
+  ISTIO_META_ENABLE_SELF_DISCOVERY  true: Envoy is told in which zones the others
+                               of its workload are, for zone-aware balancing
   ISTIO_METAJSON_LABELS        the pod's labels, a JSON object
   SECRET_TTL                   validity of certificates to ask for, such as 24h (the CA's)
   ISTIO_PROMETHEUS_ANNOTATIONS where the app's metrics are: {"scrape","path","port"}
@@ -73,20 +76,25 @@ func proxyCommand(role node.Role, version, short string) *cobra.Command {
 		Long:  fmt.Sprintf(proxyLong, role),
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			pod, err := readPod(role, version, os.Getenv)
-			if err != nil {
-				return err
-			}
-			options, err := f.options(pod, os.Getenv)
-			if err != nil {
-				return err
-			}
-			options.Log = slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{Level: f.logLevel}))
-			return runUntilSignal(cmd.Context(), options)
+			return f.run(cmd.Context(), role, version)
 		},
 	}
 	f.register(cmd.Flags())
 	return cmd
+}
+
+// run is the agent of the pod whose environment this is, until it is stopped.
+func (f *flags) run(ctx context.Context, role node.Role, version string) error {
+	pod, err := readPod(role, version, os.Getenv)
+	if err != nil {
+		return err
+	}
+	options, err := f.options(pod, os.Getenv)
+	if err != nil {
+		return err
+	}
+	options.Log = slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{Level: f.logLevel}))
+	return runUntilSignal(ctx, options)
 }
 
 // runUntilSignal turns SIGUSR1 into a drain, the first SIGTERM or SIGINT into a

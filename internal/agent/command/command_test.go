@@ -83,6 +83,7 @@ func TestMistakes(t *testing.T) {
 		{args: []string{"--envoy", "/nowhere/envoy"}, want: "--envoy"},
 		{env: []string{"INSTANCE_IP=10.0.0"}, want: "INSTANCE_IP"},
 		{env: []string{"ISTIO_METAJSON_LABELS=[1]"}, want: "ISTIO_METAJSON_LABELS"},
+		{env: []string{"ISTIO_META_ENABLE_SELF_DISCOVERY=perhaps"}, want: "ISTIO_META_ENABLE_SELF_DISCOVERY"},
 		{env: []string{"SECRET_TTL=soon"}, want: "SECRET_TTL"},
 		{env: []string{"SECRET_TTL=-1h"}, want: "SECRET_TTL"},
 	} {

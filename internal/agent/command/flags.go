@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,7 +27,9 @@ type flags struct {
 	pilot                             []string
 	pilotAccount, caAccount           string
 	insecurePilot                     bool
-	ca, rootCert, token               string
+	proxyless                         bool // no flag: the command says it
+	groupAccess                       bool
+	ca, rootCert, token, workloadSDS  string
 	certTTL                           time.Duration
 	dnsListen, dnsUpstream, dnsSearch []string
 	domain                            string
@@ -38,14 +41,32 @@ type flags struct {
 
 func (f *flags) register(set *pflag.FlagSet) {
 	set.SortFlags = false
-	set.StringVar(&f.runDir, "run-dir", "/run/weft", "folder for sockets, Envoy's bootstrap and pid file; of this agent alone")
+	f.registerMesh(set)
 	set.StringVar(&f.envoy, "envoy", "envoy", "Envoy's binary: a path, or a name on the PATH")
 	set.IntVar(&f.concurrency, "concurrency", 2, "Envoy's worker threads")
+	set.StringVar(&f.workloadSDS, "workload-sds", "/var/run/secrets/workload-spiffe-uds/socket", `socket of another SDS server, such as SPIRE's, used where its folder is there: Envoy's certificate and roots come from it instead of the CA; "": never`)
 	set.StringVar(&f.envoyLogLevel, "envoy-log-level", "warning", "trace, debug, info, warning, error, critical or off")
 	set.StringVar(&f.componentLogLevel, "envoy-component-log-level", "", "COMPONENT:LEVEL,... for parts of Envoy")
-	set.StringVar(&f.labelsFile, "labels-file", "", "file of the pod's labels, NAME=\"VALUE\" lines as a Kubernetes downward volume has them; they win over ISTIO_METAJSON_LABELS")
 	set.Int64Var(&f.maxConnections, "max-connections", 50_000, "downstream connections that Envoy takes at once")
 
+	set.StringSliceVar(&f.dnsListen, "dns-listen", nil, "ADDR:PORT to answer the pod's DNS on, UDP and TCP; none: no DNS")
+	set.StringSliceVar(&f.dnsUpstream, "dns-upstream", nil, "servers for other names, HOST[:PORT], or the path of one resolv.conf; none: no other name exists")
+	set.StringSliceVar(&f.dnsSearch, "dns-search", nil, "suffixes for short names; none: resolv.conf's, else the namespace's")
+
+	set.DurationVar(&f.drainMax, "drain-duration", 20*time.Second, "longest wait for inbound connections to end at a stop")
+	set.DurationVar(&f.drainIdle, "drain-idle", 5*time.Second, "longest wait for inbound connections that carry no request")
+	set.DurationVar(&f.drainMin, "drain-minimum", 2*time.Second, "shortest drain, for clients to learn of it")
+	set.Uint16Var(&f.ports.Admin, "admin-port", 15000, "Envoy's admin port, on loopback")
+	set.Uint16Var(&f.ports.Health, "health-port", 15021, "Envoy's listener for /healthz/ready")
+	set.Uint16Var(&f.ports.Prometheus, "prometheus-port", 15090, "Envoy's listener for its own metrics")
+}
+
+// registerMesh adds the flags by which a process is of a mesh, with Envoy or
+// without.
+func (f *flags) registerMesh(set *pflag.FlagSet) {
+	set.SortFlags = false
+	set.StringVar(&f.runDir, "run-dir", "/run/weft", "folder for sockets, Envoy's bootstrap and pid file; of this agent alone")
+	set.StringVar(&f.labelsFile, "labels-file", "", "file of the pod's labels, NAME=\"VALUE\" lines as a Kubernetes downward volume has them; they win over ISTIO_METAJSON_LABELS")
 	set.StringSliceVar(&f.pilot, "pilot", []string{"weft-pilot.weft-system.svc:15012"}, "HOST:PORT of the pilot; several are tried in turn")
 	set.StringVar(&f.pilotAccount, "pilot-identity", "weft-system/weft-pilot", "NAMESPACE/SERVICE-ACCOUNT that the pilot must prove, or a whole spiffe:// URI")
 	set.BoolVar(&f.insecurePilot, "insecure-pilot", false, "speak plaintext to a pilot on loopback, for debugging")
@@ -54,20 +75,9 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.rootCert, "root-cert", "/var/run/secrets/istio/root-cert.pem", "PEM file of the trusted roots, read again when it changes")
 	set.StringVar(&f.token, "token", "/var/run/secrets/tokens/istio-token", "file of the token that proves who this pod is")
 	set.DurationVar(&f.certTTL, "cert-ttl", 0, "validity to ask the CA for; 0: SECRET_TTL, else the CA's own")
-
-	set.StringSliceVar(&f.dnsListen, "dns-listen", nil, "ADDR:PORT to answer the pod's DNS on, UDP and TCP; none: no DNS")
-	set.StringSliceVar(&f.dnsUpstream, "dns-upstream", nil, "servers for other names, HOST[:PORT], or the path of one resolv.conf; none: no other name exists")
-	set.StringSliceVar(&f.dnsSearch, "dns-search", nil, "suffixes for short names; none: resolv.conf's, else the namespace's")
 	set.StringVar(&f.domain, "domain", "cluster.local", "DNS domain of the cluster")
-
-	set.DurationVar(&f.drainMax, "drain-duration", 20*time.Second, "longest wait for inbound connections to end at a stop")
-	set.DurationVar(&f.drainIdle, "drain-idle", 5*time.Second, "longest wait for inbound connections that carry no request")
-	set.DurationVar(&f.drainMin, "drain-minimum", 2*time.Second, "shortest drain, for clients to learn of it")
 	set.Uint32Var(&f.socketMark, "socket-mark", 0, "mark that excludes the proxy's sockets from capture; 0: none")
-	set.Uint16Var(&f.ports.Admin, "admin-port", 15000, "Envoy's admin port, on loopback")
 	set.Uint16Var(&f.ports.Status, "status-port", 15020, "the agent's health and merged metrics")
-	set.Uint16Var(&f.ports.Health, "health-port", 15021, "Envoy's listener for /healthz/ready")
-	set.Uint16Var(&f.ports.Prometheus, "prometheus-port", 15090, "Envoy's listener for its own metrics")
 	set.TextVar(&f.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
 }
 
@@ -79,9 +89,9 @@ func (f *flags) options(pod node.Node, getenv func(string) string) (agent.Option
 		return agent.Options{}, err
 	}
 	pod = pod.WithDefaults()
-	envoy, err := exec.LookPath(f.envoy)
+	envoy, err := f.binary()
 	if err != nil {
-		return agent.Options{}, fmt.Errorf("--envoy: %w", err)
+		return agent.Options{}, err
 	}
 	pilot, err := account("--pilot-identity", f.pilotAccount, pod.TrustDomain)
 	if err != nil {
@@ -96,15 +106,27 @@ func (f *flags) options(pod node.Node, getenv func(string) string) (agent.Option
 		return agent.Options{}, err
 	}
 	return agent.Options{
-		Node: pod, Ports: f.ports, RunDir: f.runDir, SocketMark: f.socketMark,
+		Node: pod, Ports: f.ports, RunDir: f.runDir, SocketMark: f.socketMark, Proxyless: f.proxyless, GroupAccess: f.groupAccess, WorkloadSDS: f.workloadSDS,
 		Envoy: agent.EnvoyOptions{
 			Path: envoy, Concurrency: f.concurrency, LogLevel: f.envoyLogLevel, ComponentLevel: f.componentLogLevel, MaxConnections: f.maxConnections},
 		Pilot:          agent.PilotOptions{Addresses: f.pilot, ID: pilot, Insecure: f.insecurePilot},
 		CA:             agent.CAOptions{Address: f.ca, ID: ca, RootsFile: f.rootCert, TokenFile: f.token, TTL: ttl},
 		DNS:            agent.DNSOptions{Listen: f.dnsListen, Upstream: f.dnsUpstream, Search: f.dnsSearch},
 		Drain:          agent.DrainOptions{Max: f.drainMax, Min: f.drainMin, Idle: f.drainIdle},
-		AppAnnotations: getenv("ISTIO_PROMETHEUS_ANNOTATIONS"), AppProbes: getenv("ISTIO_KUBE_APP_PROBERS"),
+		AppAnnotations: getenv("ISTIO_PROMETHEUS_ANNOTATIONS"), AppProbes: getenv("ISTIO_KUBE_APP_PROBERS"), HealthProbe: getenv("WEFT_HEALTH_PROBE"),
 	}, nil
+}
+
+// binary is Envoy's, where one is run.
+func (f *flags) binary() (string, error) {
+	if f.proxyless {
+		return "", nil
+	}
+	path, err := exec.LookPath(f.envoy)
+	if err != nil {
+		return "", fmt.Errorf("--envoy: %w", err)
+	}
+	return path, nil
 }
 
 // lifetime is how long certificates shall hold: the flag, else SECRET_TTL, by
@@ -150,6 +172,12 @@ func readPod(role node.Role, version string, getenv func(string) string) (node.N
 		ServiceAccount: getenv("SERVICE_ACCOUNT"), TrustDomain: getenv("TRUST_DOMAIN"),
 		Workload:  getenv("ISTIO_META_WORKLOAD_NAME"),
 		ClusterID: getenv("ISTIO_META_CLUSTER_ID"), MeshID: getenv("ISTIO_META_MESH_ID"),
+	}
+	if text := getenv("ISTIO_META_ENABLE_SELF_DISCOVERY"); text != "" {
+		var err error
+		if pod.SelfDiscovery, err = strconv.ParseBool(text); err != nil {
+			return node.Node{}, fmt.Errorf("ISTIO_META_ENABLE_SELF_DISCOVERY: want true or false, got %q", text)
+		}
 	}
 	for text := range strings.SplitSeq(getenv("INSTANCE_IP"), ",") {
 		if text = strings.TrimSpace(text); text == "" {

@@ -16,6 +16,7 @@ func (t *Table) answer(q *dns.Msg, turn uint32) *dns.Msg {
 	if known == unknown {
 		return nil
 	}
+	r = t.reachable(r)
 	m := reply(q)
 	m.Authoritative = true
 	switch {

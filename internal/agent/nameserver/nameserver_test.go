@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,6 +65,33 @@ func question(name string, kind uint16) *dns.Msg {
 	return new(dns.Msg).SetQuestion(name, kind)
 }
 
+// A name above a host that the mesh knows is not the mesh's, but one of the
+// cluster's domain is; and a pod is not given addresses that it cannot reach.
+func TestOutsideAndFamilies(t *testing.T) {
+	table := shopTable(t).For([]netip.Addr{netip.MustParseAddr("10.1.0.1")})
+	if m := table.answer(question("example.com.", dns.TypeA), 0); m != nil {
+		t.Errorf("example.com is answered: %v", m)
+	}
+	if m := table.answer(question("other.svc.cluster.local.", dns.TypeA), 0); m == nil {
+		t.Error("other.svc.cluster.local is not known to be empty")
+	}
+	for own, want := range map[string][2]string{
+		"10.1.0.1": {"NOERROR 10.96.0.2", "NOERROR"},
+		"fd00::9":  {"NOERROR", "NOERROR fd00::2"},
+	} {
+		table := shopTable(t).For([]netip.Addr{netip.MustParseAddr(own)})
+		for i, kind := range []uint16{dns.TypeA, dns.TypeAAAA} {
+			if got := summary(table.answer(question("dual.shop.svc.cluster.local.", kind), 0)); got != want[i] {
+				t.Errorf("a pod at %s asks for %s: %q, want %q", own, dns.TypeToString[kind], got, want[i])
+			}
+		}
+	}
+	table = table.For([]netip.Addr{netip.MustParseAddr("10.1.0.1")})
+	if got := summary(table.answer(question("six.shop.svc.cluster.local.", dns.TypeAAAA), 0)); got != "NOERROR fd00::6" {
+		t.Errorf("a name of one family: %q", got)
+	}
+}
+
 // summary is RCODE and the addresses, sorted.
 func summary(m *dns.Msg) string {
 	var out []string
@@ -102,7 +130,7 @@ func TestAnswers(t *testing.T) {
 		{"reviews.", dns.TypeTXT, "NOERROR"},
 		{"svc.cluster.local.", dns.TypeA, "NOERROR"}, // names lie below it
 		{"nobody.shop.svc.cluster.local.", dns.TypeA, "NXDOMAIN"},
-		{"example.com.", dns.TypeA, "NOERROR"},
+		{"example.com.", dns.TypeA, "NXDOMAIN"},
 		{"example.org.", dns.TypeA, "NXDOMAIN"},
 		{"a.wild.example.com.", dns.TypeA, "NOERROR 10.96.2.1"},
 		{"b.a.wild.example.com.", dns.TypeA, "NOERROR 10.96.2.1"},

@@ -10,6 +10,7 @@ package nameserver
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +35,8 @@ type record struct {
 // without the trailing dot. Use NewTable. It is safe for concurrent use.
 type Table struct {
 	search []string // suffixes for short names, tried in this order
+	// lacks4 and lacks6: the pod has no address of that family.
+	lacks4, lacks6 bool
 
 	mu       sync.RWMutex
 	records  map[string]record
@@ -52,6 +55,25 @@ func NewTable(search []string) *Table {
 		t.search = append(t.search, canonical(s))
 	}
 	return t
+}
+
+// For says which addresses the pod has, before the table is served: of a name
+// with addresses of both families it is not given those it cannot reach.
+func (t *Table) For(own []netip.Addr) *Table {
+	t.lacks4 = !slices.ContainsFunc(own, func(a netip.Addr) bool { return a.Unmap().Is4() })
+	t.lacks6 = !slices.ContainsFunc(own, func(a netip.Addr) bool { return !a.Unmap().Is4() })
+	return t
+}
+
+// reachable drops the family that the pod lacks, where the name has the other.
+func (t *Table) reachable(r record) record {
+	if t.lacks4 && len(r.v6) > 0 {
+		r.v4 = nil
+	}
+	if t.lacks6 && len(r.v4) > 0 {
+		r.v6 = nil
+	}
+	return r
 }
 
 // canonical is how names are kept: DNS compares without regard to case.
@@ -79,7 +101,9 @@ func (t *Table) lookup(name string) (record, outcome) {
 			return r, found
 		}
 	}
-	if t.parents[name] > 0 {
+	// Below a name of the mesh's own there is nothing else; of a domain outside, of
+	// which the mesh knows a host, others may be asked.
+	if t.parents[name] > 0 && t.within(name) {
 		return record{}, empty
 	}
 	for rest := name; ; {
@@ -92,6 +116,17 @@ func (t *Table) lookup(name string) (record, outcome) {
 		}
 		rest = parent
 	}
+}
+
+// within reports whether a name is one of the cluster's domain. A table
+// without search has all names.
+func (t *Table) within(name string) bool {
+	for _, suffix := range t.search {
+		if name == suffix || strings.HasSuffix(name, "."+suffix) {
+			return true
+		}
+	}
+	return len(t.search) == 0
 }
 
 // Synced reports whether the pilot's table has come once, so that what it does

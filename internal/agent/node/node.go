@@ -42,6 +42,7 @@ type Node struct {
 	TrustDomain    string            // "" means "cluster.local"
 	Domain         string            // DNS domain of the cluster; "" means "cluster.local"
 	Labels         map[string]string // the pod's labels
+	SelfDiscovery  bool              // Envoy is told where the others of its workload are
 	Version        string            // of the agent, stated as ISTIO_VERSION
 }
 
@@ -135,7 +136,7 @@ func (n Node) metadata() map[string]*structpb.Value {
 	for k, v := range n.Labels {
 		labels[k] = structpb.NewStringValue(v)
 	}
-	return map[string]*structpb.Value{
+	out := map[string]*structpb.Value{
 		"NAME":            structpb.NewStringValue(n.Name),
 		"NAMESPACE":       structpb.NewStringValue(n.Namespace),
 		"SERVICE_ACCOUNT": structpb.NewStringValue(n.ServiceAccount),
@@ -146,6 +147,10 @@ func (n Node) metadata() map[string]*structpb.Value {
 		"ISTIO_VERSION":   structpb.NewStringValue(n.Version),
 		"LABELS":          structpb.NewStructValue(&structpb.Struct{Fields: labels}),
 	}
+	if n.SelfDiscovery {
+		out["ENABLE_SELF_DISCOVERY"] = structpb.NewStringValue("true")
+	}
+	return out
 }
 
 func (n Node) ipList() string {
@@ -159,6 +164,13 @@ func (n Node) ipList() string {
 // locality comes from the labels that Kubernetes and Istio give a pod; nil
 // when they say nothing, so that the pilot may know better.
 func (n Node) locality() *corev3.Locality {
+	if own := n.Labels["istio-locality"]; own != "" {
+		if !strings.Contains(own, "/") {
+			own = strings.ReplaceAll(own, ".", "/")
+		}
+		part := append(strings.SplitN(own, "/", 3), "", "")
+		return &corev3.Locality{Region: part[0], Zone: part[1], SubZone: part[2]}
+	}
 	region := n.Labels["topology.kubernetes.io/region"]
 	if region == "" {
 		return nil

@@ -55,3 +55,24 @@ func TestValidate(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLocality: the pod's own label goes before those of its Kubernetes node.
+// Source: Istio, istio-locality.
+func TestLocality(t *testing.T) {
+	for _, c := range []struct {
+		labels map[string]string
+		want   string
+	}{
+		{map[string]string{"topology.kubernetes.io/zone": "eu-1"}, "//"},
+		{map[string]string{"topology.kubernetes.io/region": "eu", "topology.kubernetes.io/zone": "eu-1"}, "eu/eu-1/"},
+		{map[string]string{"topology.kubernetes.io/region": "eu", "istio-locality": "us.us-1.a"}, "us/us-1/a"},
+		{map[string]string{"istio-locality": "us/us-1.b"}, "us/us-1.b/"},
+	} {
+		n := example()
+		n.Labels = c.labels
+		l := n.Proto().GetLocality()
+		if got := l.GetRegion() + "/" + l.GetZone() + "/" + l.GetSubZone(); got != c.want {
+			t.Errorf("%v: %s, want %s", c.labels, got, c.want)
+		}
+	}
+}

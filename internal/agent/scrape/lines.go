@@ -54,6 +54,9 @@ var (
 	prefix       = []byte("envoy_istio_")
 	typePrefix   = []byte("# TYPE envoy_istio_")
 	helpPrefix   = []byte("# HELP envoy_istio_")
+	ownPrefix    = []byte("envoy_weft_")
+	ownType      = []byte("# TYPE envoy_weft_")
+	ownHelp      = []byte("# HELP envoy_weft_")
 	commentStart = len("# TYPE ")
 	cut          = len("envoy_")
 
@@ -67,7 +70,7 @@ var (
 	noStatus      = []byte(`grpc_response_status=""`)
 )
 
-// renaming gives Envoy's own form of the standard metrics their names, and
+// renaming gives Envoy's own form of the standard metrics, and of ours, their names, and
 // fills in empty labels, which Prometheus would drop and readers require.
 func renaming(w io.Writer) lineWriter {
 	return func(line []byte) error {
@@ -80,7 +83,9 @@ func rename(line []byte) []byte {
 	switch {
 	case bytes.HasPrefix(line, prefix):
 		return fill(line[cut:])
-	case bytes.HasPrefix(line, typePrefix), bytes.HasPrefix(line, helpPrefix):
+	case bytes.HasPrefix(line, ownPrefix):
+		return line[cut:]
+	case bytes.HasPrefix(line, typePrefix), bytes.HasPrefix(line, helpPrefix), bytes.HasPrefix(line, ownType), bytes.HasPrefix(line, ownHelp):
 		return append(bytes.Clone(line[:commentStart]), line[commentStart+cut:]...)
 	}
 	return line

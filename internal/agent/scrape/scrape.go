@@ -34,7 +34,7 @@ const textFormat = "text/plain;version=0.0.4"
 // Page is an http.Handler. Make it with New.
 type Page struct {
 	own      prometheus.Gatherer
-	envoy    string // URL
+	envoy    string // URL; "" for none
 	app      string // URL; "" for none
 	client   *http.Client
 	log      *slog.Logger
@@ -46,7 +46,7 @@ type Page struct {
 type Options struct {
 	Own     prometheus.Gatherer   // the agent's metrics
 	Metrics prometheus.Registerer // where the page registers its own
-	Envoy   string                // URL of Envoy's metrics
+	Envoy   string                // URL of Envoy's metrics; "" for none
 	App     string                // URL of the app's; "" for none
 	Log     *slog.Logger
 }
@@ -105,7 +105,9 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.scrapes.Inc()
 	w.Header().Set("Content-Type", textFormat+"; charset=utf-8")
 	p.count("agent", p.writeOwn(w))
-	p.count("envoy", p.relay(ctx, r, withQuery(p.envoy, r.URL.RawQuery), renaming(w)))
+	if p.envoy != "" {
+		p.count("envoy", p.relay(ctx, r, withQuery(p.envoy, r.URL.RawQuery), renaming(w)))
+	}
 	if p.app != "" {
 		p.count("application", p.relay(ctx, r, p.app, passing(w)))
 	}

@@ -22,6 +22,8 @@ func TestRename(t *testing.T) {
 		`# TYPE envoy_istio_requests_total counter`:                           `# TYPE istio_requests_total counter`,
 		`# HELP envoy_istio_requests_total envoy_istio_ in the text`:          `# HELP istio_requests_total envoy_istio_ in the text`,
 		`envoy_cluster_upstream_cx_active{envoy_cluster_name=""} 0`:           `envoy_cluster_upstream_cx_active{envoy_cluster_name=""} 0`,
+		`envoy_weft_plaintext_calls_total{wire=""} 1`:                         `weft_plaintext_calls_total{wire=""} 1`,
+		`# TYPE envoy_weft_plaintext_calls_total counter`:                     `# TYPE weft_plaintext_calls_total counter`,
 		`# TYPE envoy_server_live gauge`:                                      `# TYPE envoy_server_live gauge`,
 		`envoy_istio_request_bytes_bucket{destination_app="",le="+Inf"} 1`:    `istio_request_bytes_bucket{destination_app="unknown",le="+Inf"} 1`,
 		``: ``,

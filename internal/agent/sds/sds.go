@@ -8,11 +8,14 @@
 package sds
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -30,12 +33,14 @@ const (
 // TypeURL is the one resource type served.
 const TypeURL = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
-// Identity is a certificate that a workload holds. All three are PEM; none may
-// be empty in an Identity that is Set.
+// Identity is a certificate that a workload holds. All are PEM; none of the first
+// three may be empty in an Identity that is Set.
 type Identity struct {
 	Chain []byte // leaf first
 	Key   []byte // the leaf's private key
 	Roots []byte // trusted authorities
+	Lists []byte // of revoked certificates, one of every CA that may have signed a peer's; empty: none is checked
+	Whole bool   // Lists are of every CA up to the roots: intermediates are checked too
 }
 
 // LogValue keeps the key out of logs.
@@ -47,6 +52,7 @@ func (Identity) String() string { return "[redacted]" }
 // secret is one resource as it is sent. Version is a hash of the public part.
 type secret struct {
 	name, version string
+	public        []byte
 	body          *anypb.Any
 }
 
@@ -59,11 +65,19 @@ type Server struct {
 	mu      sync.Mutex
 	secrets map[string]secret // empty until the first Set
 	changed chan struct{}     // closed by the next Set
+	streams map[*stream]bool
+	taken   map[string][]byte // public part that every stream has acknowledged, by name
+	alone   time.Time         // when the last stream ended, or the server began
+	// reconnects is how long after that nobody's silence means anything.
+	reconnects time.Duration
 }
 
 // New returns a Server that holds nothing yet: requests wait for the first Set.
 func New(log *slog.Logger) *Server {
-	return &Server{log: log, secrets: map[string]secret{}, changed: make(chan struct{})}
+	return &Server{
+		log: log, secrets: map[string]secret{}, changed: make(chan struct{}), streams: map[*stream]bool{}, taken: map[string][]byte{},
+		alone: time.Now(), reconnects: reconnects,
+	}
 }
 
 // Register puts the service onto g.
@@ -78,6 +92,9 @@ func (s *Server) Set(id Identity) error {
 	roots, err := newSecret(Roots, id.Roots, rootsSecret(id))
 	if err != nil {
 		return err
+	}
+	if len(id.Lists) > 0 {
+		roots.version = versionOf(id.Roots, id.Lists, strconv.AppendBool(nil, id.Whole))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,8 +126,12 @@ func newSecret(name string, public []byte, body *tlsv3.Secret) (secret, error) {
 	if err != nil {
 		return secret{}, err
 	}
-	sum := sha256.Sum256(public)
-	return secret{name: name, version: hex.EncodeToString(sum[:8]), body: packed}, nil
+	return secret{name: name, version: versionOf(public), public: public, body: packed}, nil
+}
+
+func versionOf(parts ...[]byte) string {
+	sum := sha256.Sum256(bytes.Join(parts, nil))
+	return hex.EncodeToString(sum[:8])
 }
 
 // Source: envoy.extensions.transport_sockets.tls.v3.TlsCertificate.
@@ -123,9 +144,11 @@ func workloadSecret(id Identity) *tlsv3.Secret {
 
 // Source: envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.
 func rootsSecret(id Identity) *tlsv3.Secret {
-	return &tlsv3.Secret{Name: Roots, Type: &tlsv3.Secret_ValidationContext{
-		ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: inline(id.Roots)},
-	}}
+	checks := &tlsv3.CertificateValidationContext{TrustedCa: inline(id.Roots)}
+	if len(id.Lists) > 0 {
+		checks.Crl, checks.OnlyVerifyLeafCertCrl = inline(id.Lists), !id.Whole
+	}
+	return &tlsv3.Secret{Name: Roots, Type: &tlsv3.Secret_ValidationContext{ValidationContext: checks}}
 }
 
 func inline(pem []byte) *corev3.DataSource {

@@ -190,3 +190,74 @@ func TestTheKeyIsNotPrinted(t *testing.T) {
 		}
 	}
 }
+
+// TestTaken: what Envoy has acknowledged counts, and what was only sent does not.
+func TestTaken(t *testing.T) {
+	s := newTestServer()
+	if chain, roots := s.Taken(); chain != nil || roots != nil {
+		t.Errorf("taken before the first: %q, %q", chain, roots)
+	}
+	set := func(n int) {
+		t.Helper()
+		id := identity(n)
+		id.Roots = fmt.Appendf(nil, "roots %d", n)
+		if err := s.Set(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	taken := func(chain, roots string) {
+		t.Helper()
+		deadline := time.After(10 * time.Second)
+		for {
+			gotChain, gotRoots := s.Taken()
+			if string(gotChain) == chain && string(gotRoots) == roots {
+				return
+			}
+			select {
+			case <-deadline:
+				t.Fatalf("taken: %q, %q; want %q, %q", gotChain, gotRoots, chain, roots)
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}
+	set(1)
+	if chain, roots := s.Taken(); chain != nil || roots != nil {
+		t.Errorf("taken by nobody, who may have something older: %q, %q", chain, roots)
+	}
+	s.mu.Lock()
+	s.reconnects = 0 // that time is over
+	s.mu.Unlock()
+	taken("chain 1", "roots 1") // nobody has asked: who asks gets these
+	stream, err := dial(t, s).DeltaSecrets(bounded(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := func(request *discoveryv3.DeltaDiscoveryRequest) *discoveryv3.DeltaDiscoveryResponse {
+		t.Helper()
+		request.TypeUrl = TypeURL
+		if err := stream.Send(request); err != nil {
+			t.Fatal(err)
+		}
+		r, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	r := answer(&discoveryv3.DeltaDiscoveryRequest{ResourceNamesSubscribe: []string{Roots}})
+	set(2) // sent once the first is acknowledged or not: the stream does not wait
+	taken("chain 2", "roots 1")
+	second, err := stream.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set(3)
+	third := answer(&discoveryv3.DeltaDiscoveryRequest{ResponseNonce: r.GetNonce()})
+	taken("chain 3", "roots 1")
+	for _, sent := range []*discoveryv3.DeltaDiscoveryResponse{second, third} {
+		if err := stream.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: TypeURL, ResponseNonce: sent.GetNonce()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	taken("chain 3", "roots 3")
+}

@@ -19,11 +19,13 @@ type stream struct {
 	server *Server
 	have   map[string]string
 	nonce  int
+	sent   map[string]map[string]string // versions by name, by the nonce of a response that is not answered
+	acked  map[string]string            // version that Envoy works with; guarded by server.mu
 	send   func(fresh []secret, nonce string) error
 }
 
 func (s *Server) newStream(send func([]secret, string) error) *stream {
-	return &stream{server: s, have: map[string]string{}, send: send}
+	return &stream{server: s, have: map[string]string{}, sent: map[string]map[string]string{}, acked: map[string]string{}, send: send}
 }
 
 // subscribe refuses every name but the two.
@@ -50,7 +52,12 @@ func (t *stream) flush() (<-chan struct{}, error) {
 		return changed, nil
 	}
 	t.nonce++
-	return changed, t.send(fresh, strconv.Itoa(t.nonce))
+	nonce := strconv.Itoa(t.nonce)
+	t.sent[nonce] = map[string]string{}
+	for _, s := range fresh {
+		t.sent[nonce][s.name] = s.version
+	}
+	return changed, t.send(fresh, nonce)
 }
 
 // serve answers requests and changes until the stream ends. apply takes one
@@ -108,15 +115,19 @@ func (s *Server) DeltaSecrets(g secretv3.SecretDiscoveryService_DeltaSecretsServ
 		}
 		return g.Send(out)
 	})
+	s.open(t)
+	defer s.close(t)
 	return serve(g.Context(), t, g.Recv, func(r *discoveryv3.DeltaDiscoveryRequest) error {
-		s.logRefusal(r.GetErrorDetail().GetMessage())
+		t.answered(r.GetResponseNonce(), r.GetErrorDetail().GetMessage())
 		for _, name := range r.GetResourceNamesUnsubscribe() {
 			delete(t.have, name)
+			t.gone(name)
 		}
 		for _, name := range r.GetResourceNamesSubscribe() {
 			if err := t.subscribe(name, r.GetInitialResourceVersions()[name]); err != nil {
 				return err
 			}
+			t.asked(name, t.have[name])
 		}
 		return nil
 	})
@@ -127,14 +138,23 @@ func (s *Server) StreamSecrets(g secretv3.SecretDiscoveryService_StreamSecretsSe
 	t := s.newStream(func(fresh []secret, nonce string) error {
 		return g.Send(wholeResponse(fresh, nonce))
 	})
+	s.open(t)
+	defer s.close(t)
 	return serve(g.Context(), t, g.Recv, func(r *discoveryv3.DiscoveryRequest) error {
-		s.logRefusal(r.GetErrorDetail().GetMessage())
+		t.answered(r.GetResponseNonce(), r.GetErrorDetail().GetMessage())
 		before := t.have
 		t.have = map[string]string{}
 		for _, name := range r.GetResourceNames() {
 			if err := t.subscribe(name, before[name]); err != nil {
 				return err
 			}
+			if _, had := before[name]; !had {
+				t.asked(name, "")
+			}
+			delete(before, name)
+		}
+		for name := range before {
+			t.gone(name)
 		}
 		return nil
 	})
@@ -159,10 +179,4 @@ func wholeResponse(secrets []secret, nonce string) *discoveryv3.DiscoveryRespons
 		out.VersionInfo += f.version
 	}
 	return out
-}
-
-func (s *Server) logRefusal(message string) {
-	if message != "" {
-		s.log.Error("Envoy refused a secret", "reason", message)
-	}
 }

@@ -28,7 +28,7 @@ func NewServer(p *Pilot, m *Metrics, log *slog.Logger) *grpc.Server {
 		grpc.UnknownServiceHandler(r.handle),
 		grpc.MaxRecvMsgSize(maxMessageSize),
 		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(2*streamWindow),
-		grpc.MaxConcurrentStreams(16), // Envoy opens one
+		grpc.MaxConcurrentStreams(128), // Envoy opens one, grpc-go one for each target
 	)
 }
 

@@ -29,7 +29,7 @@ import (
 // annotations they come from.
 type flags struct {
 	uid                                     uint32
-	dns, verify                             bool
+	dns, verify, remove                     bool
 	inboundPorts, excludeInboundPorts       string
 	outboundPorts, excludeOutboundPorts     string
 	outboundRanges, excludeOutboundRanges   string
@@ -67,9 +67,13 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringSliceVar(&f.excludeInterfaces, "exclude-interfaces", nil, "interfaces whose packets are left alone")
 	set.StringSliceVar(&f.rerouteInterfaceList, "reroute-interfaces", nil, "interfaces of virtual machines: what comes in by them is outbound traffic")
 	set.BoolVar(&f.verify, "verify", true, "open a connection and fail unless it is redirected")
+	set.BoolVar(&f.remove, "remove", false, "take the rules away again, on a machine that leaves the mesh")
 }
 
 func (f *flags) run(ctx context.Context) error {
+	if f.remove {
+		return capture.Remove()
+	}
 	o, err := f.options()
 	if err != nil {
 		return err

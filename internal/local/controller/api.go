@@ -54,7 +54,11 @@ type PodStatus struct {
 	Main    string            `json:"main"`
 	Labels  map[string]string `json:"labels,omitempty"`
 	Sidecar bool              `json:"sidecar"`
-	Ready   bool              `json:"ready"`
+	// Machine: weft workload run started it, no Deployment.
+	Machine bool `json:"machine,omitempty"`
+	// Proxyless: an agent without Envoy serves the pod's gRPC libraries.
+	Proxyless bool `json:"proxyless,omitempty"`
+	Ready     bool `json:"ready"`
 	// Containers ready and in all, the proxy among them.
 	ReadyContainers int           `json:"readyContainers"`
 	Containers      int           `json:"containers"`
@@ -63,7 +67,8 @@ type PodStatus struct {
 	Restarts        int           `json:"restarts"`
 	Age             time.Duration `json:"ageNanoseconds"`
 	// Synced: the proxy has acknowledged everything it was sent; empty for
-	// pods without a proxy, else "yes" or "no".
+	// pods without a proxy, and for proxyless ones that have not asked for
+	// anything, else "yes" or "no".
 	Synced string `json:"synced,omitempty"`
 	// Ejected are the hosts that this pod's proxy has ejected as outliers.
 	Ejected []Ejected `json:"ejected,omitempty"`
@@ -85,8 +90,11 @@ func (c *Controller) routes() {
 		w.WriteHeader(http.StatusAccepted)
 		c.mesh.Stop()
 	}))
+	c.mesh.Handle("POST /v1/machines", http.HandlerFunc(c.serveMachine))
 	c.mesh.Handle("GET /v1/pods/{namespace}/{name}/envoy/{path...}", http.HandlerFunc(c.serveEnvoy))
+	c.mesh.Handle("GET /v1/pods/{namespace}/{name}/agent/{path...}", http.HandlerFunc(c.serveAgent))
 	c.mesh.Handle("GET /v1/pilot/{path...}", http.HandlerFunc(c.servePilot))
+	c.mesh.Handle("/v1/ca/rotation", http.HandlerFunc(c.serveRotation))
 }
 
 func (c *Controller) serveStatus(w http.ResponseWriter, r *http.Request) {
@@ -137,7 +145,7 @@ func (c *Controller) status(ctx context.Context) Status {
 	st.Pods = c.podStatuses(ctx, pilot, told.ready)
 	ready := 0
 	for _, p := range st.Pods {
-		if p.Ready && p.Synced != "no" && p.Phase == "Running" && p.Namespace+"/"+p.Workload != SystemNamespace+"/"+pilotName && p.Workload != caName {
+		if !p.Machine && p.Ready && p.Synced != "no" && p.Phase == "Running" && p.Namespace+"/"+p.Workload != SystemNamespace+"/"+pilotName && p.Workload != caName {
 			ready++
 		}
 	}
@@ -160,10 +168,9 @@ func (c *Controller) podStatuses(ctx context.Context, pilot pilotState, told map
 		wg.Go(func() {
 			p := r.status(told)
 			if r.hasProxy() {
-				p.Synced = "no"
-				if pilot.synced[p.Namespace+"/"+p.Name] {
-					p.Synced = "yes"
-				}
+				p.Synced = pilot.verdict(p)
+			}
+			if r.hasProxy() && !p.Proxyless {
 				p.Ejected = r.ejected(ctx, byIP)
 			}
 			mu.Lock()
@@ -184,10 +191,11 @@ func (r *runner) status(told map[string]bool) PodStatus {
 	ready := r.isReady() && (r.role == roleControl || told[r.spec.Namespace+"/"+r.spec.Name])
 	p := PodStatus{
 		Namespace: r.spec.Namespace, Name: r.spec.Name, Workload: workloadName(r.spec), IP: r.spec.Status.PodIP, Labels: r.spec.Labels,
-		Sidecar: hasSidecar(r.spec), Ready: ready, Containers: len(r.spec.Spec.Containers), Age: time.Since(r.born), Phase: "Running", Reason: r.reason,
+		Sidecar: hasSidecar(r.spec), Proxyless: isProxyless(r.spec), Machine: r.role == roleMachine, Ready: ready,
+		Containers: len(r.spec.Spec.Containers), Age: time.Since(r.born), Phase: "Running", Reason: r.reason,
 	}
 	p.Main = proxyProcess
-	if len(r.spec.Spec.Containers) > 0 {
+	if len(r.apps()) > 0 {
 		p.Main = r.spec.Spec.Containers[0].Name
 	}
 	if r.hasProxy() {
@@ -236,7 +244,7 @@ func (r *runner) get(ctx context.Context, url string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := (&http.Client{Transport: &http.Transport{DialContext: p.DialContext, DisableKeepAlives: true}}).Do(req)
+	resp, err := clientOf(p).Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -246,6 +254,11 @@ func (r *runner) get(ctx context.Context, url string) ([]byte, error) {
 		err = fmt.Errorf("%s: %s", url, resp.Status)
 	}
 	return text, err
+}
+
+// clientOf makes requests from within a pod.
+func clientOf(p *pod.Pod) *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: p.DialContext, DisableKeepAlives: true}}
 }
 
 // maxAnswer bounds what is read from a pod: a configuration dump of thousands
@@ -312,7 +325,10 @@ func (c *Controller) askPilot(ctx context.Context, written int64) (out pilotStat
 		Generation string            `json:"generation"`
 		Findings   []diag.Diagnostic `json:"findings"`
 		Streams    []struct {
-			Proxy struct{ Name, Namespace string } `json:"proxy"`
+			Proxy struct {
+				Name, Namespace string
+				Proxyless       bool
+			} `json:"proxy"`
 			Types []struct {
 				Type   string `json:"type"`
 				Synced bool   `json:"synced"`
@@ -331,10 +347,26 @@ func (c *Controller) askPilot(ctx context.Context, written int64) (out pilotStat
 			proxy = proxy || strings.HasSuffix(t.Type, ".Listener")
 		}
 		if proxy { // not an agent's own stream, for names
-			out.synced[s.Proxy.Namespace+"/"+s.Proxy.Name] = ok
+			// A proxyless process has several.
+			key := s.Proxy.Namespace + "/" + s.Proxy.Name
+			before, known := out.synced[key]
+			out.synced[key] = ok && (before || !known || !s.Proxy.Proxyless)
 		}
 	}
 	return out
+}
+
+// verdict is whether a pod's proxy has acknowledged everything; "" for a
+// proxyless pod that has not asked for anything.
+func (s pilotState) verdict(p PodStatus) string {
+	synced, known := s.synced[p.Namespace+"/"+p.Name]
+	switch {
+	case synced:
+		return "yes"
+	case p.Proxyless && !known:
+		return ""
+	}
+	return "no"
 }
 
 func (c *Controller) runner(key string) *runner {
@@ -343,14 +375,18 @@ func (c *Controller) runner(key string) *runner {
 	return c.runners[key]
 }
 
-// serveEnvoy passes a read of a pod's Envoy administration on.
-func (c *Controller) serveEnvoy(w http.ResponseWriter, req *http.Request) {
+// serveEnvoy passes a read of a pod's Envoy administration on, serveAgent one
+// of its agent.
+func (c *Controller) serveEnvoy(w http.ResponseWriter, req *http.Request) { c.passTo(w, req, 15000) }
+func (c *Controller) serveAgent(w http.ResponseWriter, req *http.Request) { c.passTo(w, req, 15020) }
+
+func (c *Controller) passTo(w http.ResponseWriter, req *http.Request, port uint16) {
 	r := c.runner(req.PathValue("namespace") + "/" + req.PathValue("name"))
 	if r == nil || !r.hasProxy() {
 		http.Error(w, "no such pod with a proxy", http.StatusNotFound)
 		return
 	}
-	pass(w, req, r, "http://127.0.0.1:15000/"+req.PathValue("path"))
+	pass(w, req, r, fmt.Sprintf("http://127.0.0.1:%d/%s", port, req.PathValue("path")))
 }
 
 // servePilot passes a read of the pilot's debug interface on.

@@ -19,9 +19,16 @@ import (
 // as in a cluster.
 type controlPlane struct {
 	pilot, ca netip.Addr
-	root      []byte
+	roots     string // file of the trusted roots, which the CA keeps fresh; see publicDir
 	v6        bool
 }
+
+// publicDir is the shared directory of what every pod reads of the CA.
+const publicDir = "ca-public"
+
+// reportEvery is how often local proxies say what they trust: a person waits
+// for the rotation that goes by it.
+const reportEvery = 5 * time.Second
 
 func (cp *controlPlane) serviceRangeV6() netip.Prefix {
 	if !cp.v6 {
@@ -48,27 +55,27 @@ func startControlPlane(ctx context.Context, c *Controller) (*controlPlane, error
 	if err != nil {
 		return nil, err
 	}
-	public, err := c.mesh.SharedDir("ca-public")
+	public, err := c.mesh.SharedDir(publicDir)
 	if err != nil {
 		return nil, err
 	}
-	cp := &controlPlane{ca: caAddrs[0], v6: len(caAddrs) > 1}
+	cp := &controlPlane{ca: caAddrs[0], roots: public + "/root-cert.pem", v6: len(caAddrs) > 1}
 	caPod := systemPod(caName, caAddrs)
 	argv := []string{
 		c.options.CA, fmt.Sprintf("--listen=%s", netip.AddrPortFrom(cp.ca, 15012)), "--monitoring=127.0.0.1:15014", "--store=" + store + "/store",
-		"--root-out=" + public + "/root-cert.pem", "--local-identity-key=" + c.mesh.RunDir() + "/identity-key.pem",
-		fmt.Sprintf("--dns-names=%s/%s=%[2]s.%[1]s.svc", SystemNamespace, pilotName),
+		"--root-out=" + cp.roots, "--local-identity-key=" + c.mesh.RunDir() + "/identity-key.pem",
+		fmt.Sprintf("--dns-names=%s/%s=%[2]s.%[1]s.svc", SystemNamespace, pilotName), "--report-every=" + reportEvery.String(),
 	}
 	if c.options.CertificateTTL > 0 {
 		argv = append(argv, "--ttl="+c.options.CertificateTTL.String())
 	}
 	spec := c.controlSpec(caPod, argv)
 	spec.Files = []pod.File{{Path: "identity-key.pem", Data: key}}
-	spec.Shared = []string{"ca", "ca-public"}
+	spec.Shared = []string{"ca", publicDir}
 	if err := c.run(ctx, newControlRunner(c, caPod), spec); err != nil {
 		return nil, err
 	}
-	if cp.root, err = publicRoot(ctx, public); err != nil {
+	if err := awaitRoots(ctx, cp.roots); err != nil {
 		return nil, err
 	}
 	return cp, c.startPilot(ctx, cp)
@@ -86,13 +93,18 @@ func (c *Controller) startPilot(ctx context.Context, cp *controlPlane) error {
 		return err
 	}
 	run := c.mesh.RunDir()
-	spec := c.controlSpec(p, []string{
+	argv := []string{
 		c.options.Pilot, "--config=" + c.options.Dir, "--state=" + c.state.dir,
 		fmt.Sprintf("--xds=%s", netip.AddrPortFrom(cp.pilot, 15012)), "--monitoring=127.0.0.1:15014", "--ready=127.0.0.1:8080",
-		fmt.Sprintf("--ca=%s", netip.AddrPortFrom(cp.ca, 15012)), "--root-cert=" + run + "/root-cert.pem", "--token=" + run + "/token",
-	})
-	spec.Files = []pod.File{{Path: "root-cert.pem", Data: cp.root}, {Path: "token", Data: token}}
-	spec.Shared = []string{"state"}
+		fmt.Sprintf("--ca=%s", netip.AddrPortFrom(cp.ca, 15012)), "--root-cert=" + cp.roots, "--token=" + run + "/token",
+	}
+	if c.options.KeyRefresh > 0 {
+		argv = append(argv, "--jwks-refresh="+c.options.KeyRefresh.String())
+	}
+	spec := c.controlSpec(p, argv)
+	spec.DNS = dns(p.Namespace, c.mesh.GatewayAddresses()) // for hosts of a jwksUri
+	spec.Files = []pod.File{{Path: "token", Data: token}}
+	spec.Shared = []string{"state", publicDir}
 	return c.run(ctx, newControlRunner(c, p), spec)
 }
 

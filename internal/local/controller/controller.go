@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -36,6 +35,7 @@ type Controller struct {
 	control *controlPlane
 	wakeup  chan struct{}
 	states  chan source.State
+	calls   chan func(context.Context) // what the API wants of the loop
 
 	mu      sync.Mutex // guards what the API reads too
 	runners map[string]*runner
@@ -67,7 +67,7 @@ func Run(ctx context.Context, m *local.Mesh) error {
 		return err
 	}
 	c := &Controller{
-		mesh: m, options: o, log: slog.Default(), wakeup: make(chan struct{}, 1), states: make(chan source.State, 1),
+		mesh: m, options: o, log: slog.Default(), wakeup: make(chan struct{}, 1), states: make(chan source.State, 1), calls: make(chan func(context.Context)),
 		runners: map[string]*runner{}, problem: map[string]string{}, hopeless: map[string]string{}, ranges: serviceRanges{v4: local.ServiceCIDRs()[0]},
 		publish: &publisher{mesh: m, options: o, open: map[uint32]*local.Publication{}},
 	}
@@ -100,6 +100,7 @@ func (c *Controller) prepare(ctx context.Context) (err error) {
 	if c.control, err = startControlPlane(ctx, c); err != nil {
 		return err
 	}
+	go c.followPods(ctx)
 	c.ranges.v6 = c.control.serviceRangeV6()
 	return nil
 }
@@ -124,6 +125,8 @@ func (c *Controller) loop(ctx context.Context) error {
 			c.reconcile(ctx)
 		case <-c.wakeup:
 			c.reconcile(ctx)
+		case call := <-c.calls:
+			call(ctx)
 		}
 	}
 }
@@ -162,7 +165,11 @@ func (c *Controller) reconcile(ctx context.Context) {
 	}
 	c.forgetProblems(wanted)
 	for key, r := range c.all() {
-		if _, ok := wanted[r.workload()]; !ok && r.role != roleControl {
+		_, ok := wanted[r.workload()]
+		if r.role == roleMachine {
+			ok = c.grouped(r)
+		}
+		if !ok && r.role != roleControl {
 			c.log.Debug("not wanted any more", "pod", key)
 			c.stop(ctx, r)
 		}
@@ -250,7 +257,7 @@ func (c *Controller) gatewayAddress() netip.Addr {
 func (c *Controller) reconcileWorkload(ctx context.Context, w *workload) {
 	var members []member
 	for key, r := range c.all() {
-		if f := r.facts(); r.workload() == w.key() && !f.terminating {
+		if f := r.facts(); r.workload() == w.key() && r.role != roleMachine && !f.terminating {
 			members = append(members, member{key: key, hash: r.hash, ready: f.ready, born: r.born.UnixNano()})
 		}
 	}
@@ -312,7 +319,7 @@ func (c *Controller) start(ctx context.Context, w *workload) error {
 func (c *Controller) surroundings() surroundings {
 	return surroundings{
 		options: c.options, set: c.set, mark: c.mesh.ProxyMark(), runDir: c.mesh.RunDir(), dns: c.mesh.GatewayAddresses(),
-		pilot: c.control.pilot, ca: c.control.ca, root: c.control.root,
+		pilot: c.control.pilot, ca: c.control.ca, roots: c.control.roots,
 	}
 }
 
@@ -342,7 +349,7 @@ func (c *Controller) stop(ctx context.Context, r *runner) {
 func (c *Controller) shutdown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Second)
 	defer cancel()
-	for _, role := range []role{roleGateway, roleApp, roleControl} {
+	for _, role := range []role{roleGateway, roleMachine, roleApp, roleControl} {
 		var wg sync.WaitGroup
 		for _, r := range c.all() {
 			if r.role == role {
@@ -355,18 +362,17 @@ func (c *Controller) shutdown() error {
 	return nil
 }
 
-// publicRoot waits for the CA's root certificate.
-func publicRoot(ctx context.Context, dir string) ([]byte, error) {
-	name := filepath.Join(dir, "root-cert.pem")
+// awaitRoots waits for the CA's root certificate.
+func awaitRoots(ctx context.Context, file string) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if text, err := os.ReadFile(name); err == nil && len(text) > 0 {
-			return text, nil
+		if text, err := os.ReadFile(file); err == nil && len(text) > 0 {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("the CA wrote no root certificate to %s: %w", name, ctx.Err())
+			return fmt.Errorf("the CA wrote no root certificate to %s: %w", file, ctx.Err())
 		case <-tick.C:
 		}
 	}

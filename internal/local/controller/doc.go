@@ -39,6 +39,8 @@ type Options struct {
 	Verbose bool
 	// CertificateTTL of workloads; 0: the CA's default.
 	CertificateTTL time.Duration
+	// KeyRefresh is how often keys of tokens are fetched; 0: the pilot's default.
+	KeyRefresh time.Duration
 }
 
 // Encode gives the form in which local.Options.Config carries the options.

@@ -31,6 +31,7 @@ const (
 	roleApp role = iota
 	roleGateway
 	roleControl // pilot, ca: no proxy
+	roleMachine // a process that its owner starts: no app
 )
 
 func (w *workload) key() string { return w.namespace + "/" + w.name }

@@ -35,7 +35,7 @@ type surroundings struct {
 	runDir    string // in the pod
 	pilot, ca netip.Addr
 	dns       []netip.Addr
-	root      []byte // the CA's root, PEM
+	roots     string // file of the trusted roots, in the pod too
 }
 
 // injected reports whether a pod gets a sidecar: the label wins over the
@@ -64,23 +64,37 @@ func podSpec(p *corev1.Pod, r role, token []byte, s surroundings) (pod.Spec, err
 	if proxied {
 		spec.Processes = append(spec.Processes, proxy(p, r, s))
 		spec.Programs = []pod.Program{{Name: "agent", Path: s.options.Agent}, {Name: "envoy", Path: s.options.Envoy}}
-		spec.Files = []pod.File{{Path: "root-cert.pem", Data: s.root}, {Path: "token", Data: token, ProxyOnly: true}}
+		spec.Files = []pod.File{{Path: "token", Data: token, ProxyOnly: true}}
+		spec.Shared = []string{publicDir}
 	}
 	if hasSidecar(p) {
 		spec.Capture = &capture.Options{DNS: true}
+	}
+	if r == roleMachine {
+		return spec, nil
 	}
 	apps, err := apps(p, s)
 	if err != nil {
 		return spec, err
 	}
 	for i := range apps {
-		apps[i].Hold = proxied // the app starts when its proxy is ready
+		apps[i].Hold = proxied || isProxyless(p) // the app starts when its proxy is ready
 	}
 	spec.Processes = append(spec.Processes, apps...)
+	if isProxyless(p) {
+		addGRPCAgent(&spec, p, token, s) // after the apps, which a command is run as
+	}
 	return spec, nil
 }
 
-func hasSidecar(p *corev1.Pod) bool { return p.Annotations[statusAnnotation] != "" }
+func hasSidecar(p *corev1.Pod) bool {
+	return p.Annotations[statusAnnotation] != "" && !config.Proxyless(p.Annotations)
+}
+
+// isProxyless reports whether a pod has an agent without Envoy.
+func isProxyless(p *corev1.Pod) bool {
+	return p.Annotations[statusAnnotation] != "" && config.Proxyless(p.Annotations)
+}
 
 // hostname keeps within the 63 characters of a host name.
 func hostname(name string) string { return strings.TrimRight(name[:min(len(name), 63)], "-.") }
@@ -99,24 +113,25 @@ func proxy(p *corev1.Pod, r role, s surroundings) pod.Process {
 	if r == roleGateway {
 		kind = "router"
 	}
+	settings := s.set.Proxy(config.ProxyTarget{Namespace: p.Namespace, Labels: p.Labels})
 	argv := []string{
 		s.runDir + "/bin/agent", "proxy", kind,
 		"--run-dir=" + s.runDir + "/proxy",
 		"--envoy=" + s.runDir + "/bin/envoy",
 		fmt.Sprintf("--pilot=%s", netip.AddrPortFrom(s.pilot, 15012)),
 		fmt.Sprintf("--ca=%s", netip.AddrPortFrom(s.ca, 15012)),
-		"--root-cert=" + s.runDir + "/root-cert.pem",
+		"--root-cert=" + s.roots,
 		"--token=" + s.runDir + "/token",
-		"--concurrency=1", "--drain-minimum=500ms", "--drain-idle=700ms", fmt.Sprintf("--drain-duration=%ds", max(1, grace(p)/2)),
+		fmt.Sprintf("--concurrency=%d", workers(settings)), "--drain-minimum=500ms", "--drain-idle=700ms", fmt.Sprintf("--drain-duration=%ds", max(1, grace(p)/2)),
 	}
-	if r == roleApp {
+	if r != roleGateway {
 		argv = append(argv, "--dns-listen="+dnsListen(p))
 	}
 	if s.mark != 0 {
 		argv = append(argv, fmt.Sprintf("--socket-mark=%d", s.mark))
 	}
 	return pod.Process{
-		Name: proxyProcess, Argv: argv, Env: proxyEnv(p), Proxy: true, LogBytes: 512 << 10,
+		Name: proxyProcess, Argv: argv, Env: withSettings(proxyEnv(p), settings), Proxy: true, LogBytes: 512 << 10,
 		Restart: pod.Restart{Max: 5 * time.Second}, Stop: pod.Stop{Order: 1, Notice: syscall.SIGUSR1},
 	}
 }
@@ -173,6 +188,9 @@ func apps(p *corev1.Pod, s surroundings) ([]pod.Process, error) {
 		dir := s.options.Dir
 		if c.WorkingDir != "" {
 			dir = c.WorkingDir
+		}
+		if isProxyless(p) {
+			env = append(grpcEnv(s), env...)
 		}
 		out = append(out, pod.Process{Name: c.Name, Argv: argv, Env: processEnv(p, s, env), Dir: dir, Restart: pod.Restart{Policy: pod.Policy(p.Spec.RestartPolicy)}})
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/weftmesh/weft/internal/local"
 	"github.com/weftmesh/weft/internal/local/pod"
@@ -27,6 +28,7 @@ type runner struct {
 	wake  func() // tells the controller that something changed
 	born  time.Time
 	grace time.Duration
+	entry *unstructured.Unstructured // of a machine; else nil
 
 	mu          sync.Mutex
 	pod         *pod.Pod
@@ -67,7 +69,9 @@ func (r *runner) target(p *pod.Pod) target {
 	return target{pod: p, spec: r.spec, ip: p.Spec().Addresses[0]}
 }
 
-func (r *runner) hasProxy() bool { return r.role == roleGateway || hasSidecar(r.spec) }
+func (r *runner) hasProxy() bool {
+	return r.role == roleGateway || hasSidecar(r.spec) || isProxyless(r.spec)
+}
 
 // watchStart releases the app once the proxy is ready, and probes both.
 func (r *runner) watchStart(ctx context.Context, p *pod.Pod) {
@@ -85,11 +89,11 @@ func (r *runner) watchStart(ctx context.Context, p *pod.Pod) {
 	r.probeApps(ctx, t)
 }
 
-// proxyReady asks the agent, through Envoy, as a kubelet would.
+// proxyReady asks the agent, through Envoy if there is one, as a kubelet would.
 func (t target) proxyReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:15021/healthz/ready", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, readyURL(t.spec), nil)
 	if err != nil {
 		return err
 	}
@@ -97,7 +101,7 @@ func (t target) proxyReady(ctx context.Context) error {
 }
 
 func (r *runner) release(ctx context.Context, p *pod.Pod) {
-	for _, c := range r.spec.Spec.Containers {
+	for _, c := range r.apps() {
 		if err := p.Release(c.Name); err != nil {
 			r.log.Error("start app", "pod", r.spec.Name, "container", c.Name, "error", err)
 		}
@@ -105,12 +109,24 @@ func (r *runner) release(ctx context.Context, p *pod.Pod) {
 	r.probeApps(ctx, r.target(p))
 }
 
+// apps are the containers that run here: a machine's process is its owner's.
+func (r *runner) apps() []corev1.Container {
+	if r.role == roleMachine {
+		return nil
+	}
+	return r.spec.Spec.Containers
+}
+
 func (r *runner) probeApps(ctx context.Context, t target) {
 	for _, c := range r.spec.Spec.Containers {
 		if c.ReadinessProbe == nil {
 			r.setReady(c.Name, true, nil)
 		} else {
-			probe := func(ctx context.Context) error { return t.probe(ctx, c.Name, c.ReadinessProbe) }
+			as := c.Name
+			if r.role == roleMachine {
+				as = "" // as commands of its owner
+			}
+			probe := func(ctx context.Context) error { return t.probe(ctx, as, c.ReadinessProbe) }
 			go watchReadiness(ctx, scheduleOf(c.ReadinessProbe), r.sameRun(c.Name, probe), verdict{r, c.Name, nil})
 		}
 		if c.LivenessProbe != nil {
@@ -238,7 +254,7 @@ func (r *runner) isReady() bool {
 func (r *runner) facts() podFacts {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return podFacts{pod: r.spec, ready: r.isReady(), terminating: r.terminating}
+	return podFacts{pod: r.spec, ready: r.isReady(), terminating: r.terminating, entry: r.entry}
 }
 
 // leave is how long a pod goes on after it was taken out of the endpoints, so

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // podFacts are what a Service's endpoints depend on.
@@ -18,6 +19,8 @@ type podFacts struct {
 	pod         *corev1.Pod
 	ready       bool
 	terminating bool
+	// entry is a machine's, which no Service of Kubernetes knows; else nil.
+	entry *unstructured.Unstructured
 }
 
 // selected are the pods that a Service selects, in the order of their names.
@@ -26,7 +29,7 @@ func selected(svc *corev1.Service, pods []podFacts) (out []podFacts) {
 		return nil
 	}
 	for _, p := range pods {
-		if p.pod.Namespace == svc.Namespace && matches(svc.Spec.Selector, p.pod.Labels) {
+		if p.entry == nil && p.pod.Namespace == svc.Namespace && matches(svc.Spec.Selector, p.pod.Labels) {
 			out = append(out, p)
 		}
 	}

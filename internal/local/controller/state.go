@@ -90,6 +90,10 @@ func replaceFile(name string, text []byte) error {
 func observed(services []*corev1.Service, pods []podFacts) map[string]any {
 	out := map[string]any{}
 	for _, p := range pods {
+		if p.entry != nil {
+			out[fileName("workloadentry", p.pod.Namespace, p.pod.Name)] = p.observed()
+			continue
+		}
 		out[fileName("pod", p.pod.Namespace, p.pod.Name)] = p.pod
 	}
 	for _, svc := range services {

@@ -60,7 +60,7 @@ func (w *workload) pod(addrs []netip.Addr) *corev1.Pod {
 		p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: a.String()})
 	}
 	p.Status.PodIP, p.Status.Phase = addrs[0].String(), corev1.PodRunning
-	if w.role == roleApp && injected(&w.template) {
+	if w.role == roleMachine || w.role == roleApp && injected(&w.template) {
 		p.Annotations[statusAnnotation] = fmt.Sprintf(`{"initContainers":[%q],"containers":[]}`, proxyProcess)
 	}
 	return p

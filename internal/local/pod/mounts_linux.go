@@ -117,7 +117,24 @@ func mountRunDir(c *config, shared map[string]int) error {
 			return fmt.Errorf("program %q: %w", p.Name, err)
 		}
 	}
+	if c.Spec.Private != "" {
+		if err := c.privateDir(); err != nil {
+			return fmt.Errorf("directory %q of the run directory: %w", c.Spec.Private, err)
+		}
+	}
 	return proxyDir(c)
+}
+
+// privateDir is for the apps and those who serve them as the same user.
+func (c *config) privateDir() error {
+	if !filepath.IsLocal(c.Spec.Private) {
+		return errors.New("the path must stay inside: relative, without \"..\"")
+	}
+	dir := filepath.Join(c.RunDir, c.Spec.Private)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	return c.Identity.giveToApp(dir)
 }
 
 // bindProgram makes a file of the machine readable and executable in the run
@@ -166,11 +183,14 @@ func writeFile(c *config, f File) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	if !f.ProxyOnly {
+	if !f.ProxyOnly && !f.AppOnly {
 		return os.WriteFile(path, f.Data, 0o444)
 	}
 	if err := os.WriteFile(path, f.Data, 0o400); err != nil {
 		return err
+	}
+	if f.AppOnly {
+		return c.Identity.giveToApp(path)
 	}
 	return c.Identity.giveToProxy(path)
 }
@@ -180,6 +200,13 @@ func (i Identity) giveToProxy(path string) error {
 		return nil // user 0 of the pod is the proxy's
 	}
 	return os.Chown(path, int(capture.ProxyUID), int(capture.ProxyUID))
+}
+
+func (i Identity) giveToApp(path string) error {
+	if i.Rootless {
+		return nil // it is the one user that there is
+	}
+	return os.Chown(path, int(i.Default.UID), int(i.Default.GID))
 }
 
 // mountEtc lays the pod's files over /etc. An overlay survives that the machine

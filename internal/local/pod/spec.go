@@ -33,6 +33,9 @@ type Spec struct {
 	// Programs are bound, read-only, to bin/NAME of the run directory, so that a
 	// process may run them whatever the folders above them allow its user.
 	Programs []Program
+	// Private is a directory of the run directory that belongs to the user of the
+	// apps alone. Empty: none.
+	Private string
 	// Shared names directories made by local.Mesh.SharedDir that the pod also
 	// sees, at the same path; the others are hidden from it.
 	Shared []string
@@ -58,6 +61,8 @@ type File struct {
 	// ProxyOnly makes it readable (0400) by the proxy's user alone. When the
 	// mesh runs without root the app has that same user.
 	ProxyOnly bool
+	// AppOnly makes it readable (0400) by the user of the apps alone.
+	AppOnly bool
 }
 
 // Program is an executable file of the machine.

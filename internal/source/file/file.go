@@ -3,7 +3,7 @@
 //
 // In: folders (*.yaml, *.yml, *.json directly in them, as `kubectl apply -f`
 // takes them). Out: whole states. A file with a mistake keeps its last good
-// objects; other files still apply. Imports: source, config, diag, fsnotify.
+// objects, but for those that guard workloads; other files still apply. Imports: source, config, diag, fsnotify.
 package file
 
 import (
@@ -28,6 +28,9 @@ const (
 	// settle is how long a file that is written in place must be left alone
 	// before it is read, so that no half of it is taken for the whole.
 	settle = 25 * time.Millisecond
+	// emptied is how long a file that had objects must be empty before that is
+	// believed: most are about to be written.
+	emptied = time.Second
 	// rescan looks for changes that no event told of.
 	rescan = 10 * time.Second
 )
@@ -121,7 +124,7 @@ func (s *Source) follow(ctx context.Context, w *fsnotify.Watcher, publish func(s
 				delete(quiet, ev.Name)
 				changed = s.read(ev.Name)
 			} else {
-				quiet[ev.Name] = time.Now().Add(settle)
+				quiet[ev.Name] = time.Now().Add(s.patience(ev.Name))
 			}
 		case <-wait.C:
 			changed = s.readQuiet(quiet)
@@ -139,6 +142,15 @@ func next(quiet map[string]time.Time) time.Duration {
 		d = min(d, max(time.Until(at), 0))
 	}
 	return d
+}
+
+// patience is how long to leave a file alone that was just written to.
+func (s *Source) patience(name string) time.Duration {
+	old := s.files[name]
+	if info, err := os.Stat(name); err == nil && info.Size() == 0 && old != nil && len(old.objects) > 0 {
+		return emptied
+	}
+	return settle
 }
 
 func (s *Source) readQuiet(quiet map[string]time.Time) (changed bool) {
@@ -230,12 +242,12 @@ func (s *Source) read(name string) bool {
 
 func isError(d diag.Diagnostic) bool { return d.Severity == diag.Error }
 
-// keep returns the objects of a file after it changed: the old ones if it has
-// a mistake now; else the new ones, with the old pointer where an object is
+// keep returns the objects of a file after it changed: those of guarded if it
+// has a mistake now; else the new ones, with the old pointer where an object is
 // the same.
 func keep(old, next []*config.Object, mistake bool) []*config.Object {
 	if mistake {
-		return old
+		next = guarded(old, next)
 	}
 	known := make(map[objectID]*config.Object, len(old))
 	for _, o := range old {
@@ -246,6 +258,19 @@ func keep(old, next []*config.Object, mistake bool) []*config.Object {
 		out[i] = o
 		if was := known[idOf(o)]; was != nil && was.Equal(o) {
 			out[i] = was
+		}
+	}
+	return out
+}
+
+// guarded are the old objects of a file that has a mistake now, but for those
+// that guard workloads: what can be read of them is in force at once, for what
+// they close must not stay open until the file is right.
+func guarded(old, next []*config.Object) []*config.Object {
+	out := slices.DeleteFunc(slices.Clone(next), func(o *config.Object) bool { return !o.Kind.Guards() })
+	for _, o := range old {
+		if !slices.ContainsFunc(out, func(g *config.Object) bool { return idOf(g) == idOf(o) }) {
+			out = append(out, o)
 		}
 	}
 	return out

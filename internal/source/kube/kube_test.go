@@ -153,7 +153,7 @@ func TestWhatIsIrrelevantIsNotPublished(t *testing.T) {
 	}
 	patch(func() error {
 		_, err := client.CoreV1().Pods("shop").Patch(context.Background(), "web", "application/strategic-merge-patch+json",
-			[]byte(`{"status":{"conditions":[{"type":"Ready","status":"False"}]}}`), metav1.PatchOptions{}, "status")
+			[]byte(`{"status":{"conditions":[{"type":"ContainersReady","status":"False"}]}}`), metav1.PatchOptions{}, "status")
 		return err
 	})
 	patch(func() error {

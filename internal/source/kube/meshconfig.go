@@ -1,6 +1,8 @@
 package kube
 
 import (
+	"cmp"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -23,14 +25,15 @@ func meshConfigReader(namespace, name string) reader {
 		if !ok {
 			return nil, nil
 		}
-		if cm.Data[meshConfigKey] == "" {
+		settings := kept(cm.Annotations)
+		if cm.Data[meshConfigKey] == "" && len(settings) == 0 {
 			return defaultMeshConfig(namespace), nil
 		}
-		o, found := config.DecodeMeshConfig("ConfigMap "+namespace+"/"+name, []byte(cm.Data[meshConfigKey]))
+		o, found := config.DecodeMeshConfig("ConfigMap "+namespace+"/"+name, []byte(cmp.Or(cm.Data[meshConfigKey], "{}")))
 		if o == nil {
 			return nil, found
 		}
-		o.Created = cm.CreationTimestamp.Time
+		o.Created, o.Annotations = cm.CreationTimestamp.Time, settings
 		if namespace != DefaultNamespace {
 			o = config.WithRootNamespace(o, namespace)
 		}

@@ -82,10 +82,13 @@ func (t *trimmer) object(k config.Kind, m *metav1.ObjectMeta) *config.Object {
 	return &config.Object{Kind: k, Namespace: t.share(m.Namespace), Name: m.Name, Created: m.CreationTimestamp.Time}
 }
 
-// plain keeps labels only: a Node says where it stands by them.
+// plain keeps labels, by which a Node says where it stands, and settings.
 func (t *trimmer) plain(k config.Kind, m *metav1.ObjectMeta, spec any) *config.Object {
 	o := t.object(k, m)
 	o.Labels, o.Spec = t.shareAll(m.Labels), spec
+	if a := kept(m.Annotations); len(a) > 0 && k == config.Namespace {
+		o.Annotations = t.shareAll(a)
+	}
 	return o
 }
 
@@ -96,6 +99,7 @@ func (t *trimmer) service(in *corev1.Service) *config.Object {
 	out := &corev1.Service{Spec: corev1.ServiceSpec{
 		Type: in.Spec.Type, Selector: t.shareAll(in.Spec.Selector),
 		ClusterIP: in.Spec.ClusterIP, ClusterIPs: slices.Clone(in.Spec.ClusterIPs), ExternalName: in.Spec.ExternalName,
+		TrafficDistribution: in.Spec.TrafficDistribution,
 	}}
 	for i := range in.Spec.Ports {
 		p := &in.Spec.Ports[i]
@@ -109,7 +113,7 @@ func (t *trimmer) service(in *corev1.Service) *config.Object {
 
 // keptPrefixes are those of the annotations that the mesh may read; others
 // (deployment tools', kubectl's) are large and change for no reason of ours.
-var keptPrefixes = []string{"networking.istio.io/", "sidecar.istio.io/", "traffic.istio.io/", "traffic.sidecar.istio.io/", "istio.io/", "proxy.istio.io/", "weft.mesh/"}
+var keptPrefixes = []string{"networking.istio.io/", "sidecar.istio.io/", "traffic.istio.io/", "traffic.sidecar.istio.io/", "inject.istio.io/", "istio.io/", "proxy.istio.io/", "weft.mesh/"}
 
 func kept(in map[string]string) map[string]string {
 	out := maps.Clone(in)
@@ -119,13 +123,14 @@ func kept(in map[string]string) map[string]string {
 	return out
 }
 
-// pod keeps who a pod is, where it runs, its owner and its named ports.
+// pod keeps who a pod is, where it runs, its owner, its named ports, and that it
+// is not ready.
 func (t *trimmer) pod(in *corev1.Pod) *config.Object {
 	o := t.object(config.Pod, &in.ObjectMeta)
 	o.Labels, o.Annotations = t.shareAll(in.Labels), t.shareAll(kept(in.Annotations))
 	out := &corev1.Pod{
 		Spec:   corev1.PodSpec{ServiceAccountName: t.share(in.Spec.ServiceAccountName), NodeName: t.share(in.Spec.NodeName)},
-		Status: corev1.PodStatus{Phase: phase(in.Status.Phase), PodIP: in.Status.PodIP},
+		Status: corev1.PodStatus{Phase: phase(in.Status.Phase), PodIP: in.Status.PodIP, Conditions: notReady(in.Status.Conditions)},
 	}
 	if len(in.Status.PodIPs) > 1 {
 		out.Status.PodIPs = slices.Clone(in.Status.PodIPs)
@@ -139,6 +144,19 @@ func (t *trimmer) pod(in *corev1.Pod) *config.Object {
 	o.Spec = out
 	return o
 }
+
+// notReady keeps that a pod is not ready: ServiceEntries that select it want to
+// know. One that is has no condition.
+func notReady(in []corev1.PodCondition) []corev1.PodCondition {
+	for i := range in {
+		if in[i].Type == corev1.PodReady && in[i].Status == corev1.ConditionFalse {
+			return unready
+		}
+	}
+	return nil
+}
+
+var unready = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse}}
 
 // phase tells pods that have ended from others; among these no one asks.
 func phase(p corev1.PodPhase) corev1.PodPhase {

@@ -30,9 +30,10 @@ func (t traffic) tls(in *networking.ClientTLSSettings, at diag.Path) *model.Clie
 	case networking.ClientTLSSettings_ISTIO_MUTUAL:
 		out.Mode = model.TLSMesh
 	}
-	if out.Mode == model.TLSMesh && out.SNI != "" {
-		// A server knows mesh mTLS by its SNI (decision 003).
-		t.d.Add(diag.NoEffect, at.Field("sni"), "ISTIO_MUTUAL sends the mesh's own SNI, which names the destination")
+	if out.Mode == model.TLSMesh && out.SNI != "" && !t.in.opensDoor(t.service) {
+		// A sidecar knows mesh mTLS by its SNI (decision 003); a gateway, of which
+		// each server has hosts, chooses one by it.
+		t.d.Add(diag.NoEffect, at.Field("sni"), "ISTIO_MUTUAL sends the mesh's own SNI, which names the destination, but to Services of gateways")
 		out.SNI = ""
 	}
 	if out.Mode == model.TLSMesh || out.Mode == model.TLSDisable {
@@ -42,6 +43,27 @@ func (t traffic) tls(in *networking.ClientTLSSettings, at diag.Path) *model.Clie
 	t.clientFiles(out, at)
 	t.credential(out, at)
 	return out
+}
+
+// opensDoor reports whether all pods of a service are gateways: some Gateway
+// selects by labels that the service selects by.
+func (s scope) opensDoor(to *model.Service) bool {
+	if to == nil || len(to.Selector) == 0 {
+		return false
+	}
+	for _, gw := range memo.All(s.r, &s.c.gateways.values.Cell).All() {
+		if len(gw.Selector) == 0 {
+			continue
+		}
+		all := true
+		for key, value := range gw.Selector {
+			all = all && to.Selector[key] == value
+		}
+		if all {
+			return true
+		}
+	}
+	return false
 }
 
 // noCertificates drops those of a mode that has none of its own.
@@ -63,9 +85,10 @@ func (t traffic) clientFiles(out *model.ClientTLS, at diag.Path) {
 			*f.name, out.Lacking = "", true
 		}
 	}
-	switch {
-	case out.InsecureSkipVerify && (out.CA != "" || out.CRL != ""):
+	if out.InsecureSkipVerify && (out.CA != "" || out.CRL != "") {
 		t.d.Add(diag.NoEffect, at, "insecureSkipVerify looks at neither caCertificates nor caCrl")
+	}
+	switch {
 	case out.Credential != "":
 	case out.Mode == model.TLSMutual && (out.Cert == "" || out.Key == ""):
 		t.d.Add(diag.Invalid, at, "MUTUAL needs credentialName, or clientCertificate and privateKey; connections fail until it is there")

@@ -33,24 +33,31 @@ type Findings struct {
 // Compiler turns one Set after another into its Result. It belongs to one
 // goroutine; Results may be shared. Make it with New.
 type Compiler struct {
-	graph    memo.Graph
-	inputs   map[config.Kind]*memo.Input[*config.Object]
-	settings *memo.Input[*model.Settings]
+	graph memo.Graph
+	// discovery leaves out what MeshConfig's discoverySelectors do not select.
+	discovery config.Discovery
+	inputs    map[config.Kind]*memo.Input[*config.Object]
+	settings  *memo.Input[*model.Settings]
+	// entryRules has an entry, with key "", where MeshConfig has any for sidecars.
+	entryRules *memo.Input[*entryRules]
+	ruledBy    *config.Object // the MeshConfig that they are of
 	// anyPod has an entry, with key "", while the set holds Pods.
 	anyPod *memo.Input[bool]
 	found  []*memo.Cell[*Findings]
 
-	nodes     *memo.Derived[*config.Object, *model.Locality]
-	pods      *kind[model.Workload]
-	services  *kind[model.Service]
-	slices    *kind[slice]
-	byService *memo.Grouped[*slice]
-	endpoints *memo.Derived[*model.Service, *model.Endpoints]
-	secrets   *kind[model.Secret]
+	registry
+	nodes *memo.Derived[*config.Object, *model.Locality]
+	pods  *kind[model.Workload]
+	// workloads are pods, and processes outside that joined.
+	workloads *memo.Union[*model.Workload]
+	// namespaces are what namespaces say for their services.
+	namespaces *kind[namespace]
+	secrets    *kind[model.Secret]
 	// secretNames are secrets by name alone.
 	secretNames *memo.Grouped[*model.Secret]
 	gateways    *kind[model.Gateway]
-	openPorts   *memo.Grouped[*model.Gateway]        // by port
+	openPorts   *memo.Grouped[*model.Gateway]        // by gatewayDoors
+	passers     *memo.Derived[*model.Gateway, bool]  // selectors of those that pass mesh mTLS on
 	selectors   *memo.Derived[*model.Gateway, bool]  // of Gateways, as FormatLabels gives them
 	edges       *memo.Derived[*model.Workload, bool] // "selector|namespace" in which it selects pods
 	edgesOf     *memo.Grouped[bool]                  // edges by selector
@@ -58,11 +65,25 @@ type Compiler struct {
 	ruled       *memo.Grouped[*model.Policy]       // by host
 	subsets     *memo.Derived[*model.Policy, bool] // by "host|subset"
 	wildcards   *memo.Derived[*model.Policy, bool] // those of hosts with "*"
+	roots       *memo.Grouped[*config.Object]      // VirtualServices by the delegate that they name
 	virtual     *kind[model.VirtualService]
 	claims      *memo.Grouped[*model.VirtualService] // by host claimed in the mesh
+	passing     *memo.Grouped[*model.VirtualService] // by Gateway that it takes bytes from
 	doors       *memo.Grouped[*model.VirtualService] // by "gateway|host"
+	sidecars    *kind[model.Sidecar]
+	sidecarsIn  *memo.Grouped[*model.Sidecar] // by namespace
 	peerAuth    *kind[model.PeerAuth]
 	peers       *memo.Grouped[*model.PeerAuth] // by scope
+
+	filters *kind[model.EnvoyFilter]
+	auth    *kind[model.Authorization]
+	tokens  *kind[model.TokenPolicy]
+	// proxies are ProxyConfigs, proxyLevels the same by namespace.
+	proxies     *kind[proxyLevel]
+	proxyLevels *memo.Grouped[*proxyLevel]
+
+	telemetry *kind[model.Telemetry]
+	reported  *memo.Grouped[*model.Telemetry] // by scope
 
 	last         Result
 	meshed       *model.Settings         // of the last Result
@@ -75,11 +96,13 @@ func Mesh(set config.Set) Result { return New().Mesh(set) }
 
 // Mesh compiles set. What did not change keeps its pointer in the tables.
 func (c *Compiler) Mesh(set config.Set) Result {
+	set = c.discovery.Set(set)
 	settings, said := compileSettings(set.Of(config.MeshConfig))
 	if c.meshed == nil || !reflect.DeepEqual(*c.meshed, *settings) {
 		c.meshed = settings
 	}
 	c.settings.Set(memo.Table[*model.Settings]{}.With(settingsKey, c.meshed))
+	c.setEntryRules(set)
 	c.anyPod.Set(memo.Table[bool]{})
 	if set.Of(config.Pod).Len() > 0 {
 		c.anyPod.Set(memo.Table[bool]{}.With("", true))
@@ -96,14 +119,19 @@ func (c *Compiler) Mesh(set config.Set) Result {
 func (c *Compiler) mesh() *model.Mesh {
 	m := &model.Mesh{
 		Settings:        c.meshed,
-		Services:        c.services.values.Table(),
+		Services:        c.services.Table(),
 		Endpoints:       c.endpoints.Table(),
 		Policies:        c.policies.values.Table(),
 		VirtualServices: c.virtual.values.Table(),
 		Gateways:        c.gateways.values.Table(),
 		PeerAuth:        c.peerAuth.values.Table(),
-		Workloads:       c.pods.values.Table(),
+		EnvoyFilters:    c.filters.values.Table(),
+		Workloads:       c.workloads.Table(),
+		Authorizations:  c.auth.values.Table(),
+		TokenPolicies:   c.tokens.values.Table(),
 		Secrets:         c.secrets.values.Table(),
+		Sidecars:        c.sidecars.values.Table(),
+		Telemetries:     c.telemetry.values.Table(),
 	}
 	if c.last.Mesh != nil && *c.last.Mesh == *m {
 		return c.last.Mesh

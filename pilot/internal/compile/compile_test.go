@@ -106,7 +106,7 @@ func TestServiceWithEndpoints(t *testing.T) {
 	}
 	want := model.Endpoint{
 		Address: "10.0.0.2", Port: 8080, MTLS: true, Weight: 1, Locality: model.Locality{Region: "eu", Zone: "eu-1"},
-		Identity: "spiffe://cluster.local/ns/default/sa/reviews", Workload: "reviews-v1", Namespace: "default", App: "reviews", Version: "v1", Pod: "reviews-v1-abc-1",
+		Identity: "spiffe://cluster.local/ns/default/sa/reviews", Workload: "reviews-v1", Namespace: "default", App: "reviews", Version: "v1", Pod: "reviews-v1-abc-1", Node: "n1",
 	}
 	have := *got[0]
 	have.Labels = nil

@@ -44,7 +44,7 @@ func checkVirtualService(v *model.VirtualService, in scope, d *diag.List) {
 		claims, _ := memo.Get(in.r, &in.c.claims.Cell, host)
 		first := v
 		for _, other := range claims.All() {
-			if other.Rank < first.Rank && meets(v, other) {
+			if other.Rank < first.Rank && meets(v, other) && compete(v, other) {
 				first = other
 			}
 		}
@@ -52,6 +52,8 @@ func checkVirtualService(v *model.VirtualService, in scope, d *diag.List) {
 			d.Add(diag.HostConflict, "spec.hosts", "host %q is claimed by the older VirtualService %s/%s, which wins", host, first.Namespace, first.Name)
 		}
 	}
+	checkAliases(v, in, d)
+	checkAsked(v, in, d)
 	for i, key := range v.Gateways {
 		gw, ok := memo.Get(in.r, &in.c.gateways.values.Cell, key)
 		if !ok || len(gw.Servers) == 0 {
@@ -98,11 +100,48 @@ func meets(a, b *model.VirtualService) bool {
 	})
 }
 
-// gatewayPorts says which ports a Gateway opens.
-func gatewayPorts(_ string, g *model.Gateway) (out []string) {
+// compete reports whether both have routes of one kind.
+func compete(a, b *model.VirtualService) bool {
+	return len(a.HTTP) > 0 && len(b.HTTP) > 0 || len(a.TLS) > 0 && len(b.TLS) > 0 || len(a.TCP) > 0 && len(b.TCP) > 0
+}
+
+// gatewayPorts says which ports a Gateway opens, as decimal numbers.
+func gatewayPorts(g *model.Gateway) (out []string) {
 	for i := range g.Servers {
 		if port := strconv.FormatUint(uint64(g.Servers[i].Port), 10); !slices.Contains(out, port) {
 			out = append(out, port)
+		}
+	}
+	return out
+}
+
+// gatewayDoors says which ports a Gateway opens, and by the first label that it
+// selects by, at which proxies: "port|key=value", or "port|" at all.
+func gatewayDoors(_ string, g *model.Gateway) (out []string) {
+	label := ""
+	for key, value := range g.Selector {
+		if l := key + "=" + value; label == "" || l < label {
+			label = l
+		}
+	}
+	for _, port := range gatewayPorts(g) {
+		out = append(out, port+"|"+label)
+	}
+	return out
+}
+
+// sharing are the Gateways that open a port, and may select all the proxies
+// that g selects.
+func (s scope) sharing(g *model.Gateway, port string) (out []*model.Gateway) {
+	labels := []string{""}
+	for key, value := range g.Selector {
+		labels = append(labels, key+"="+value)
+	}
+	slices.Sort(labels)
+	for _, label := range labels {
+		found, _ := memo.Get(s.r, &s.c.openPorts.Cell, port+"|"+label)
+		for _, other := range found.All() {
+			out = append(out, other)
 		}
 	}
 	return out
@@ -113,25 +152,14 @@ func gatewayPorts(_ string, g *model.Gateway) (out []string) {
 // and credentials that are missing where its proxies are.
 func checkGateway(g *model.Gateway, in scope, d *diag.List) {
 	checkCredentials(g, in, d)
-	for _, port := range gatewayPorts("", g) {
-		others, _ := memo.Get(in.r, &in.c.openPorts.Cell, port)
-		for _, other := range others.All() {
-			if other.Rank < g.Rank && within(other.Selector, g.Selector) {
+	checkServed(g, in, d)
+	for _, port := range gatewayPorts(g) {
+		for _, other := range in.sharing(g, port) {
+			if other.Rank < g.Rank && model.Selects(other.Selector, g.Selector) {
 				compareServers(g, other, port, d)
 			}
 		}
 	}
-}
-
-// within reports whether every proxy that the labels of narrow select is also
-// selected by wide.
-func within(wide, narrow map[string]string) bool {
-	for k, v := range wide {
-		if narrow[k] != v {
-			return false
-		}
-	}
-	return true
 }
 
 func compareServers(g, older *model.Gateway, port string, d *diag.List) {
@@ -185,7 +213,7 @@ func checkPolicy(p *model.Policy, in scope, d *diag.List) {
 	}
 }
 
-func hasTraffic(t *model.PortTraffic) bool { return t.Traffic != (model.Traffic{}) || len(t.Ports) > 0 }
+func hasTraffic(t *model.PortTraffic) bool { return !t.Empty() }
 
 // subsetsOf indexes the subsets of policies for exact hosts, or for hosts with
 // a wildcard, as "host|subset".

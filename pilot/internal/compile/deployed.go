@@ -27,6 +27,16 @@ func Deployed(set config.Set, mesh *model.Mesh) (out []diag.Diagnostic) {
 			out = append(out, p.gateway(o, gw)...)
 		}
 	}
+	for key, o := range set.Of(config.VirtualService).All() {
+		if v, ok := mesh.VirtualServices.Get(key); ok {
+			out = append(out, p.claims(o, v)...)
+		}
+	}
+	for key, o := range set.Of(config.Sidecar).All() {
+		if s, ok := mesh.Sidecars.Get(key); ok {
+			out = append(out, p.sidecar(o, s)...)
+		}
+	}
 	return out
 }
 
@@ -49,18 +59,28 @@ func podsOf(set config.Set, mesh *model.Mesh) population {
 	for _, w := range mesh.Workloads.All() {
 		p.pods = append(p.pods, podLabels{w.Namespace, w.Labels})
 	}
-	for _, o := range set.Of(config.Deployment).All() {
-		if d, ok := o.Spec.(*appsv1.Deployment); ok {
-			p.pods = append(p.pods, podLabels{o.Namespace, d.Spec.Template.Labels})
-		}
+	for _, w := range Planned(set) {
+		p.pods = append(p.pods, podLabels{w.Namespace, w.Labels})
 	}
 	return p
+}
+
+// Planned are the pods that the set's Deployments would make: their namespaces,
+// labels, Controller and ServiceAccount, and whether they would have an Envoy.
+func Planned(set config.Set) (out []model.Workload) {
+	for _, o := range set.Of(config.Deployment).All() {
+		if d, ok := o.Spec.(*appsv1.Deployment); ok {
+			template := d.Spec.Template
+			out = append(out, model.Workload{Namespace: o.Namespace, Labels: template.Labels, Controller: o.Name, ServiceAccount: template.Spec.ServiceAccountName, Proxyless: config.Proxyless(template.Annotations)})
+		}
+	}
+	return out
 }
 
 // behind are the labels of all pods and endpoints of a service.
 func (p population) behind(s *model.Service) (out []map[string]string) {
 	for _, pod := range p.pods {
-		if len(s.Selector) > 0 && pod.namespace == s.Namespace && within(s.Selector, pod.labels) {
+		if len(s.Selector) > 0 && pod.namespace == s.Namespace && model.Selects(s.Selector, pod.labels) {
 			out = append(out, pod.labels)
 		}
 	}
@@ -84,7 +104,7 @@ func (p population) subsets(o *config.Object, policy *model.Policy) []diag.Diagn
 	d := diag.For(o.Ref())
 	pods := p.behind(svc)
 	for i, s := range spec.GetSubsets() {
-		selected := func(labels map[string]string) bool { return within(s.GetLabels(), labels) }
+		selected := func(labels map[string]string) bool { return model.Selects(s.GetLabels(), labels) }
 		if len(pods) > 0 && !slices.ContainsFunc(pods, selected) {
 			d.Add(diag.SubsetEmpty, diag.Path("spec.subsets").Index(i).Field("labels"),
 				"no pod of %s has the labels %s: requests to subset %q are answered 503", svc.Host, model.FormatLabels(s.GetLabels()), s.GetName())
@@ -97,14 +117,14 @@ func (p population) subsets(o *config.Object, policy *model.Policy) []diag.Diagn
 // Gateway's pods has.
 func (p population) gateway(o *config.Object, gw *model.Gateway) []diag.Diagnostic {
 	d := diag.For(o.Ref())
-	selected := slices.DeleteFunc(slices.Clone(p.pods), func(pod podLabels) bool { return !within(gw.Selector, pod.labels) })
+	selected := slices.DeleteFunc(slices.Clone(p.pods), func(pod podLabels) bool { return !model.Selects(gw.Selector, pod.labels) })
 	if len(selected) == 0 && p.complete && len(gw.Selector) > 0 {
 		d.Add(diag.NobodySelected, "spec.selector", "no pod has the labels %s, so nothing listens", model.FormatLabels(gw.Selector))
 	}
 	var doors []*model.Service
 	for _, s := range p.mesh.Services.All() {
 		if len(s.Selector) > 0 && slices.ContainsFunc(selected, func(pod podLabels) bool {
-			return pod.namespace == s.Namespace && within(s.Selector, pod.labels)
+			return pod.namespace == s.Namespace && model.Selects(s.Selector, pod.labels)
 		}) {
 			doors = append(doors, s)
 		}

@@ -25,7 +25,7 @@ func compileDestinationRule(o *config.Object, in scope, d *diag.List) *model.Pol
 	out := &model.Policy{
 		Namespace: o.Namespace, Name: o.Name, Origin: origin(o, "networking.istio.io", "destination-rule"), Rank: rank(o),
 		Host:     hostname.Qualify(spec.GetHost(), o.Namespace, in.settings().ClusterDomain),
-		ExportTo: compileExportTo(spec.GetExportTo(), "spec.exportTo", d),
+		ExportTo: exportTo(spec.GetExportTo(), in.settings().DestinationRuleExport, "spec.exportTo", d),
 		Selector: spec.GetWorkloadSelector().GetMatchLabels(),
 	}
 	if len(out.Selector) == 0 {
@@ -50,10 +50,17 @@ type traffic struct {
 	selecting bool
 }
 
+// maxSubset bounds the name of a subset, which is part of a server name: a label
+// of DNS, as in Istio's validation (validateSubsetName).
+const maxSubset = 63
+
 func (t traffic) subsets(in []*networking.Subset) (out []model.Subset) {
 	for i, s := range in {
 		at := diag.Path("spec.subsets").Index(i)
 		switch {
+		case len(s.GetName()) > maxSubset:
+			t.d.Add(diag.Invalid, at.Field("name"), "has %d characters; the name of a subset has at most %d", len(s.GetName()), maxSubset)
+			continue
 		case s.GetName() == "" || strings.ContainsAny(s.GetName(), "|/ \t\r\n\x00"):
 			t.d.Add(diag.Invalid, at.Field("name"), "%q is not a name of a subset", s.GetName())
 			continue
@@ -73,6 +80,12 @@ func (t traffic) subsets(in []*networking.Subset) (out []model.Subset) {
 // byPort reads a policy and its portLevelSettings, which replace it wholly.
 func (t traffic) byPort(in *networking.TrafficPolicy, at diag.Path) (out model.PortTraffic) {
 	out.Traffic = t.settings(in, at)
+	out.Traffic.ProxyProtocol = t.proxyProtocol(in.GetProxyProtocol())
+	if out.Tunnel = t.tunnel(in.GetTunnel(), at.Field("tunnel")); out.Tunnel != nil && out.Traffic.ProxyProtocol != nil {
+		t.d.Add(diag.Invalid, at.Field("proxyProtocol"), "it cannot stand beside tunnel (Istio); the tunnel is in force")
+		out.Traffic.ProxyProtocol = nil
+	}
+	out.Traffic.RetryBudget = t.retryBudget(in.GetRetryBudget(), at.Field("retryBudget"))
 	for i, p := range in.GetPortLevelSettings() {
 		at := at.Field("portLevelSettings").Index(i)
 		port := p.GetPort().GetNumber()
@@ -86,7 +99,7 @@ func (t traffic) byPort(in *networking.TrafficPolicy, at diag.Path) (out model.P
 		if t.service != nil && !hasPort(t.service, port) {
 			t.d.Add(diag.NotFound, at.Field("port.number"), "service %s has no port %d", t.service.Host, port)
 		}
-		out.Ports = append(out.Ports, model.PortOverride{Port: port, Traffic: t.settings(p, at)})
+		out.Ports = append(out.Ports, model.PortOverride{Port: port, Traffic: t.settings(p, at).Whole(out.Traffic)})
 	}
 	slices.SortFunc(out.Ports, func(a, b model.PortOverride) int { return cmp.Compare(a.Port, b.Port) })
 	return out
@@ -136,6 +149,7 @@ func (t traffic) outlier(in *networking.OutlierDetection, at diag.Path) *model.O
 			t.d.Add(diag.NoEffect, at.Field("consecutiveLocalOriginFailures"), "it counts only with splitExternalLocalOriginErrors: true")
 		}
 	}
+	out.Codes = t.errorCodes(in.GetOutlierDetectionHttpErrorCodes(), at.Field("outlierDetectionHttpErrorCodes"))
 	out.Interval, _ = positive(in.GetInterval(), at.Field("interval"), t.d)
 	out.BaseEjection, _ = positive(in.GetBaseEjectionTime(), at.Field("baseEjectionTime"), t.d)
 	if n := t.percent(in.GetMaxEjectionPercent(), at.Field("maxEjectionPercent")); n > 0 {

@@ -12,7 +12,7 @@ import (
 
 // gatewaySelector emits what a Gateway with credentials selects its proxies by.
 func gatewaySelector(_ *memo.Reader, _ string, g *model.Gateway, emit memo.Emit[bool]) {
-	if slices.ContainsFunc(g.Servers, func(s model.Server) bool { return s.TLS != nil && s.TLS.Credential != "" }) {
+	if slices.ContainsFunc(g.Servers, func(s model.Server) bool { return s.TLS != nil && len(s.TLS.Credentials) > 0 }) {
 		emit(model.FormatLabels(g.Selector), true)
 	}
 }
@@ -22,7 +22,7 @@ func gatewaySelector(_ *memo.Reader, _ string, g *model.Gateway, emit memo.Emit[
 func edgeNamespaces(c *Compiler) func(*memo.Reader, string, *model.Workload, memo.Emit[bool]) {
 	return func(r *memo.Reader, _ string, w *model.Workload, emit memo.Emit[bool]) {
 		for selector := range memo.All(r, &c.selectors.Cell).All() {
-			if selector != "" && within(model.ParseLabels(selector), w.Labels) {
+			if selector != "" && model.Selects(model.ParseLabels(selector), w.Labels) {
 				emit(selector+edgeSeparator+w.Namespace, true)
 			}
 		}

@@ -111,9 +111,10 @@ func endpointHealth(c discovery.EndpointConditions) model.Health {
 	return model.Unhealthy
 }
 
-// joinSlices gives a service's endpoints by port, each address once.
-func joinSlices(s *model.Service, parts memo.Table[*slice]) (*model.Endpoints, bool) {
-	if s.Resolve != model.ResolveEndpoints || parts.Len() == 0 {
+// joinSlices gives a service's endpoints by port, each address once. To those
+// of its slices come the WorkloadEntries that it selects.
+func joinSlices(s *model.Service, parts memo.Table[*slice], selected memo.Table[*outsider]) (*model.Endpoints, bool) {
+	if s.Resolve != model.ResolveEndpoints || parts.Len()+selected.Len() == 0 {
 		return nil, false
 	}
 	out := &model.Endpoints{Host: s.Host}
@@ -125,6 +126,11 @@ func joinSlices(s *model.Service, parts memo.Table[*slice]) (*model.Endpoints, b
 		for _, part := range parts.All() {
 			for _, sp := range part.of(s, p) {
 				all = append(all, sp.endpoints...)
+			}
+		}
+		for _, w := range selected.All() {
+			if w.kind == byIP { // Kubernetes has no others (Istio)
+				all = append(all, w.at(p, cmp.Or(p.TargetName, p.Name))...)
 			}
 		}
 		if all = sortEndpoints(all); len(all) > 0 {
@@ -189,7 +195,7 @@ func describe(ep *model.Endpoint, in scope, namespace, pod string) bool {
 	if w == nil {
 		return !in.hasPods()
 	}
-	ep.MTLS, ep.Locality, ep.Labels = w.InMesh, w.Locality, w.Labels
+	ep.MTLS, ep.Proxyless, ep.Locality, ep.Labels, ep.Node = w.InMesh, w.Proxyless, w.Locality, w.Labels, w.Node
 	ep.Workload, ep.App, ep.Version = w.Controller, w.App, w.Version
 	if id, err := spiffe.New(in.settings().TrustDomain, w.Namespace, w.ServiceAccount); err == nil {
 		ep.Identity = id.String()

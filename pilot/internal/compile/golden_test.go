@@ -105,6 +105,10 @@ func tables(t *testing.T, m *model.Mesh, in string) map[string]any {
 			out[name] = dumpTable(m.Gateways)
 		case "PeerAuth":
 			out[name] = dumpTable(m.PeerAuth)
+		case "Sidecars":
+			out[name] = dumpTable(m.Sidecars)
+		case "EnvoyFilters":
+			out[name] = dumpTable(m.EnvoyFilters)
 		default:
 			t.Fatalf("unknown table %q", name)
 		}

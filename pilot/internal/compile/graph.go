@@ -18,16 +18,12 @@ func New() *Compiler {
 	c := &Compiler{inputs: map[config.Kind]*memo.Input[*config.Object]{}}
 	c.settings = memo.NewInput[*model.Settings](&c.graph)
 	c.anyPod = memo.NewInput[bool](&c.graph)
+	c.entryRules = memo.NewInput[*entryRules](&c.graph)
 	c.nodes = memo.Map(&c.graph, c.input(config.Node), nodeLocality, memo.Same(equal[*model.Locality]))
 
 	c.pods = addKind(c, config.Pod, compilePod, func(w *model.Workload) string { return w.Namespace + "/" + w.Name })
-	c.services = addKind(c, config.Service, compileService, func(s *model.Service) string { return s.Host })
-	c.slices = addKind(c, config.EndpointSlice, compileSlice, func(s *slice) string { return s.key })
-	c.byService = memo.Group(&c.graph, &c.slices.values.Cell, func(_ string, s *slice) []string { return []string{s.host} })
-	c.endpoints = memo.Map(&c.graph, &c.services.values.Cell, func(r *memo.Reader, _ string, s *model.Service) (*model.Endpoints, bool) {
-		parts, _ := memo.Get(r, &c.byService.Cell, s.Host)
-		return joinSlices(s, parts)
-	}, memo.Same(equal[*model.Endpoints]))
+	c.namespaces = addKind(c, config.Namespace, compileNamespace, func(n *namespace) string { return n.name })
+	c.register()
 
 	c.secrets = addKind(c, config.Secret, compileSecret, func(s *model.Secret) string { return s.Namespace + "/" + s.Name })
 	c.secretNames = memo.Group(&c.graph, &c.secrets.values.Cell, func(_ string, s *model.Secret) []string {
@@ -37,9 +33,11 @@ func New() *Compiler {
 		return gateway.Compile(o, d)
 	}, (*model.Gateway).Key)
 	c.selectors = memo.Flat(&c.graph, &c.gateways.values.Cell, gatewaySelector)
+	c.passers = memo.Flat(&c.graph, &c.gateways.values.Cell, passingGateways)
+	c.workloads = c.joined()
 	c.edges = memo.Flat(&c.graph, &c.pods.values.Cell, edgeNamespaces(c))
 	c.edgesOf = memo.Group(&c.graph, &c.edges.Cell, func(key string, _ bool) []string { return []string{cutEdge(key)} })
-	c.openPorts = memo.Group(&c.graph, &c.gateways.values.Cell, gatewayPorts)
+	c.openPorts = memo.Group(&c.graph, &c.gateways.values.Cell, gatewayDoors)
 	c.gateways.check = checkGateway
 
 	c.policies = addKind(c, config.DestinationRule, compileDestinationRule, func(p *model.Policy) string { return p.Namespace + "/" + p.Name })
@@ -48,31 +46,55 @@ func New() *Compiler {
 	c.subsets = memo.Flat(&c.graph, &c.policies.values.Cell, subsetsOf(false))
 	c.wildcards = memo.Flat(&c.graph, &c.policies.values.Cell, subsetsOf(true))
 
+	c.roots = memo.Group(&c.graph, c.input(config.VirtualService), delegateKeys)
 	c.virtual = addKind(c, config.VirtualService, compileVirtualService, func(v *model.VirtualService) string { return v.Namespace + "/" + v.Name })
 	c.claims = memo.Group(&c.graph, &c.virtual.values.Cell, meshHosts)
 	c.doors = memo.Group(&c.graph, &c.virtual.values.Cell, gatewayHosts)
+	c.passing = memo.Group(&c.graph, &c.virtual.values.Cell, bytesGateways)
 	c.virtual.check = checkVirtualService
+
+	c.sidecars = addKind(c, config.Sidecar, compileSidecar, (*model.Sidecar).Key)
+	c.sidecarsIn = memo.Group(&c.graph, &c.sidecars.values.Cell, func(_ string, s *model.Sidecar) []string { return []string{s.Namespace} })
+	c.sidecars.check = checkSidecar
 
 	c.peerAuth = addKind(c, config.PeerAuthentication, compilePeerAuthentication, func(p *model.PeerAuth) string { return p.Namespace + "/" + p.Name })
 	c.peers = memo.Group(&c.graph, &c.peerAuth.values.Cell, peerScope)
 	c.peerAuth.check = checkPeerAuth
+	c.filters = addKind(c, config.EnvoyFilter, compileEnvoyFilter, (*model.EnvoyFilter).Key)
+	c.auth = addKind(c, config.AuthorizationPolicy, compileAuthorization, (*model.Authorization).Key)
+	c.auth.check = checkAuthorization
+	c.proxies = addKind(c, config.ProxyConfig, compileProxyConfig, func(p *proxyLevel) string { return p.namespace + "/" + p.name })
+	c.proxyLevels = memo.Group(&c.graph, &c.proxies.values.Cell, func(_ string, p *proxyLevel) []string { return []string{p.namespace} })
+	c.proxies.check = checkProxyConfig
+	c.input(config.KeySet) // before what reads it
+	c.tokens = addKind(c, config.RequestAuthentication, compileRequestAuthentication, (*model.TokenPolicy).Key)
+	c.telemetry = addKind(c, config.Telemetry, compileTelemetry, (*model.Telemetry).Key)
+	c.reported = memo.Group(&c.graph, &c.telemetry.values.Cell, telemetryScope)
+	c.telemetry.check = checkTelemetry
 	c.sayAll()
 	return c
 }
 
 // sayAll wires the findings of every kind, last of all.
 func (c *Compiler) sayAll() {
-	for _, k := range refusedKinds() {
-		say(c, addKind(c, k, refuse, func(*refused) string { return "" }))
-	}
 	say(c, c.pods)
-	say(c, c.services)
+	say(c, c.namespaces)
+	say(c, c.kube)
+	say(c, c.entries)
+	say(c, c.outsiders)
+	say(c, c.groups)
 	say(c, c.slices)
 	say(c, c.secrets)
 	say(c, c.gateways)
 	say(c, c.policies)
 	say(c, c.virtual)
+	say(c, c.sidecars)
 	say(c, c.peerAuth)
+	say(c, c.filters)
+	say(c, c.auth)
+	say(c, c.tokens)
+	say(c, c.proxies)
+	say(c, c.telemetry)
 	c.said = make([]memo.Table[*Findings], len(c.found))
 }
 
@@ -146,10 +168,19 @@ func (s scope) settings() *model.Settings {
 	return v
 }
 
-// service returns the service of a fully qualified host, nil if there is none.
+// service returns the service of a fully qualified host, or what an
+// ExternalName stands for; nil if there is none.
 func (s scope) service(host string) *model.Service {
-	v, _ := memo.Get(s.r, &s.c.services.values.Cell, host)
+	v, _ := memo.Get(s.r, &s.c.services.Cell, host)
+	if v != nil && v.AliasOf != "" {
+		v, _ = memo.Get(s.r, &s.c.services.Cell, v.AliasOf)
+	}
 	return v
+}
+
+// serviceOfKey returns the service of a key of Mesh.Services.
+func (s scope) serviceOfKey(key string) (*model.Service, bool) {
+	return memo.Get(s.r, &s.c.services.Cell, key)
 }
 
 // workload returns the pod's workload, nil if it is not known.

@@ -48,11 +48,23 @@ func (c *routing) headers(in map[string]string, at diag.Path, request bool) (out
 		if request && isAuthority(name) || !c.changeable(name, at) {
 			continue
 		}
-		if checkText(in[name], at, c.d) && checkFormat(in[name], at, c.d) {
+		if checkHeaderValue(in[name], at, c.d) && checkFormat(in[name], at, c.d) {
 			out = append(out, model.Header{Name: name, Value: in[name]})
 		}
 	}
 	return out
+}
+
+// maxHeader is what Envoy takes as the name or the value of a header that it
+// adds, in bytes (config.core.v3.HeaderValue).
+const maxHeader = 16384
+
+func checkHeaderValue(s string, at diag.Path, d *diag.List) bool {
+	if len(s) > maxHeader {
+		d.Add(diag.Invalid, at, "has %d bytes; Envoy adds at most %d", len(s), maxHeader)
+		return false
+	}
+	return checkText(s, at, d)
 }
 
 // changeable: Envoy refuses to change pseudo headers and Host.

@@ -17,7 +17,7 @@ func (t traffic) loadBalancer(in *networking.LoadBalancerSettings, at diag.Path)
 	if in == nil {
 		return nil
 	}
-	out := &model.LoadBalancer{Warmup: t.warmup(in, at)}
+	out := &model.LoadBalancer{Warmup: t.warmup(in, at), Locality: localityOf(in.GetZoneAwareLbSetting(), in.GetLocalityLbSetting(), at, t.d)}
 	switch in.GetSimple() {
 	case networking.LoadBalancerSettings_ROUND_ROBIN:
 		out.Algorithm = model.LBRoundRobin
@@ -25,7 +25,10 @@ func (t traffic) loadBalancer(in *networking.LoadBalancerSettings, at diag.Path)
 		out.Algorithm = model.LBRandom
 	case networking.LoadBalancerSettings_PASSTHROUGH:
 		out.Algorithm = model.LBPassthrough
+	case networking.LoadBalancerSettings_LEAST_REQUEST:
+		out.Algorithm = model.LBLeastRequest
 	case networking.LoadBalancerSettings_LEAST_CONN: //nolint:staticcheck // still in the API
+		out.Algorithm = model.LBLeastRequest
 		t.d.Add(diag.OldField, at.Field("simple"), "LEAST_REQUEST replaces LEAST_CONN")
 	}
 	if h := in.GetConsistentHash(); h != nil {
@@ -33,11 +36,16 @@ func (t traffic) loadBalancer(in *networking.LoadBalancerSettings, at diag.Path)
 			out.Algorithm = model.LBHash
 		}
 	}
-	if out.Warmup != nil && out.Algorithm != model.LBRoundRobin && out.Algorithm != model.LBLeastRequest {
+	if out.Warmup != nil && !warms(out.Algorithm) {
 		t.d.Add(diag.NoEffect, at.Field("warmup"), "warmup works with ROUND_ROBIN and LEAST_REQUEST only")
 		out.Warmup = nil
 	}
 	return out
+}
+
+// warms reports whether an algorithm, or what the default may be, has a warm-up.
+func warms(a model.LBAlgorithm) bool {
+	return a == model.LBDefault || a == model.LBRoundRobin || a == model.LBLeastRequest
 }
 
 // hash reads consistentHash; nil if nothing says what to hash.

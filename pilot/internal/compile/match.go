@@ -12,9 +12,6 @@ import (
 	"github.com/weftmesh/weft/internal/model"
 )
 
-// claimsHeader is Istio's syntax to match a JWT's claim.
-const claimsHeader = "@request.auth.claims"
-
 // match reads one http[].match[]. If a part of it cannot be honoured the whole
 // match is left out: without that part it would take more requests than meant.
 //
@@ -35,6 +32,7 @@ func (c *routing) match(in *networking.HTTPMatchRequest, at diag.Path) (m model.
 		}
 	}
 	s = c.scope(in, at)
+	c.claimMatches(in, &m, s, at)
 	return m, s, errorsSince(c.d, before) == 0
 }
 
@@ -47,7 +45,8 @@ func errorsSince(d *diag.List, before int) (n int) {
 	return n
 }
 
-func (c *routing) scope(in *networking.HTTPMatchRequest, at diag.Path) (s model.Scope) {
+// scope reads the parts of a match that are settled when a View is made.
+func (c *routing) scope(in selecting, at diag.Path) (s model.Scope) {
 	if s.Port = in.GetPort(); s.Port > 65535 {
 		checkPort(s.Port, at.Field("port"), c.d)
 	}
@@ -96,8 +95,7 @@ func (c *routing) headerMatches(in map[string]*networking.StringMatch, at diag.P
 	for _, name := range slices.Sorted(maps.Keys(in)) {
 		at := at.Key(name)
 		switch {
-		case strings.HasPrefix(name, claimsHeader):
-			c.d.Add(diag.NotSupported, at, "matching a JWT's claims is not supported yet")
+		case ofClaim(name):
 			continue
 		case !slices.Contains(pseudoHeaders, name) && !checkHeaderName(name, at, c.d):
 			continue
@@ -135,4 +133,12 @@ func (c *routing) stringMatch(in *networking.StringMatch, at diag.Path) (model.S
 		return model.StringMatch{Kind: model.MatchRegex, Value: m.Regex}, checkRegex(m.Regex, at.Field("regex"), c.d)
 	}
 	return model.StringMatch{}, false
+}
+
+// statPrefix reads match.statPrefix, a part of the names of Envoy's statistics.
+func (c *routing) statPrefix(in string, at diag.Path) string {
+	if !checkText(in, at.Field("statPrefix"), c.d) {
+		return ""
+	}
+	return in
 }

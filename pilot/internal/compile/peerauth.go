@@ -3,6 +3,7 @@ package compile
 import (
 	"maps"
 	"slices"
+	"strconv"
 
 	security "istio.io/api/security/v1beta1"
 
@@ -28,13 +29,19 @@ func compilePeerAuthentication(o *config.Object, _ scope, d *diag.List) *model.P
 	if len(out.Selector) == 0 {
 		out.Selector = nil
 	}
-	if mode, ok := mtlsMode(in.GetMtls()); ok {
+	if mode, ok := mtlsMode(in.GetMtls(), "spec.mtls.mode", d); ok {
 		out.Mode = &mode
 	}
+	readPortModes(in, out, d)
+	strictOf(o, out, d)
+	return out
+}
+
+func readPortModes(in *security.PeerAuthentication, out *model.PeerAuth, d *diag.List) {
 	at := diag.Path("spec.portLevelMtls")
 	if len(in.GetPortLevelMtls()) > 0 && out.Selector == nil {
 		d.Add(diag.Invalid, at, "port modes need a selector; they have no effect")
-		return out
+		return
 	}
 	for _, port := range slices.Sorted(maps.Keys(in.GetPortLevelMtls())) {
 		m := in.GetPortLevelMtls()[port]
@@ -42,18 +49,17 @@ func compilePeerAuthentication(o *config.Object, _ scope, d *diag.List) *model.P
 			d.Add(diag.Invalid, at, "%d is not a port", port)
 			continue
 		}
-		if mode, ok := mtlsMode(m); ok {
+		if mode, ok := mtlsMode(m, at.Key(strconv.FormatUint(uint64(port), 10)).Field("mode"), d); ok {
 			if out.Ports == nil {
 				out.Ports = map[uint32]model.MTLSMode{}
 			}
 			out.Ports[port] = mode
 		}
 	}
-	return out
 }
 
 // mtlsMode is false for UNSET, which inherits.
-func mtlsMode(m *security.PeerAuthentication_MutualTLS) (model.MTLSMode, bool) {
+func mtlsMode(m *security.PeerAuthentication_MutualTLS, at diag.Path, d *diag.List) (model.MTLSMode, bool) {
 	switch m.GetMode() {
 	case security.PeerAuthentication_MutualTLS_DISABLE:
 		return model.MTLSDisable, true
@@ -61,6 +67,9 @@ func mtlsMode(m *security.PeerAuthentication_MutualTLS) (model.MTLSMode, bool) {
 		return model.MTLSPermissive, true
 	case security.PeerAuthentication_MutualTLS_STRICT:
 		return model.MTLSStrict, true
+	case security.PeerAuthentication_MutualTLS_UNSET:
+		return model.MTLSPermissive, false
 	}
-	return model.MTLSPermissive, false
+	d.Add(diag.Unread, at, "%d is no mode, so it is STRICT", m.GetMode())
+	return model.MTLSStrict, true
 }

@@ -20,23 +20,40 @@ const nowhere = "nowhere.weft.invalid"
 // that takes every request.
 //
 // Source: istio.io/api networking/v1alpha3, message HTTPRoute.
-func (c *routing) route(in *networking.HTTPRoute, at diag.Path) (out []*model.Route) {
-	base := model.Route{Name: in.GetName(), Origin: c.origin, Action: c.action(in, at)}
+func (c *routing) route(in *networking.HTTPRoute, at diag.Path) []*model.Route {
+	if in.GetDelegate() != nil {
+		return c.delegated(in, at)
+	}
+	action := c.action(in, at)
+	base := c.base(in, at)
+	base.Action = action
+	return c.spread(base, in.GetMatch(), at)
+}
+
+// base reads what all matches of a route share, but for the action.
+func (c *routing) base(in *networking.HTTPRoute, at diag.Path) *model.Route {
+	base := &model.Route{Name: in.GetName(), Origin: c.origin}
 	request, response := in.GetHeaders().GetRequest(), in.GetHeaders().GetResponse()
 	base.Request, _ = c.headerOps(request, at.Field("headers").Field("request"), true)
 	base.Response, _ = c.headerOps(response, at.Field("headers").Field("response"), false)
 	base.Fault = c.fault(in.GetFault(), at.Field("fault"))
 	base.CORS = c.cors(in.GetCorsPolicy(), at.Field("corsPolicy"))
-	if len(in.GetMatch()) == 0 {
-		return c.keep(out, &base, at)
+	return base
+}
+
+// spread makes a route of base for each match; without any, one for all
+// requests.
+func (c *routing) spread(base *model.Route, matches []*networking.HTTPMatchRequest, at diag.Path) (out []*model.Route) {
+	if len(matches) == 0 {
+		return c.keep(out, base, at)
 	}
-	for i, match := range in.GetMatch() {
+	for i, match := range matches {
 		m, scope, ok := c.match(match, at.Field("match").Index(i))
 		if !ok {
 			continue
 		}
-		route := base
-		route.Match, route.Scope = m, scope
+		route := *base
+		route.Match, route.Scope, route.StatPrefix = m, scope, c.statPrefix(match.GetStatPrefix(), at.Field("match").Index(i))
 		if match.GetName() != "" {
 			route.Name = base.Name + "." + match.GetName()
 		}
@@ -100,26 +117,23 @@ func (c *routing) action(in *networking.HTTPRoute, at diag.Path) model.Action {
 		if r := c.directResponse(in.GetDirectResponse(), at.Field("directResponse")); r != nil {
 			return r
 		}
-	case in.GetDelegate() != nil: // reported as not supported
 	case len(in.GetRoute()) == 0:
 		c.d.Add(diag.RouteToNothing, at, "the route leads nowhere; its requests are answered 503")
 	default:
 		return c.forward(in, at)
 	}
+	return toNowhere()
+}
+
+// toNowhere answers 503.
+func toNowhere() *model.Forward {
 	return &model.Forward{Destinations: []model.Destination{{Host: nowhere, Weight: 1}}}
 }
 
 func (c *routing) forward(in *networking.HTTPRoute, at diag.Path) *model.Forward {
-	authority := c.routeAuthority(in, at)
-	out := &model.Forward{
-		Destinations: c.destinations(in.GetRoute(), at.Field("route")),
-		Rewrite:      c.rewrite(in.GetRewrite(), authority, at.Field("rewrite")),
-		Retry:        compileRetry(in.GetRetries(), c.settings.DefaultRetry, at.Field("retries"), c.d),
-		Mirrors:      c.mirrors(in, at),
-	}
-	if v, ok := notNegative(in.GetTimeout(), at.Field("timeout"), c.d); ok {
-		out.Timeout = v
-	}
+	to := c.destinations(in.GetRoute(), at.Field("route"))
+	out, authority := c.policies(in, at)
+	out.Destinations = to
 	// As in Istio: alone, a destination's authority gives way to the route's.
 	if one := out.Destinations; len(one) == 1 && authority != "" {
 		one[0].Request.Set = slices.DeleteFunc(one[0].Request.Set, func(h model.Header) bool { return h.Name == authorityHeader })
@@ -127,17 +141,27 @@ func (c *routing) forward(in *networking.HTTPRoute, at diag.Path) *model.Forward
 	return out
 }
 
+// policies reads what a route says about forwarding, but for where to, and the
+// authority that it sets.
+func (c *routing) policies(in *networking.HTTPRoute, at diag.Path) (out *model.Forward, authority string) {
+	authority = c.routeAuthority(in, at)
+	out = &model.Forward{
+		Rewrite: c.rewrite(in.GetRewrite(), authority, at.Field("rewrite")),
+		Retry:   compileRetry(in.GetRetries(), c.settings.DefaultRetry, at.Field("retries"), c.d),
+		Mirrors: c.mirrors(in, at),
+	}
+	if v, ok := notNegative(in.GetTimeout(), at.Field("timeout"), c.d); ok {
+		out.Timeout = v
+	}
+	return out, authority
+}
+
 // destinations reads route[]. Relative weights stay as they are when one entry
 // is left out.
 func (c *routing) destinations(in []*networking.HTTPRouteDestination, at diag.Path) (out []model.Destination) {
-	sum := uint64(0)
 	for i, e := range in {
 		at := at.Index(i)
-		dest, ok := c.destination(e.GetDestination(), at.Field("destination"))
-		if e.GetWeight() < 0 {
-			c.d.Add(diag.Invalid, at.Field("weight"), "must not be negative, got %d", e.GetWeight())
-			ok = false
-		}
+		dest, ok := c.share(e.GetDestination(), e.GetWeight(), at)
 		headers := at.Field("headers")
 		var authority string
 		if dest.Request, authority = c.headerOps(e.GetHeaders().GetRequest(), headers.Field("request"), true); authority != "" {
@@ -147,18 +171,38 @@ func (c *routing) destinations(in []*networking.HTTPRouteDestination, at diag.Pa
 		if !ok {
 			continue
 		}
-		dest.Weight = uint32(e.GetWeight())
-		sum += uint64(dest.Weight)
 		out = append(out, dest)
 	}
+	return c.weighed(out, len(in), at)
+}
+
+// share reads what the destinations of all kinds of routes have: a weighted
+// target. It is left out if ok is false.
+func (c *routing) share(in *networking.Destination, weight int32, at diag.Path) (out model.Destination, ok bool) {
+	out, ok = c.destination(in, at.Field("destination"))
+	if weight < 0 {
+		c.d.Add(diag.Invalid, at.Field("weight"), "must not be negative, got %d", weight)
+		return out, false
+	}
+	out.Weight = uint32(weight)
+	return out, ok
+}
+
+// weighed checks the weights of those of a number of destinations that are
+// left; where none can be chosen they lead nowhere.
+func (c *routing) weighed(out []model.Destination, of int, at diag.Path) []model.Destination {
+	sum := uint64(0)
+	for i := range out {
+		sum += uint64(out[i].Weight)
+	}
 	switch {
-	case len(in) == 1 && len(out) == 1:
+	case of == 1 && len(out) == 1:
 		out[0].Weight = 1 // alone it takes all, whatever its weight
 	case sum == 0:
-		c.d.Add(diag.RouteToNothing, at, "no destination has a weight above 0; the requests are answered 503")
+		c.d.Add(diag.RouteToNothing, at, "no destination has a weight above 0; %s", c.kind.refused())
 		return []model.Destination{{Host: nowhere, Weight: 1}}
 	case sum > maxWeightSum:
-		c.d.Add(diag.Invalid, at, "the weights add up to %d, at most %d is possible; the requests are answered 503", sum, uint32(maxWeightSum))
+		c.d.Add(diag.Invalid, at, "the weights add up to %d, at most %d is possible; %s", sum, uint32(maxWeightSum), c.kind.refused())
 		return []model.Destination{{Host: nowhere, Weight: 1}}
 	}
 	return out
@@ -187,13 +231,15 @@ func (c *routing) destination(in *networking.Destination, at diag.Path) (out mod
 	}
 	svc := c.in.service(out.Host)
 	if svc == nil {
-		c.d.Add(diag.NotFound, at.Field("host"), "host %q not found%s; requests to it are answered 503", out.Host, c.suggest(out.Host))
+		c.d.Add(diag.NotFound, at.Field("host"), "host %q not found%s; %s", out.Host, c.suggest(out.Host), c.kind.lost())
 		return out, true
 	}
 	c.checkDestinationPort(svc, out.Port, at)
-	checkProtocol(svc, out.Port, at, c.d)
+	if c.kind == httpRoutes {
+		c.checkProtocol(svc, out, at)
+	}
 	if out.Subset != "" && !c.in.hasSubset(out.Host, out.Subset) {
-		c.d.Add(diag.NotFound, at.Field("subset"), "subset %q of %s not found in any DestinationRule; requests to it are answered 503", out.Subset, out.Host)
+		c.d.Add(diag.NotFound, at.Field("subset"), "subset %q of %s not found in any DestinationRule; %s", out.Subset, out.Host, c.kind.lost())
 	}
 	return out, true
 }
@@ -208,24 +254,14 @@ func (c *routing) suggest(host string) string {
 	return ""
 }
 
-// checkProtocol reports a destination whose port is said not to speak HTTP.
-func checkProtocol(svc *model.Service, number uint32, at diag.Path, d *diag.List) {
-	if number == 0 && len(svc.Ports) == 1 {
-		number = svc.Ports[0].Number
-	}
-	if p, ok := svc.Port(number); ok && !p.Protocol.IsHTTP() && p.Protocol != model.ProtocolAuto {
-		d.Add(diag.WrongProtocol, at.Field("port"), "an HTTP route leads to port %d of %s, whose name or appProtocol says %s", number, svc.Host, p.Protocol)
-	}
-}
-
 // checkDestinationPort reports a port that the service lacks, and one that has
 // to be guessed. Without a port it is a service's only one, else that which the
 // client called; the View settles it.
 func (c *routing) checkDestinationPort(svc *model.Service, port uint32, at diag.Path) {
 	switch _, exists := svc.Port(port); {
 	case port != 0 && !exists:
-		c.d.Add(diag.NotFound, at.Field("port.number"), "service %s has no port %d; requests to it are answered 503", svc.Host, port)
+		c.d.Add(diag.NotFound, at.Field("port.number"), "service %s has no port %d; %s", svc.Host, port, c.kind.lost())
 	case port == 0 && len(svc.Ports) > 1 && !slices.Contains(c.own, svc.Host):
-		c.d.Add(diag.PortNeeded, at.Field("port"), "service %s has %d ports and none is named; the port that the client calls is used, and where the service lacks it the answer is 503", svc.Host, len(svc.Ports))
+		c.d.Add(diag.PortNeeded, at.Field("port"), "service %s has %d ports and none is named; the port that the client calls is used, and where the service lacks it %s", svc.Host, len(svc.Ports), c.kind.answer())
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 
 	core "k8s.io/api/core/v1"
 
@@ -35,10 +36,12 @@ func compileSecret(o *config.Object, _ scope, d *diag.List) *model.Secret {
 		return nil
 	}
 	if len(out.Cert) > 0 || len(out.Key) > 0 {
-		if err := checkPair(out.Cert, out.Key); err != nil {
+		leaf, err := checkPair(out.Cert, out.Key)
+		if err != nil {
 			d.Add(diag.BadCredential, "data", "certificate and key cannot be used: %v", err)
 			return nil
 		}
+		out.KeyType, out.Names = leaf.PublicKeyAlgorithm.String(), namesOf(leaf)
 	}
 	if len(out.CA) > 0 && !x509.NewCertPool().AppendCertsFromPEM(out.CA) {
 		d.Add(diag.BadCredential, "data", "the CA bundle holds no PEM certificate")
@@ -72,26 +75,37 @@ const minRSA = 2048
 
 // checkPair reports what makes Envoy 1.40 refuse a server's certificate, as
 // envoy --mode validate showed.
-func checkPair(cert, key []byte) error {
+func checkPair(cert, key []byte) (*x509.Certificate, error) {
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	leaf := pair.Leaf
 	if leaf.Subject.CommonName == "" && len(leaf.DNSNames)+len(leaf.IPAddresses)+len(leaf.URIs)+len(leaf.EmailAddresses) == 0 {
-		return errors.New("the certificate has neither a common name nor a subject alternative name")
+		return nil, errors.New("the certificate has neither a common name nor a subject alternative name")
 	}
 	switch k := leaf.PublicKey.(type) {
 	case *rsa.PublicKey:
 		if k.N.BitLen() < minRSA {
-			return fmt.Errorf("the RSA key has %d bits, at least %d are needed", k.N.BitLen(), minRSA)
+			return nil, fmt.Errorf("the RSA key has %d bits, at least %d are needed", k.N.BitLen(), minRSA)
 		}
 	case *ecdsa.PublicKey:
 		if k.Curve == elliptic.P224() {
-			return errors.New("keys on the curve P-224 are not supported")
+			return nil, errors.New("keys on the curve P-224 are not supported")
 		}
 	}
-	return nil
+	return leaf, nil
+}
+
+// namesOf are the names by which Envoy chooses among a server's certificates:
+// those of its DNS, else its common name.
+func namesOf(leaf *x509.Certificate) []string {
+	if len(leaf.DNSNames) == 0 && leaf.Subject.CommonName != "" {
+		return []string{leaf.Subject.CommonName}
+	}
+	names := slices.Clone(leaf.DNSNames)
+	slices.Sort(names)
+	return names
 }
 
 func either(s *core.Secret, names ...string) []byte {

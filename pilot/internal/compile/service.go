@@ -44,9 +44,16 @@ func compileService(o *config.Object, in scope, d *diag.List) *model.Service {
 	default:
 		out.Addresses = clusterIPs(svc, d)
 	}
-	if to, ok := o.Annotations[exportToAnnotation]; ok {
-		out.ExportTo = compileExportTo(strings.Split(to, ","), "metadata.annotations", d)
+	out.Balancer = in.balancer(o, d)
+	out.HealthCheck, out.MaxAge = healthCheck(o, d), connectionAge(o, d)
+	out.Session = session(o, d)
+	checkGRPCPorts(out, d)
+	out.Locality = trafficDistribution(svc, o.Annotations, d)
+	var to []string
+	if text := o.Annotations[exportToAnnotation]; text != "" {
+		to = strings.Split(text, ",")
 	}
+	out.ExportTo = exportTo(to, in.settings().ServiceExport, diag.Path("metadata.annotations").Key(exportToAnnotation), d)
 	return out
 }
 
@@ -133,22 +140,29 @@ func portProtocol(p *core.ServicePort) model.Protocol {
 	if protocol, ok := namedProtocol(name); ok {
 		return protocol
 	}
-	switch p.Port {
-	case 25, 53, 3306, 27017: // SMTP, DNS, MySQL, MongoDB: the server may speak first
+	if serverFirst(uint32(p.Port)) {
 		return model.ProtocolTCP
 	}
 	return model.ProtocolAuto
 }
 
+// serverFirst reports whether a port is that of a protocol whose server speaks
+// first, so that there is nothing to detect. Istio has SMTP, DNS, MySQL and
+// MongoDB (25, 53, 3306, 27017); the others are IANA's for FTP, SSH, POP3, NNTP,
+// IMAP, mail submission, NATS, VNC and MySQL's X protocol.
+func serverFirst(port uint32) bool {
+	return slices.Contains([]uint32{21, 22, 25, 53, 110, 119, 143, 587, 3306, 4222, 5900, 27017, 33060}, port)
+}
+
 // namedProtocol reads an appProtocol or a port name.
 func namedProtocol(name string) (model.Protocol, bool) {
 	name = strings.ToLower(name)
-	if strings.HasPrefix(name, "grpc-web") {
-		return model.ProtocolGRPC, true
+	if name == "grpc-web" || strings.HasPrefix(name, "grpc-web-") {
+		return model.ProtocolGRPCWeb, true
 	}
 	word, _, _ := strings.Cut(name, "-")
 	switch word {
-	case "http", "kubernetes.io/ws":
+	case "http", "http_proxy", "kubernetes.io/ws":
 		return model.ProtocolHTTP, true
 	case "http2", "h2c", "kubernetes.io/h2c":
 		return model.ProtocolHTTP2, true
@@ -162,6 +176,15 @@ func namedProtocol(name string) (model.Protocol, bool) {
 		return model.ProtocolUDP, true
 	}
 	return model.ProtocolAuto, false
+}
+
+// exportTo reads an exportTo list; an empty one is as MeshConfig says.
+// Source: istio.io/api mesh/v1alpha1, MeshConfig.defaultServiceExportTo.
+func exportTo(in []string, byDefault model.Visibility, at diag.Path, d *diag.List) model.Visibility {
+	if len(in) == 0 {
+		return byDefault
+	}
+	return compileExportTo(in, at, d)
 }
 
 // compileExportTo reads an exportTo list; an empty one is "to all". An entry
@@ -187,6 +210,32 @@ func compileExportTo(in []string, at diag.Path, d *diag.List) (out model.Visibil
 	}
 	slices.Sort(out.Namespaces)
 	out.Namespaces = slices.Compact(out.Namespaces)
+	return out
+}
+
+// Datagrams are the ports of a service that UDP has beside one of TCP with the
+// number: the model has the latter alone.
+func Datagrams(set config.Set, s *model.Service) (out []model.Port) {
+	o, ok := set.Of(config.Service).Get(s.Namespace + "/" + s.Name)
+	if !ok {
+		return nil
+	}
+	spec, ok := o.Spec.(*core.Service)
+	if !ok {
+		return nil
+	}
+	for i := range spec.Spec.Ports {
+		p := &spec.Spec.Ports[i]
+		known, ok := s.Port(uint32(p.Port))
+		if !ok || p.Protocol != core.ProtocolUDP || known.Protocol == model.ProtocolUDP {
+			continue
+		}
+		port := model.Port{Name: p.Name, Number: uint32(p.Port), Protocol: model.ProtocolUDP, Target: uint32(p.Port), TargetName: p.TargetPort.StrVal}
+		if n := p.TargetPort.IntVal; n > 0 {
+			port.Target = uint32(n)
+		}
+		out = append(out, port)
+	}
 	return out
 }
 

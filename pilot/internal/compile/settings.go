@@ -39,6 +39,9 @@ func compileSettings(objects memo.Table[*config.Object]) (out *model.Settings, f
 		} else {
 			reportUnsupported(o, d)
 			readMeshConfig(in, out, d)
+			out.Balancer = ownBalancer(o, d)
+			out.HostOwnership = ownership(o, d)
+			out.Edge.Underscores = underscores(o, d)
 		}
 		if len(d.All()) > 0 {
 			found = found.With(string(o.Kind)+"/"+o.Key(), &Findings{Object: o.Ref(), List: d.All()})
@@ -49,17 +52,20 @@ func compileSettings(objects memo.Table[*config.Object]) (out *model.Settings, f
 
 func defaultSettings() *model.Settings {
 	return &model.Settings{
-		TrustDomain:              meshDomain,
-		ClusterDomain:            meshDomain,
-		RootNamespace:            rootNamespace,
-		ClusterID:                clusterID,
-		OutboundAllowAny:         true,
-		AutoMTLS:                 true,
-		ConnectTimeout:           10 * time.Second,
-		ProtocolDetectionTimeout: 5 * time.Second,
-		DefaultRetry:             defaultRetry(),
+		TrustDomain:      meshDomain,
+		ClusterDomain:    meshDomain,
+		RootNamespace:    rootNamespace,
+		ClusterID:        clusterID,
+		OutboundAllowAny: true,
+		AutoMTLS:         true,
+		ConnectTimeout:   10 * time.Second,
+		DefaultRetry:     defaultRetry(),
+		Telemetry:        compileTelemetryDefaults(nil, nil),
 	}
 }
+
+// http10Metadata is how Istio's users let proxies take HTTP/1.0 ("1").
+const http10Metadata = "ISTIO_META_HTTP10"
 
 func readMeshConfig(in *mesh.MeshConfig, out *model.Settings, d *diag.List) {
 	if td := in.GetTrustDomain(); td != "" {
@@ -69,6 +75,10 @@ func readMeshConfig(in *mesh.MeshConfig, out *model.Settings, d *diag.List) {
 			out.TrustDomain = td
 		}
 	}
+	checkDiscovery(in.GetDiscoverySelectors(), d)
+	readEntryRules(in.GetServiceEntryVisibility(), d)
+	out.TrustAliases = compileAliases(in.GetTrustDomainAliases(), d)
+	out.Defaults = compileDefaults(in, d)
 	if ns := in.GetRootNamespace(); ns != "" {
 		if hostname.IsLabel(ns) {
 			out.RootNamespace = ns
@@ -79,25 +89,29 @@ func readMeshConfig(in *mesh.MeshConfig, out *model.Settings, d *diag.List) {
 	if in.GetEnableAutoMtls() != nil {
 		out.AutoMTLS = in.GetEnableAutoMtls().GetValue()
 	}
-	if file := in.GetAccessLogFile(); checkText(file, "accessLogFile", d) {
-		out.AccessLog = file
-	}
-	if p := in.GetOutboundTrafficPolicy(); p != nil {
-		out.OutboundAllowAny = p.GetMode() == mesh.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY
-		if p.GetMode() == mesh.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS {
-			d.Add(diag.NotSupported, "outboundTrafficPolicy.mode", "ALLOW_ANY_DYNAMIC_DNS is not supported yet; unknown destinations are blocked")
-		}
-	}
+	out.Telemetry = compileTelemetryDefaults(in, d)
+	compileOutbound(in.GetOutboundTrafficPolicy(), out, d)
+	out.HTTPProxyPort = compileHTTPProxy(in.GetProxyHttpPort(), d)
 	if v, ok := positive(in.GetConnectTimeout(), "connectTimeout", d); ok {
 		out.ConnectTimeout = v
 	}
 	// 0 s is Istio's way to say that detection never times out.
 	if v, ok := notNegative(in.GetProtocolDetectionTimeout(), "protocolDetectionTimeout", d); ok {
-		out.ProtocolDetectionTimeout = v
+		out.ProtocolDetectionTimeout = &v
 	}
+	out.ServiceExport = compileExportTo(in.GetDefaultServiceExportTo(), "defaultServiceExportTo", d)
+	out.VirtualServiceExport = compileExportTo(in.GetDefaultVirtualServiceExportTo(), "defaultVirtualServiceExportTo", d)
+	out.DestinationRuleExport = compileExportTo(in.GetDefaultDestinationRuleExportTo(), "defaultDestinationRuleExportTo", d)
 	if t := in.GetDefaultConfig().GetGatewayTopology(); t != nil {
-		out.Edge = model.Edge{TrustedProxies: t.GetNumTrustedProxies(), ProxyProtocol: t.GetProxyProtocol() != nil}
+		out.Edge = model.Edge{
+			TrustedProxies: t.GetNumTrustedProxies(), ProxyProtocol: t.GetProxyProtocol() != nil,
+			ClientCert: compileForward(t.GetForwardClientCertDetails(), "defaultConfig.gatewayTopology.forwardClientCertDetails", d),
+		}
 	}
+	out.Headers = compileProxyHeaders(in.GetDefaultConfig().GetProxyHeaders(), "defaultConfig.proxyHeaders", d)
+	out.HTTP10 = in.GetDefaultConfig().GetProxyMetadata()[http10Metadata] == "1"
+	out.Locality = localityOf(in.GetZoneAwareLbSetting(), in.GetLocalityLbSetting(), "", d)
+	out.Authorizers = compileAuthorizers(in.GetExtensionProviders(), d)
 	if r := in.GetDefaultHttpRetryPolicy(); r != nil {
 		out.DefaultRetry = compileRetry(r, out.DefaultRetry, "defaultHttpRetryPolicy", d)
 	}

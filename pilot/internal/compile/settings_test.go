@@ -14,7 +14,7 @@ func TestSettingsThatAreWrong(t *testing.T) {
 	bad := &mesh.MeshConfig{
 		TrustDomain: "Not A Domain", RootNamespace: "Not_A_Namespace", AccessLogFile: "/dev/std\nout",
 		ConnectTimeout: durationpb.New(-1), ProtocolDetectionTimeout: durationpb.New(-1),
-		OutboundTrafficPolicy: &mesh.MeshConfig_OutboundTrafficPolicy{Mode: mesh.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS},
+		OutboundTrafficPolicy: &mesh.MeshConfig_OutboundTrafficPolicy{Mode: 9},
 	}
 	r := Mesh(config.Set{}.With(object(config.MeshConfig, "", "mesh", bad)))
 	want := defaultSettings()
@@ -53,8 +53,8 @@ func TestSettingsThatAreNotUsed(t *testing.T) {
 	in := &mesh.MeshConfig{
 		DefaultConfig:      &mesh.ProxyConfig{StatsdUdpAddress: "127.0.0.1:8125", GatewayTopology: &mesh.Topology{NumTrustedProxies: 1}},
 		DefaultProviders:   &mesh.MeshConfig_DefaultProviders{Metrics: []string{"prometheus"}},
-		ExtensionProviders: []*mesh.MeshConfig_ExtensionProvider{{Name: "otel"}},
-		PathNormalization:  &mesh.MeshConfig_ProxyPathNormalization{},
+		ExtensionProviders: []*mesh.MeshConfig_ExtensionProvider{{Name: "otel", Provider: &mesh.MeshConfig_ExtensionProvider_Prometheus{Prometheus: &mesh.MeshConfig_ExtensionProvider_PrometheusMetricsProvider{}}}},
+		Ca:                 &mesh.MeshConfig_CA{Address: "ca.example:443"},
 	}
 	r := Mesh(config.Set{}.With(object(config.MeshConfig, "", "mesh", in)))
 	var got []string
@@ -63,7 +63,7 @@ func TestSettingsThatAreNotUsed(t *testing.T) {
 			got = append(got, d.Severity.String()+" "+d.Path)
 		}
 	}
-	want := []string{"warning defaultConfig.statsdUdpAddress", "warning extensionProviders", "warning defaultProviders", "error pathNormalization"}
+	want := []string{"warning defaultConfig.statsdUdpAddress", "error ca"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -13,6 +13,11 @@ import (
 // length of a path and not the number of routes.
 type shadows map[string][]placed
 
+// keptShadows bounds how many routes of one prefix are looked at, so that
+// thousands of routes cost thousands of looks and not millions: of what many
+// earlier ones hide, a warning may be missing.
+const keptShadows = 64
+
 // placed is a route and where it stands.
 type placed struct {
 	route *model.Route
@@ -21,11 +26,15 @@ type placed struct {
 
 // add keeps a route that may hide others: one for any path, or for a prefix.
 func (s shadows) add(r *model.Route, at diag.Path) {
-	switch p := r.Match.Path; {
-	case p == nil:
-		s[""] = append(s[""], placed{r, at})
-	case p.Kind == model.MatchPrefix && !p.IgnoreCase:
-		s[p.Value] = append(s[p.Value], placed{r, at})
+	path := ""
+	if p := r.Match.Path; p != nil {
+		if p.Kind != model.MatchPrefix || p.IgnoreCase {
+			return
+		}
+		path = p.Value
+	}
+	if len(s[path]) < keptShadows {
+		s[path] = append(s[path], placed{r, at})
 	}
 }
 
@@ -57,6 +66,10 @@ func implied(earlier, r *model.Route) bool {
 		}
 	}
 	lacks := func(h model.HeaderMatch) bool { return !slices.Contains(b.Headers, h) }
+	same := func(x model.ClaimMatch) func(model.ClaimMatch) bool {
+		return func(y model.ClaimMatch) bool { return reflect.DeepEqual(x, y) }
+	}
 	return !slices.ContainsFunc(a.Headers, lacks) &&
+		!slices.ContainsFunc(a.Claims, func(x model.ClaimMatch) bool { return !slices.ContainsFunc(b.Claims, same(x)) }) &&
 		!slices.ContainsFunc(a.Query, func(q model.QueryMatch) bool { return !slices.Contains(b.Query, q) })
 }

@@ -25,8 +25,12 @@ func origin(o *config.Object, group, kind string) model.Origin {
 	return model.Origin("/apis/" + group + "/v1/namespaces/" + o.Namespace + "/" + kind + "/" + o.Name)
 }
 
+// maxDuration is the longest that Envoy takes: of whole seconds, and less than
+// what 64 bits of nanoseconds hold (its DurationUtil).
+const maxDuration = 9223372035 * time.Second
+
 // duration reads a duration that is set; ok is false if it is absent or not
-// one that protobuf allows.
+// one that protobuf and Envoy allow.
 func duration(in *durationpb.Duration, at diag.Path, d *diag.List) (time.Duration, bool) {
 	if in == nil {
 		return 0, false
@@ -35,7 +39,11 @@ func duration(in *durationpb.Duration, at diag.Path, d *diag.List) (time.Duratio
 		d.Add(diag.Invalid, at, "not a duration: %v", err)
 		return 0, false
 	}
-	return in.AsDuration(), true
+	if v := in.AsDuration(); v <= maxDuration {
+		return v, true
+	}
+	d.Add(diag.Invalid, at, "must be at most %v, got %ds", maxDuration, in.GetSeconds())
+	return 0, false
 }
 
 // notNegative reads a duration of 0 or at least 1 ms.
@@ -114,8 +122,8 @@ var token = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 
 // checkHeaderName: a token as of RFC 9110 5.1.
 func checkHeaderName(name string, at diag.Path, d *diag.List) bool {
-	if !token.MatchString(name) {
-		d.Add(diag.Invalid, at, "%q is not a header name", name)
+	if !token.MatchString(name) || len(name) > maxHeader {
+		d.Add(diag.Invalid, at, "%.100q is not a header name", name)
 		return false
 	}
 	return true

@@ -25,14 +25,20 @@ type routing struct {
 	// own are the hosts of a VirtualService for the mesh alone: where one of
 	// them is the destination, the client's port is the service's.
 	own []string
+	// doors are the object's gateways, as Scope.Gateways.
+	doors []string
 	// matched holds what the routes so far take, and takesAll the first that
 	// takes every request.
 	matched  map[string]diag.Path
 	wider    shadows
 	takesAll diag.Path
+	// kind is which of the lists of routes is being read, and hosts are the
+	// object's, as written and qualified.
+	kind  routeKind
+	hosts []string
 }
 
-// compileVirtualService reads one VirtualService's http routes. What cannot be
+// compileVirtualService reads one VirtualService. What cannot be
 // honoured is reported and left out; the rest is in force.
 //
 // Source: istio.io/api networking/v1alpha3, message VirtualService.
@@ -42,12 +48,20 @@ func compileVirtualService(o *config.Object, in scope, d *diag.List) *model.Virt
 		return nil
 	}
 	c := &routing{in: in, d: d, namespace: o.Namespace, origin: origin(o, "networking.istio.io", "virtual-service"), settings: in.settings(), wider: shadows{}}
+	if len(spec.GetHosts()) == 0 {
+		c.delegateAlone(o, spec)
+		return nil
+	}
 	out := &model.VirtualService{
 		Namespace: o.Namespace, Name: o.Name, Origin: c.origin, Rank: rank(o),
 		Gateways: c.gateways(spec.GetGateways(), "spec.gateways"),
-		ExportTo: compileExportTo(spec.GetExportTo(), "spec.exportTo", d),
+		ExportTo: exportTo(spec.GetExportTo(), in.settings().VirtualServiceExport, "spec.exportTo", d),
 	}
-	out.Hosts = c.hosts(spec.GetHosts(), slices.Contains(out.Gateways, meshGateway))
+	c.doors = out.Gateways
+	out.Hosts = c.hostList(spec.GetHosts(), slices.Contains(out.Gateways, meshGateway))
+	out.Hosts = slices.DeleteFunc(out.Hosts, func(host string) bool {
+		return !in.mayClaim(o.Namespace, host, out.ExportTo, "spec.hosts", d)
+	})
 	if slices.Equal(out.Gateways, []string{meshGateway}) {
 		c.own = out.Hosts
 	}
@@ -58,18 +72,16 @@ func compileVirtualService(o *config.Object, in scope, d *diag.List) *model.Virt
 			out.HTTP = append(out.HTTP, c.route(route, at)...)
 		}
 	}
-	if len(out.Hosts) == 0 || len(out.Gateways) == 0 {
+	c.bytes(out, spec)
+	if len(out.Hosts) == 0 || len(out.Gateways) == 0 || !affordable(out, d) {
 		return nil
 	}
 	return out
 }
 
-// hosts resolves and checks the list of hosts; each stands once in the result.
-func (c *routing) hosts(in []string, inMesh bool) (out []string) {
+// hostList resolves and checks the list of hosts; each stands once in the result.
+func (c *routing) hostList(in []string, inMesh bool) (out []string) {
 	at := diag.Path("spec.hosts")
-	if len(in) == 0 {
-		c.d.Add(diag.Invalid, at, "there is no host, so the VirtualService takes no request")
-	}
 	for i, h := range in {
 		at := at.Index(i)
 		if !checkHost(h, at, c.d) {

@@ -43,13 +43,17 @@ func compilePod(o *config.Object, in scope, _ *diag.List) *model.Workload {
 		Node:           pod.Spec.NodeName,
 		Ports:          namedPorts(pod),
 		Controller:     controller(o, pod),
-		InMesh:         o.Annotations[sidecarStatus] != "" || o.Labels[tlsModeLabel] == "istio",
+		Proxyless:      o.Annotations[sidecarStatus] != "" && config.Proxyless(o.Annotations),
 	}
+	out.InMesh = !out.Proxyless && (o.Annotations[sidecarStatus] != "" || o.Labels[tlsModeLabel] == "istio")
 	if out.ServiceAccount == "" {
 		out.ServiceAccount = "default"
 	}
 	if out.Node != "" {
 		out.Locality = in.locality(out.Node)
+	}
+	if own := o.Labels[model.LabelLocality]; own != "" {
+		out.Locality = model.ParseLocality(own)
 	}
 	out.App = firstLabel(o.Labels, appLabels, out.Controller)
 	out.Version = firstLabel(o.Labels, versionLabels, "latest")

@@ -22,6 +22,7 @@ const (
 	Route       = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 	VirtualHost = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
 	Secret      = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+	Extension   = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 	Name        = "type.googleapis.com/envoy.data.dns.v3.DnsTable.DnsVirtualDomain"
 )
 
@@ -35,13 +36,26 @@ type Resource struct {
 	// Wire is Body with all that goes around it in a delta response, so that
 	// a push copies and encodes nothing. Body shares its memory.
 	Wire []byte
+	// Plain is the resource as it is without EnvoyFilters, for a proxy that
+	// refuses it and has no older one; nil: none edits it.
+	Plain *Resource
 }
 
 // New makes a resource and computes its version. It copies body.
 func New(typeURL, name string, body []byte, sources ...string) *Resource {
-	sum := sha256.Sum256(body)
-	r := &Resource{Type: typeURL, Name: name, Version: hex.EncodeToString(sum[:8]), Body: body, Sources: sources}
-	r.Wire, r.Body = encode(r)
+	return Write(typeURL, name, len(body), func(to []byte) []byte { return append(to, body...) }, sources...)
+}
+
+// Write makes a resource and computes its version. write appends its body, of
+// length bytes, to what goes before it, so that the body is never copied.
+func Write(typeURL, name string, length int, write func(to []byte) []byte, sources ...string) *Resource {
+	r := &Resource{Type: typeURL, Name: name, Sources: sources}
+	wire, version := head(typeURL, name, length)
+	r.Wire = write(wire)
+	r.Body = r.Wire[len(wire):]
+	sum := sha256.Sum256(r.Body)
+	hex.Encode(version, sum[:versionLength/2])
+	r.Version = string(version)
 	return r
 }
 

@@ -13,22 +13,27 @@ const (
 	tagAnyType      = 1<<3 | 2
 	tagAnyValue     = 2<<3 | 2
 	maxLengthPrefix = binary.MaxVarintLen32 + 1
+
+	versionLength = 16 // hex digits
 )
 
-// encode gives the resource as the entry of field "resources" of a
-// DeltaDiscoveryResponse. It is made once, and the same bytes go to every
-// stream. body is the tail of wire.
-func encode(r *Resource) (wire, body []byte) {
-	anyLen := fieldLen(len(r.Type)) + fieldLen(len(r.Body))
-	inner := fieldLen(len(r.Version)) + fieldLen(len(r.Name)) + fieldLen(anyLen)
+// head begins the resource as the entry of field "resources" of a
+// DeltaDiscoveryResponse, with room for the body that ends it. It is made once,
+// and the same bytes go to every stream. version is where its version is to be
+// written.
+func head(typeURL, name string, body int) (wire, version []byte) {
+	anyLen := fieldLen(len(typeURL)) + fieldLen(body)
+	inner := fieldLen(versionLength) + fieldLen(len(name)) + fieldLen(anyLen)
 	wire = make([]byte, 0, fieldLen(inner))
 	wire = appendHead(wire, tagResources, inner)
-	wire = append(appendHead(wire, tagVersion, len(r.Version)), r.Version...)
-	wire = append(appendHead(wire, tagName, len(r.Name)), r.Name...)
+	wire = appendHead(wire, tagVersion, versionLength)
+	at := len(wire)
+	wire = wire[:at+versionLength]
+	version = wire[at:]
+	wire = append(appendHead(wire, tagName, len(name)), name...)
 	wire = appendHead(wire, tagResource, anyLen)
-	wire = append(appendHead(wire, tagAnyType, len(r.Type)), r.Type...)
-	wire = append(appendHead(wire, tagAnyValue, len(r.Body)), r.Body...)
-	return wire, wire[len(wire)-len(r.Body):]
+	wire = append(appendHead(wire, tagAnyType, len(typeURL)), typeURL...)
+	return appendHead(wire, tagAnyValue, body), version
 }
 
 func appendHead(to []byte, tag byte, length int) []byte {

@@ -117,15 +117,25 @@ func (w *writer) put(ctx context.Context, t task, have written, unread bool) (wr
 	if t.object != nil {
 		uid = t.object.UID
 	}
-	if unread {
+	var others []any // conditions that go with ours in one list
+	version := ""
+	if shared := config.Kind(kind) == config.WorkloadEntry; unread || shared {
 		now, err := to.Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return have, w.count(err)
 		}
-		t.want.generation, uid = now.GetGeneration(), string(now.GetUID())
+		if unread {
+			t.want.generation, uid = now.GetGeneration(), string(now.GetUID())
+		}
+		if uid != "" && string(now.GetUID()) != uid {
+			return have, errGone
+		}
+		if shared {
+			others, version = foreign(now), now.GetResourceVersion()
+		}
 	}
 	next := after(have, t.want, time.Now())
-	body := &unstructured.Unstructured{Object: map[string]any{"status": next.body()}}
+	body := &unstructured.Unstructured{Object: map[string]any{"status": next.body(others)}}
 	body.SetAPIVersion(m.GroupVersionKind.GroupVersion().String())
 	body.SetKind(kind)
 	body.SetName(name)
@@ -135,7 +145,11 @@ func (w *writer) put(ctx context.Context, t task, have written, unread bool) (wr
 			return have, err
 		}
 	}
+	body.SetResourceVersion(version)
 	_, err = to.ApplyStatus(ctx, name, body, metav1.ApplyOptions{FieldManager: Manager, Force: true})
+	if version != "" && apierrors.IsConflict(err) {
+		return have, errors.New("another wrote the status meanwhile")
+	}
 	return next, w.count(err)
 }
 
@@ -168,14 +182,14 @@ func after(have written, want verdict, now time.Time) written {
 	return next
 }
 
-// body is the IstioStatus.
-func (w written) body() map[string]any {
+// body is the IstioStatus, with conditions of others.
+func (w written) body(others []any) map[string]any {
 	out := map[string]any{
 		"observedGeneration": w.generation,
-		"conditions": []any{
+		"conditions": append([]any{
 			w.condition(Accepted, w.accepted, w.acceptedAt),
 			w.condition(Programmed, w.programmed, w.programmedAt),
-		},
+		}, others...),
 	}
 	if list := w.validation(); len(list) > 0 {
 		out["validationMessages"] = list

@@ -90,7 +90,9 @@ func routesOfEveryKind(host string) []*model.Route {
 func everything() *meshtest.Mesh {
 	reviews := meshtest.Host("reviews", "default")
 	m := meshtest.Bookshop().VirtualService(meshtest.Routing("reviews", "default", reviews, routesOfEveryKind(reviews)...))
-	m.Settings(func(s *model.Settings) { s.AccessLog, s.HTTP10, s.OutboundAllowAny = "/dev/stdout", true, false })
+	m.Settings(func(s *model.Settings) {
+		s.Telemetry.File, s.HTTP10, s.OutboundAllowAny = &model.LogProvider{Path: "/dev/stdout"}, true, false
+	})
 	for i, traffic := range policiesOfEveryKind() {
 		name := fmt.Sprintf("p%02d", i)
 		m.Service(meshtest.Service(name, "default", fmt.Sprintf("10.97.0.%d", i+1), meshtest.Port(80, model.ProtocolHTTP), meshtest.Port(81, model.ProtocolTCP), meshtest.Port(82, model.ProtocolAuto), meshtest.Port(83, model.ProtocolGRPC)))

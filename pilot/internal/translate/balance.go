@@ -11,7 +11,7 @@ import (
 )
 
 // balance sets the load-balancing policy; nil is LEAST_REQUEST, as in Istio.
-func balance(out *cluster.Cluster, lb *model.LoadBalancer) {
+func (b *builder) balance(out *cluster.Cluster, lb *model.LoadBalancer) {
 	if lb == nil {
 		lb = &model.LoadBalancer{}
 	}
@@ -25,6 +25,8 @@ func balance(out *cluster.Cluster, lb *model.LoadBalancer) {
 		out.LbPolicy = cluster.Cluster_RANDOM
 	case model.LBHash:
 		hashing(out, lb.Hash)
+	case model.LBLatency:
+		b.byLatency(out, lb.Warmup)
 	default:
 		out.LbPolicy = cluster.Cluster_LEAST_REQUEST
 		if lb.Warmup != nil {

@@ -3,6 +3,7 @@ package translate
 import (
 	"cmp"
 	"math"
+	"slices"
 	"time"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -32,35 +33,84 @@ func (b *builder) fixedClusters() []message {
 		return nil
 	}
 	blackHole := &cluster.Cluster{Name: blackHoleCluster, Metadata: telemetryMetadata("unknown", blackHoleCluster, "unknown"), ClusterDiscoveryType: discovery(cluster.Cluster_STATIC), ConnectTimeout: b.connectTimeout(nil)}
-	passthrough := &cluster.Cluster{Name: passthroughCluster, CircuitBreakers: breakers(nil), Metadata: telemetryMetadata("unknown", passthroughCluster, "unknown")}
-	b.dialled(passthrough, nil)
-	passthrough.TypedExtensionProtocolOptions = b.protocolOptions(useClients, nil, nil)
-	return []message{{name: blackHoleCluster, body: blackHole}, {name: passthroughCluster, body: passthrough}}
+	pool := b.Defaults.Traffic.Pool
+	passthrough := &cluster.Cluster{Name: passthroughCluster, CircuitBreakers: breakers(pool), UpstreamConnectionOptions: b.keepalive(pool), Metadata: telemetryMetadata("unknown", passthroughCluster, "unknown")}
+	b.dialled(passthrough, pool)
+	passthrough.TypedExtensionProtocolOptions = b.protocolOptions(useClients, &model.Traffic{Pool: pool})
+	return append(b.unknownHosts(), message{name: blackHoleCluster, body: blackHole}, message{name: passthroughCluster, body: passthrough})
 }
 
 // cluster renders one outbound cluster.
 // Source: envoy.config.cluster.v3.Cluster.
 func (b *builder) cluster(c *model.Cluster) message {
-	pool := c.Traffic.Pool
-	out := &cluster.Cluster{
-		Name: c.Name, ConnectTimeout: b.connectTimeout(pool), CircuitBreakers: breakers(pool), Metadata: clusterMetadata(c),
-		CommonLbConfig: &cluster.Cluster_CommonLbConfig{}, UpstreamConnectionOptions: keepalive(pool),
+	out := &cluster.Cluster{Name: c.Name, Metadata: clusterMetadata(c), AltStatName: statName(b.Defaults.OutboundStat, c)}
+	m := manner{
+		wire: b.wireOf(c.Port.Protocol, c.Traffic.Pool), eds: c.EDS(), dialled: c.Dialled(), asked: c.Service.Resolve == model.ResolveAsked,
+		auto: b.autoMTLS(c), traffic: c.Traffic, locality: c.Locality, session: c.Service.Session != nil,
+	}
+	b.clientTLS(out, c)
+	if b.usual(m) {
+		graft(b, out, m, func(trunk *cluster.Cluster) { b.behave(trunk, m) })
+	} else {
+		b.behave(out, m)
 	}
 	switch {
-	case c.Dialled():
+	case m.dialled:
+		if t := c.Port.Target; c.Service.Resolve == model.ResolveNone && t != 0 && t != c.Port.Number {
+			out.LbConfig = &cluster.Cluster_OriginalDstLbConfig_{OriginalDstLbConfig: &cluster.Cluster_OriginalDstLbConfig{UpstreamPortOverride: wrapperspb.UInt32(t)}}
+		}
+	case !m.asked && !m.eds:
+		b.byDNS(out, c)
+	}
+	b.healthChecks(out, c)
+	b.proxyProtocol(out, c.Traffic.ProxyProtocol)
+	return message{name: c.Name, body: out, sources: distinct(sourcesOf(c.Origin, c.Service.Origin))}
+}
+
+// manner is all that a cluster's way with connections and requests goes by; two
+// clusters of one manner differ only in whom they call.
+type manner struct {
+	wire                wire
+	eds, dialled, asked bool // none: found by DNS
+	auto                bool // endpoints that do not take mesh mTLS get plaintext
+	traffic             model.Traffic
+	locality            *model.LocalityPolicy
+	session             bool // clients may go on at endpoints that drain
+}
+
+// usual reports whether a manner is that of most clusters: of those of which no
+// object says more than the mesh does.
+func (b *builder) usual(m manner) bool {
+	return m.locality == nil && (m.traffic == model.Traffic{} || m.traffic == b.Defaults.Traffic)
+}
+
+func (b *builder) behave(out *cluster.Cluster, m manner) {
+	pool := m.traffic.Pool
+	out.ConnectTimeout, out.CircuitBreakers, out.UpstreamConnectionOptions = b.connectTimeout(pool), breakers(pool), b.keepalive(pool)
+	switch {
+	case m.dialled:
 		b.dialled(out, pool)
-	case c.EDS():
+	case m.asked:
+		b.byAsked(out)
+	case m.eds:
 		out.ClusterDiscoveryType = discovery(cluster.Cluster_EDS)
 		out.EdsClusterConfig = &cluster.Cluster_EdsClusterConfig{EdsConfig: ads()}
-		balance(out, c.Traffic.LB)
+		b.balance(out, m.traffic.LB)
 	default:
-		b.byDNS(out, c)
-		balance(out, c.Traffic.LB)
+		b.balance(out, m.traffic.LB)
 	}
-	outlier(out, c.Traffic.Outlier)
-	out.TypedExtensionProtocolOptions = b.protocolOptions(wireOf(c.Port.Protocol, pool), pool, c.Traffic.TLS)
-	b.clientTLS(out, c)
-	return message{name: c.Name, body: out, sources: sourcesOf(c.Origin)}
+	outlier(out, m.traffic.Outlier)
+	b.localities(out, m.locality)
+	if m.session {
+		sessions(out)
+	}
+	out.TypedExtensionProtocolOptions = b.protocolOptions(m.wire, &m.traffic)
+	retryBudget(out, m.traffic.RetryBudget)
+	if m.auto { // after mesh mTLS: this matches each
+		out.TransportSocketMatches = append(out.TransportSocketMatches, &cluster.Cluster_TransportSocketMatch{
+			Name: "tlsMode-disabled", Match: &structpb.Struct{}, TransportSocket: b.rawSocket(),
+		})
+	}
 }
 
 func discovery(t cluster.Cluster_DiscoveryType) *cluster.Cluster_Type {
@@ -74,20 +124,33 @@ func (b *builder) dialled(out *cluster.Cluster, pool *model.ConnectionPool) {
 	out.ConnectTimeout = b.connectTimeout(pool)
 }
 
-// byDNS makes the proxy resolve the service's host, each address an endpoint.
+// byDNS makes the proxy resolve the service's endpoints, each address a host of
+// its own; or, for DNS_ROUND_ROBIN, all addresses one host, whose connections
+// stay when the answer changes.
 // Source: envoy.extensions.clusters.dns.v3.DnsCluster.
 func (b *builder) byDNS(out *cluster.Cluster, c *model.Cluster) {
+	if len(c.Endpoints) == 0 && c.Service.External == "" {
+		out.ClusterDiscoveryType = discovery(cluster.Cluster_STATIC) // nobody to ask for
+		return
+	}
 	out.ClusterDiscoveryType = &cluster.Cluster_ClusterType{ClusterType: &cluster.Cluster_CustomClusterType{
 		Name: "envoy.clusters.dns",
 		TypedConfig: b.pack(&dns.DnsCluster{
 			DnsRefreshRate: durationpb.New(time.Minute), RespectDnsTtl: true, DnsLookupFamily: commondns.DnsLookupFamily_ALL,
+			AllAddressesInSingleEndpoint: c.Service.Resolve == model.ResolveFirst,
 		}),
 	}}
-	host := cmp.Or(c.Service.External, c.Service.Host)
-	port := cmp.Or(c.Port.Target, c.Port.Number)
-	out.LoadAssignment = &endpoint.ClusterLoadAssignment{ClusterName: c.Name, Endpoints: []*endpoint.LocalityLbEndpoints{{
-		LbEndpoints: []*endpoint.LbEndpoint{{HostIdentifier: &endpoint.LbEndpoint_Endpoint{Endpoint: &endpoint.Endpoint{Address: address(host, port)}}}},
-	}}}
+	all := c.Endpoints
+	if len(all) == 0 {
+		all = []*model.Endpoint{{Address: c.Service.External, Port: cmp.Or(c.Port.Target, c.Port.Number)}}
+	}
+	if c.Service.Resolve == model.ResolveFirst {
+		all = all[:1] // Envoy takes no more
+	}
+	out.LoadAssignment = &endpoint.ClusterLoadAssignment{ClusterName: c.Name}
+	for _, group := range byLocality(all) {
+		out.LoadAssignment.Endpoints = append(out.LoadAssignment.Endpoints, b.locality(group))
+	}
 }
 
 func (b *builder) connectTimeout(pool *model.ConnectionPool) *durationpb.Duration {
@@ -109,12 +172,24 @@ func breakers(pool *model.ConnectionPool) *cluster.CircuitBreakers {
 	}}}
 }
 
-func keepalive(pool *model.ConnectionPool) *cluster.UpstreamConnectionOptions {
-	if pool == nil || !pool.Keepalive {
+// keepalive are the system's probes: what the pool says of each over what the
+// mesh says, as Istio merges them.
+func (b *builder) keepalive(pool *model.ConnectionPool) *cluster.UpstreamConnectionOptions {
+	own := pool != nil && pool.Keepalive
+	if !own && b.Defaults.Keepalive == nil {
 		return nil
 	}
+	var all model.Keepalive
+	if b.Defaults.Keepalive != nil {
+		all = *b.Defaults.Keepalive
+	}
+	if own {
+		all = model.Keepalive{
+			Probes: cmp.Or(pool.KeepaliveProbes, all.Probes), Time: cmp.Or(pool.KeepaliveTime, all.Time), Interval: cmp.Or(pool.KeepaliveInterval, all.Interval),
+		}
+	}
 	return &cluster.UpstreamConnectionOptions{TcpKeepalive: &core.TcpKeepalive{
-		KeepaliveProbes: number(pool.KeepaliveProbes), KeepaliveTime: seconds(pool.KeepaliveTime), KeepaliveInterval: seconds(pool.KeepaliveInterval),
+		KeepaliveProbes: number(all.Probes), KeepaliveTime: seconds(all.Time), KeepaliveInterval: seconds(all.Interval),
 	}}
 }
 
@@ -189,32 +264,27 @@ func consecutive(n *uint32) (count, enforced *wrapperspb.UInt32Value) {
 // clusterMetadata is what Kiali and Istio's tools read: the object that
 // configures the cluster, the service, and the subset.
 func clusterMetadata(c *model.Cluster) *core.Metadata {
-	services := &structpb.ListValue{Values: []*structpb.Value{
-		structpb.NewStructValue(stringStruct("host", c.Service.Host, "name", c.Service.Name, "namespace", c.Service.Namespace)),
-	}}
-	s := stringStruct()
+	s := make(structure, 0, 256)
 	if c.Origin != "" {
-		s = stringStruct("config", string(c.Origin))
+		s = s.text("config", string(c.Origin))
 	}
+	s = s.number("default_original_port", float64(c.Port.Number))
+	s = s.list("services", texts("host", c.Service.Host, "name", c.Service.Name, "namespace", c.Service.Namespace))
 	if c.Subset != "" {
-		s.Fields["subset"] = structpb.NewStringValue(c.Subset)
+		s = s.text("subset", c.Subset)
 	}
-	s.Fields["services"] = structpb.NewListValue(services)
-	s.Fields["default_original_port"] = structpb.NewNumberValue(float64(c.Port.Number))
-	out := telemetryMetadata(c.Service.Host, c.Service.Name, c.Service.Namespace)
-	out.FilterMetadata["istio"] = s
-	return out
+	return metadata(space{istioSpace, s}, telemetryOf(c.Service.Host, c.Service.Name, c.Service.Namespace))
 }
+
+// istioSpace is the filter metadata that Kiali and Istio's tools read.
+const istioSpace = "istio"
 
 // clientTLS sets how connections to the cluster are secured: as the
 // DestinationRule says, else mesh mTLS to those endpoints that speak it.
 func (b *builder) clientTLS(out *cluster.Cluster, c *model.Cluster) {
 	switch t := c.Traffic.TLS; {
-	case t == nil && b.AutoMTLS && c.EDS() && !c.Plain:
-		out.TransportSocketMatches = []*cluster.Cluster_TransportSocketMatch{
-			{Name: "tlsMode-istio", Match: stringStruct("tlsMode", "istio"), TransportSocket: b.meshClient(c, c.Identities)},
-			{Name: "tlsMode-disabled", Match: stringStruct(), TransportSocket: b.rawSocket()},
-		}
+	case b.autoMTLS(c):
+		out.TransportSocketMatches = []*cluster.Cluster_TransportSocketMatch{{Name: "tlsMode-istio", Match: speaksMesh.message(), TransportSocket: b.meshClient(c, c.Identities)}}
 	case t == nil || t.Mode == model.TLSDisable:
 	case t.Mode == model.TLSMesh:
 		names := t.SANs
@@ -225,6 +295,13 @@ func (b *builder) clientTLS(out *cluster.Cluster, c *model.Cluster) {
 	default:
 		out.TransportSocket = b.ownClient(c, t)
 	}
+}
+
+// autoMTLS reports whether endpoints of a cluster may take mesh mTLS, and others
+// none. What is outside of the mesh takes none (Istio, ServiceEntry.location).
+func (b *builder) autoMTLS(c *model.Cluster) bool {
+	meshed := func(e *model.Endpoint) bool { return e.MTLS }
+	return b.AutoMTLS && c.Traffic.TLS == nil && !c.Plain && !c.Service.Outside && (c.EDS() || slices.ContainsFunc(c.Endpoints, meshed))
 }
 
 func (b *builder) rawSocket() *core.TransportSocket {

@@ -3,10 +3,10 @@ package translate
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weftmesh/weft/internal/model"
@@ -16,8 +16,15 @@ import (
 // weight 0 count as 1. Source: envoy.config.endpoint.v3.ClusterLoadAssignment.
 func (b *builder) assignment(a *model.Assignment) message {
 	out := &endpoint.ClusterLoadAssignment{ClusterName: a.Cluster}
-	for _, group := range byLocality(a.Endpoints) {
-		out.Endpoints = append(out.Endpoints, b.locality(group))
+	for _, group := range a.Groups {
+		l := b.locality(group.Endpoints)
+		l.Priority, l.LoadBalancingWeight = group.Priority, wrapperspb.UInt32(group.Weight)
+		out.Endpoints = append(out.Endpoints, l)
+	}
+	if a.Groups == nil {
+		for _, group := range byLocality(a.Endpoints) {
+			out.Endpoints = append(out.Endpoints, b.locality(group))
+		}
 	}
 	return message{name: a.Cluster, body: out}
 }
@@ -57,7 +64,7 @@ func (b *builder) locality(group []*model.Endpoint) *endpoint.LocalityLbEndpoint
 
 func (b *builder) endpoint(ep *model.Endpoint) *endpoint.LbEndpoint {
 	return &endpoint.LbEndpoint{
-		HostIdentifier:      &endpoint.LbEndpoint_Endpoint{Endpoint: &endpoint.Endpoint{Address: address(ep.Address, ep.Port)}},
+		HostIdentifier:      &endpoint.LbEndpoint_Endpoint{Endpoint: &endpoint.Endpoint{Address: endpointAddress(ep)}},
 		HealthStatus:        health(ep.Health),
 		LoadBalancingWeight: wrapperspb.UInt32(max(ep.Weight, 1)),
 		Metadata:            b.endpointMetadata(ep),
@@ -67,17 +74,25 @@ func (b *builder) endpoint(ep *model.Endpoint) *endpoint.LbEndpoint {
 // endpointMetadata says whether the endpoint speaks mesh mTLS, which selects
 // the cluster's transport socket, and names its workload for telemetry.
 func (b *builder) endpointMetadata(ep *model.Endpoint) *core.Metadata {
-	fields := map[string]*structpb.Struct{}
+	var all []space
 	if ep.MTLS {
-		fields["envoy.transport_socket_match"] = stringStruct("tlsMode", "istio")
+		all = append(all, space{"envoy.transport_socket_match", speaksMesh})
 	}
 	if ep.Workload != "" {
-		fields[telemetrySpace] = stringStruct("wl", ep.Workload, "ns", ep.Namespace, "app", ep.App, "ver", ep.Version, "cl", b.ClusterID)
+		all = append(all, space{telemetrySpace, texts("wl", ep.Workload, "ns", ep.Namespace, "app", ep.App, "ver", ep.Version, "cl", b.ClusterID)})
 	}
-	if len(fields) == 0 {
-		return nil
+	return metadata(all...)
+}
+
+// speaksMesh marks the endpoints that take mesh mTLS, and picks them.
+var speaksMesh = texts("tlsMode", "istio")
+
+// endpointAddress is an IP or name with its port, or a Unix socket.
+func endpointAddress(ep *model.Endpoint) *core.Address {
+	if path, ok := strings.CutPrefix(ep.Address, "unix://"); ok {
+		return &core.Address{Address: &core.Address_Pipe{Pipe: &core.Pipe{Path: path}}}
 	}
-	return &core.Metadata{FilterMetadata: fields}
+	return address(ep.Address, ep.Port)
 }
 
 func health(h model.Health) core.HealthStatus {
@@ -95,13 +110,4 @@ func address(ip string, port uint32) *core.Address {
 	return &core.Address{Address: &core.Address_SocketAddress{SocketAddress: &core.SocketAddress{
 		Address: ip, PortSpecifier: &core.SocketAddress_PortValue{PortValue: port},
 	}}}
-}
-
-// stringStruct makes a struct of pairs of name and value.
-func stringStruct(pairs ...string) *structpb.Struct {
-	s := &structpb.Struct{Fields: map[string]*structpb.Value{}}
-	for i := 0; i+1 < len(pairs); i += 2 {
-		s.Fields[pairs[i]] = structpb.NewStringValue(pairs[i+1])
-	}
-	return s
 }

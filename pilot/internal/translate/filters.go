@@ -9,7 +9,10 @@ import (
 	commonfault "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	fault "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	grpcweb "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_web/v3"
+	mutation "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	router "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	stateful "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/stateful_session/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -22,7 +25,11 @@ import (
 const (
 	faultFilter  = "envoy.filters.http.fault"
 	corsFilter   = "envoy.filters.http.cors"
+	webFilter    = "envoy.filters.http.grpc_web"
 	routerFilter = "envoy.filters.http.router"
+	// These two are off but for routes that configure them.
+	reportFilter  = "weft.mesh/load-report"
+	sessionFilter = "envoy.filters.http.stateful_session"
 )
 
 // httpFilters is the one place that orders HTTP filters; the router is last.
@@ -31,31 +38,54 @@ var httpFilters = []struct {
 	config validated
 	roles  []model.Role
 }{
-	{faultFilter, &fault.HTTPFault{}, []model.Role{model.RoleOutbound, model.RoleRouter}},
+	{faultFilter, &fault.HTTPFault{}, []model.Role{model.RoleOutbound, model.RoleRouter, model.RoleGRPCClient}},
 	{corsFilter, &corsv3.Cors{}, []model.Role{model.RoleOutbound, model.RoleRouter}},
-	{routerFilter, &router.Router{}, []model.Role{model.RoleOutbound, model.RoleInbound, model.RoleRouter}},
+	{sessionFilter, &stateful.StatefulSession{}, []model.Role{model.RoleOutbound, model.RoleRouter}},
+	{reportFilter, &mutation.HeaderMutation{}, []model.Role{model.RoleOutbound, model.RoleInbound, model.RoleRouter}},
+	{routerFilter, &router.Router{}, []model.Role{model.RoleOutbound, model.RoleInbound, model.RoleRouter, model.RoleGRPCClient, model.RoleGRPCServer}},
 }
 
 func (b *builder) filters() (out []*hcm.HttpFilter) {
 	for _, f := range httpFilters {
+		if f.name == routerFilter {
+			f.config = b.routerConfig()
+		}
 		if slices.Contains(f.roles, b.class.Role) {
-			out = append(out, &hcm.HttpFilter{Name: f.name, ConfigType: &hcm.HttpFilter_TypedConfig{TypedConfig: b.pack(f.config)}})
+			out = append(out, &hcm.HttpFilter{Name: f.name, Disabled: f.name == reportFilter || f.name == sessionFilter, ConfigType: &hcm.HttpFilter_TypedConfig{TypedConfig: b.pack(f.config)}})
 		}
 	}
 	return out
 }
 
+// grpcWeb turns gRPC-Web into gRPC before all other filters, as Istio does on
+// ports of that name. Other requests pass it as they are.
+func (b *builder) grpcWeb(m *hcm.HttpConnectionManager, on bool) {
+	if on {
+		web := &hcm.HttpFilter{Name: webFilter, ConfigType: &hcm.HttpFilter_TypedConfig{TypedConfig: b.pack(&grpcweb.GrpcWeb{})}}
+		m.HttpFilters = slices.Insert(m.HttpFilters, 0, web)
+	}
+}
+
 // perRoute is what a route sets of the filters; nil if nothing.
 func (b *builder) perRoute(r *model.Route) map[string]*anypb.Any {
-	out := map[string]*anypb.Any{}
+	var out map[string]*anypb.Any
+	set := func(name string, m validated) {
+		if out == nil {
+			out = map[string]*anypb.Any{}
+		}
+		out[name] = b.pack(m)
+	}
 	if f := faultOverride(r.Fault); f != nil {
-		out[faultFilter] = b.pack(f)
+		set(faultFilter, f)
 	}
 	if r.CORS != nil {
-		out[corsFilter] = b.pack(corsPolicy(r.CORS))
+		set(corsFilter, corsPolicy(r.CORS))
 	}
-	if len(out) == 0 {
-		return nil
+	if s := sessionOf(r); s != nil {
+		set(sessionFilter, b.session(s))
+	}
+	if reports(r) {
+		set(reportFilter, dropReport())
 	}
 	return out
 }

@@ -2,6 +2,8 @@ package translate
 
 import (
 	"cmp"
+	"slices"
+	"strings"
 
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	previous "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
@@ -16,9 +18,18 @@ import (
 // forward renders a route's action that sends the request on.
 // Source: envoy.config.route.v3.RouteAction.
 func (b *builder) forward(r *model.Route, f *model.Forward) *route.RouteAction {
-	out := &route.RouteAction{RetryPolicy: b.retry(f.Retry), Timeout: durationpb.New(f.Timeout), ClusterNotFoundResponseCode: route.RouteAction_SERVICE_UNAVAILABLE}
+	out := &route.RouteAction{ClusterNotFoundResponseCode: route.RouteAction_SERVICE_UNAVAILABLE}
 	destinations(out, f.Destinations)
+	hashed := onlyDestination(r).Hash != nil // the hash says where to, again too
+	if f.Retry == b.DefaultRetry && f.Timeout == 0 && !hashed {
+		graft(b, out, tries, func(trunk *route.RouteAction) {
+			trunk.RetryPolicy, trunk.Timeout = b.retry(f.Retry, false), durationpb.New(0)
+		})
+	} else {
+		out.RetryPolicy, out.Timeout = b.retry(f.Retry, hashed), durationpb.New(f.Timeout)
+	}
 	rewrite(out, f.Rewrite)
+	out.AppendXForwardedHost = b.Headers.ForwardedHost
 	if host := authority(r, f); host != "" {
 		out.HostRewriteSpecifier = &route.RouteAction_HostRewriteLiteral{HostRewriteLiteral: host}
 	}
@@ -31,9 +42,6 @@ func (b *builder) forward(r *model.Route, f *model.Forward) *route.RouteAction {
 		if d.Hash != nil && (d.Weight > 0 || len(f.Destinations) == 1) {
 			out.HashPolicy = append(out.HashPolicy, hashPolicy(d.Hash))
 		}
-	}
-	if onlyDestination(r).Hash != nil && out.GetRetryPolicy() != nil {
-		out.RetryPolicy.RetryHostPredicate = nil // the hash says where to
 	}
 	return out
 }
@@ -122,8 +130,9 @@ func substitute(regex, by string) *matcher.RegexMatchAndSubstitute {
 const otherHostPicks = 20
 
 // retry renders the retry policy; nil means none. As in Istio another host is
-// tried first.
-func (b *builder) retry(r *model.Retry) *route.RetryPolicy {
+// tried first, where hashed does not say which. Where failures to connect are
+// retried, so are those between an app and its own sidecar.
+func (b *builder) retry(r *model.Retry, hashed bool) *route.RetryPolicy {
 	if r == nil || r.Attempts == 0 {
 		return nil
 	}
@@ -131,7 +140,13 @@ func (b *builder) retry(r *model.Retry) *route.RetryPolicy {
 		RetryOn: r.On, NumRetries: wrapperspb.UInt32(r.Attempts), PerTryTimeout: span(r.PerTry), RetriableStatusCodes: r.Codes,
 		HostSelectionRetryMaxAttempts: otherHostPicks,
 	}
-	if !r.PreviousHosts {
+	if slices.Contains(strings.Split(r.On, ","), "connect-failure") {
+		out.RetryOn += ",retriable-headers"
+		out.RetriableHeaders = []*route.HeaderMatcher{{
+			Name: unreachedHeader, HeaderMatchSpecifier: &route.HeaderMatcher_PresentMatch{PresentMatch: true},
+		}}
+	}
+	if !r.PreviousHosts && !hashed {
 		out.RetryHostPredicate = []*route.RetryPolicy_RetryHostPredicate{{
 			Name:       "envoy.retry_host_predicates.previous_hosts",
 			ConfigType: &route.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: b.pack(&previous.PreviousHostsPredicate{})},

@@ -1,6 +1,9 @@
 package translate
 
 import (
+	"cmp"
+	"net/netip"
+	"slices"
 	"strconv"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -9,7 +12,7 @@ import (
 	originaldst "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
 	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	tlsinspector "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
-	tcp "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	snicluster "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/sni_cluster/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weftmesh/weft/internal/model"
@@ -21,20 +24,18 @@ const (
 	inboundPort  = 15006
 )
 
-// fixedListeners are those that each sidecar has.
-func (b *builder) fixedListeners() []message {
-	if b.class.Role != model.RoleOutbound {
-		return nil
-	}
-	to := blackHoleCluster
-	if b.OutboundAllowAny {
-		to = passthroughCluster
-	}
+// virtualOutbound is the listener that each sidecar has; to is the cluster of
+// connections to unknown destinations.
+func (b *builder) virtualOutbound(to string) []message {
 	// A connection to the port itself has nowhere else to go: passing it on
 	// would reach this listener again, for ever.
 	loop := &listener.FilterChain{
 		Name: "virtualOutbound-blackhole", FilterChainMatch: &listener.FilterChainMatch{DestinationPort: wrapperspb.UInt32(outboundPort)},
 		Filters: []*listener.Filter{b.tcpProxy(blackHoleCluster, one(blackHoleCluster), clientSide())},
+	}
+	asked := to == model.AskedCluster
+	if asked {
+		to = passthroughCluster // what is not HTTP names no host
 	}
 	l := &listener.Listener{
 		Name: "virtualOutbound", UseOriginalDst: wrapperspb.Bool(true), TrafficDirection: core.TrafficDirection_OUTBOUND,
@@ -42,6 +43,9 @@ func (b *builder) fixedListeners() []message {
 		DefaultFilterChain: &listener.FilterChain{Name: "virtualOutbound-catchall-tcp", Filters: []*listener.Filter{b.tcpProxy(to, one(to), clientSide())}},
 	}
 	bindAll(l, outboundPort)
+	if asked {
+		b.askUnknown(l)
+	}
 	return []message{{name: l.Name, body: l}}
 }
 
@@ -63,7 +67,7 @@ func (b *builder) listener(l *model.Listener) message {
 	}
 	out := &listener.Listener{
 		Name: l.Name, TrafficDirection: core.TrafficDirection_OUTBOUND, ContinueOnListenerFiltersTimeout: true,
-		ListenerFiltersTimeout: b.detectionTimeout(), Address: address(l.Address, l.Port),
+		ListenerFiltersTimeout: b.detectionTimeout(patience(l)), Address: address(l.Address, l.Port),
 	}
 	if l.Capture {
 		out.BindToPort = wrapperspb.Bool(false)
@@ -72,11 +76,15 @@ func (b *builder) listener(l *model.Listener) message {
 		bindAll(out, l.Port) // Envoy finds a captured connection's listener by these too
 	}
 	secure := false
+	origins := l.Gateways
 	for i, c := range l.Chains {
 		chain := b.chain(l, c)
-		chain.Name = l.Name + "-" + strconv.Itoa(i)
+		chain.Name = l.Name + "-" + cmp.Or(c.Name, strconv.Itoa(i))
 		out.FilterChains = append(out.FilterChains, chain)
 		secure = secure || c.TLS != nil || len(c.SNI) > 0
+		if !slices.Contains(origins, c.Origin) {
+			origins = append(origins[:len(origins):len(origins)], c.Origin)
+		}
 	}
 	if b.class.Role == model.RoleRouter && b.Edge.ProxyProtocol {
 		out.ListenerFilters = append(out.ListenerFilters, b.listenerFilter("envoy.filters.listener.proxy_protocol", &proxyprotocol.ProxyProtocol{}, nil))
@@ -87,56 +95,55 @@ func (b *builder) listener(l *model.Listener) message {
 	if l.Detect {
 		out.ListenerFilters = append(out.ListenerFilters, b.httpInspector(nil))
 	}
-	return message{name: l.Name, body: out, sources: sourcesOf(l.Gateways...)}
+	return message{name: l.Name, body: out, sources: sourcesOf(slices.Concat(origins, b.guardOrigins())...)}
 }
 
 func (b *builder) chain(l *model.Listener, c model.Chain) *listener.FilterChain {
-	out := &listener.FilterChain{}
-	if len(c.SNI) > 0 {
-		out.FilterChainMatch = &listener.FilterChainMatch{ServerNames: c.SNI}
-	}
+	out := &listener.FilterChain{FilterChainMatch: chainMatch(c), Metadata: objectMetadata(c.Origin)}
 	if l.Detect && c.OnlyHTTP {
-		out.FilterChainMatch = &listener.FilterChainMatch{ApplicationProtocols: plainHTTP}
+		out.FilterChainMatch = &listener.FilterChainMatch{ApplicationProtocols: plainHTTP, PrefixRanges: prefixRanges(c.CIDRs)}
 	}
 	if c.TLS != nil {
-		out.TransportSocket = b.gatewayServer(c.TLS)
+		out.TransportSocket = b.gatewayServer(c.TLS, c.HTTP != nil)
 	}
 	switch {
-	case c.HTTP != nil && l.Capture:
-		out.Filters = append(out.Filters, b.sidecarManager("outbound_"+l.Name, c.HTTP.Table))
+	case c.HTTP != nil && b.class.Role != model.RoleRouter:
+		out.Filters = append(out.Filters, b.sidecarManager("outbound_"+l.Name, c.HTTP))
 	case c.HTTP != nil:
-		out.Filters = append(out.Filters, b.routerManager("outbound_"+l.Name, c.HTTP.Table))
+		out.Filters = append(out.Filters, b.routerManager("outbound_"+l.Name, c.HTTP, behind(c.TLS)))
+	case c.ByServerName:
+		out.Filters = append(out.Filters, b.toServerName(l.Name)...)
 	case c.TCP != nil:
+		out.Filters = append(out.Filters, b.rightsOfBytes(behind(c.TLS))...)
+		if c.TCP.Asked > 0 {
+			out.Filters = append(out.Filters, b.askServerName(c.TCP.Asked))
+		}
 		out.Filters = append(out.Filters, b.tcpProxy(l.Name, c.TCP, clientSide()))
 	}
 	return out
 }
 
+// prefixRanges reads CIDRs; what is none has been reported and left out before.
+func prefixRanges(cidrs []string) (out []*core.CidrRange) {
+	for _, c := range cidrs {
+		if prefix, err := netip.ParsePrefix(c); err == nil {
+			out = append(out, &core.CidrRange{AddressPrefix: prefix.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(prefix.Bits()))})
+		}
+	}
+	return out
+}
+
+// toServerName forwards bytes to the cluster that the client's server name
+// calls; the filter chain has admitted the name.
+func (b *builder) toServerName(prefix string) []*listener.Filter {
+	return []*listener.Filter{
+		b.filter("envoy.filters.network.sni_cluster", &snicluster.SniCluster{}),
+		b.tcpProxy(prefix, &model.TCPChain{}, clientSide()),
+	}
+}
+
 // plainHTTP is what the HTTP inspector may find.
 var plainHTTP = []string{"http/1.0", "http/1.1", "h2c"}
-
-// tcpProxy forwards bytes.
-// Source: envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.
-func (b *builder) tcpProxy(prefix string, chain *model.TCPChain, s side) *listener.Filter {
-	p := &tcp.TcpProxy{StatPrefix: prefix, AccessLog: b.accessLogs(), IdleTimeout: span(chain.IdleTimeout)}
-	to := chain.Clusters
-	switch len(to) {
-	case 0:
-		p.ClusterSpecifier = &tcp.TcpProxy_Cluster{Cluster: blackHoleCluster}
-	case 1:
-		p.ClusterSpecifier = &tcp.TcpProxy_Cluster{Cluster: to[0].Name}
-	default:
-		weighted := &tcp.TcpProxy_WeightedCluster{}
-		for _, c := range to {
-			if c.Weight > 0 {
-				weighted.Clusters = append(weighted.Clusters, &tcp.TcpProxy_WeightedCluster_ClusterWeight{Name: c.Name, Weight: c.Weight})
-			}
-		}
-		p.ClusterSpecifier = &tcp.TcpProxy_WeightedClusters{WeightedClusters: weighted}
-	}
-	b.count(p, s)
-	return b.filter("envoy.filters.network.tcp_proxy", p)
-}
 
 // skip turns a listener filter off for some connections; nil never does.
 type skip = *listener.ListenerFilterChainMatchPredicate

@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/weftmesh/weft/internal/memo"
-	"github.com/weftmesh/weft/internal/model"
 	"github.com/weftmesh/weft/pilot/internal/snapshot"
 )
 
@@ -18,7 +17,7 @@ type output struct {
 	parts   []*memo.Cell[*rendered]
 	seen    []memo.Table[*rendered]
 	good    memo.Branch[*snapshot.Resource]
-	bad     memo.Table[*Problem]
+	bad     memo.Table[*[]Problem]
 }
 
 func newOutput(typeURL string, sources ...source) *output {
@@ -41,7 +40,7 @@ func (o *output) settle() {
 		o.good.Put(ch.Key, now, ok)
 	}
 	defer o.good.Settle()
-	if o.good.Table().Len() == 0 && o.bad.Len() == 0 && len(o.parts) == 1 {
+	if o.good.Table().Len() == 0 && o.bad.Len() == 0 && o.onlyFirst() {
 		o.fill()
 		return
 	}
@@ -53,12 +52,22 @@ func (o *output) settle() {
 	}
 }
 
+// onlyFirst reports whether no part but the first has anything, or had.
+func (o *output) onlyFirst() bool {
+	for i := 1; i < len(o.parts); i++ {
+		if o.parts[i].Table().Len() > 0 || o.seen[i].Len() > 0 {
+			return false
+		}
+	}
+	return len(o.parts) > 0
+}
+
 // fill is settle where nothing was: the resources come at once.
 func (o *output) fill() {
 	o.seen[0] = o.parts[0].Table()
 	o.good.Fill(func(yield func(string, *snapshot.Resource) bool) {
 		for name, r := range o.seen[0].All() {
-			if r.problem != "" {
+			if r.problem != "" || r.gone || len(r.faults) > 0 {
 				o.put(name, r)
 			} else if !yield(name, r.resource) {
 				return
@@ -70,13 +79,44 @@ func (o *output) fill() {
 func (o *output) put(name string, r *rendered) {
 	o.bad = o.bad.Without(name)
 	switch {
-	case r == nil:
+	case r == nil || r.gone:
 		o.good.Put(name, nil, false)
-	case r.problem != "":
-		o.bad = o.bad.With(name, &Problem{Type: o.typeURL, Name: name, Sources: r.resource.Sources, Reason: r.problem})
-	default:
+	case r.problem == "":
 		o.good.Put(name, r.resource, true)
 	}
+	if list := o.problems(name, r); len(list) > 0 {
+		o.bad = o.bad.With(name, &list)
+	}
+}
+
+func (o *output) problems(name string, r *rendered) (out []Problem) {
+	if r == nil {
+		return nil
+	}
+	if r.problem != "" {
+		out = append(out, Problem{Type: o.typeURL, Name: name, Sources: r.resource.Sources, Reason: r.problem})
+	}
+	for _, f := range r.faults {
+		out = append(out, Problem{Type: o.typeURL, Name: r.resource.Name, Sources: []string{f.Source}, Reason: f.Reason, Patch: &f.Index})
+	}
+	return out
+}
+
+// builder makes messages by what r reads.
+func (t *Translator) builder(r *memo.Reader) *builder {
+	sh, _ := memo.Get(r, &t.in.shared.Cell, "")
+	if t.trunks.made == nil || t.trunks.of != sh {
+		t.trunks = trunks{of: sh, made: map[any][]byte{}}
+	}
+	return &builder{shared: sh, trunks: t.trunks, of: t, r: r}
+}
+
+// every reads all entries of a table, in order.
+func every[V comparable](r *memo.Reader, in *memo.Input[V]) (all []V) {
+	for _, v := range memo.All(r, &in.Cell).All() {
+		all = append(all, v)
+	}
+	return all
 }
 
 // each translates the entries of a table one by one; a message without body is
@@ -84,10 +124,23 @@ func (o *output) put(name string, r *rendered) {
 func each[V comparable](t *Translator, in *memo.Input[V], f func(*builder, V) message) source {
 	return func(typeURL string) *memo.Cell[*rendered] {
 		d := memo.Flat(t.graph, &in.Cell, func(r *memo.Reader, _ string, v V, emit memo.Emit[*rendered]) {
-			sh, _ := memo.Get(r, &t.in.shared.Cell, "")
-			b := &builder{shared: sh}
+			b := t.builder(r)
 			if m := f(b, v); m.body != nil {
-				emit(m.name, b.render(typeURL, m))
+				emit(m.name, t.finish(r, b, typeURL, m))
+			}
+		}, memo.Same(sameRendered))
+		return &d.Cell
+	}
+}
+
+// several translates the entries of a table one by one, each into any number of
+// messages.
+func several[V comparable](t *Translator, in *memo.Input[V], f func(*builder, V) []message) source {
+	return func(typeURL string) *memo.Cell[*rendered] {
+		d := memo.Flat(t.graph, &in.Cell, func(r *memo.Reader, _ string, v V, emit memo.Emit[*rendered]) {
+			b := t.builder(r)
+			for _, m := range f(b, v) {
+				emit(m.name, t.finish(r, b, typeURL, m))
 			}
 		}, memo.Same(sameRendered))
 		return &d.Cell
@@ -96,27 +149,5 @@ func each[V comparable](t *Translator, in *memo.Input[V], f func(*builder, V) me
 
 // fixed translates what every proxy of the class has.
 func fixed(t *Translator, f func(*builder) []message) source {
-	return func(typeURL string) *memo.Cell[*rendered] {
-		d := memo.Flat(t.graph, &t.in.shared.Cell, func(_ *memo.Reader, _ string, sh shared, emit memo.Emit[*rendered]) {
-			emitAll(typeURL, emit, &builder{shared: sh}, f)
-		}, memo.Same(sameRendered))
-		return &d.Cell
-	}
-}
-
-// inboundOf translates the server side of a sidecar.
-func inboundOf(t *Translator, f func(*builder, *model.Inbound) []message) source {
-	return func(typeURL string) *memo.Cell[*rendered] {
-		d := memo.Flat(t.graph, &t.in.inbound.Cell, func(r *memo.Reader, _ string, in *model.Inbound, emit memo.Emit[*rendered]) {
-			sh, _ := memo.Get(r, &t.in.shared.Cell, "")
-			emitAll(typeURL, emit, &builder{shared: sh}, func(b *builder) []message { return f(b, in) })
-		}, memo.Same(sameRendered))
-		return &d.Cell
-	}
-}
-
-func emitAll(typeURL string, emit memo.Emit[*rendered], b *builder, f func(*builder) []message) {
-	for _, m := range f(b) {
-		emit(m.name, b.render(typeURL, m))
-	}
+	return several(t, t.in.shared, func(b *builder, _ shared) []message { return f(b) })
 }

@@ -19,8 +19,9 @@ const (
 	useClients // what the client speaks
 )
 
-// wireOf follows the port's protocol and, over it, the DestinationRule.
-func wireOf(p model.Protocol, pool *model.ConnectionPool) wire {
+// wireOf follows the port's protocol and, over it, the DestinationRule; the
+// mesh's h2UpgradePolicy is for ports that are declared HTTP.
+func (b *builder) wireOf(p model.Protocol, pool *model.ConnectionPool) wire {
 	switch {
 	case pool != nil && pool.UseClientProtocol:
 		return useClients
@@ -28,28 +29,32 @@ func wireOf(p model.Protocol, pool *model.ConnectionPool) wire {
 		return http2
 	case p.IsHTTP2():
 		return http2
-	case p == model.ProtocolHTTP:
-		return http1
-	default:
+	case p == model.ProtocolHTTP && b.Defaults.H2Upgrade && (pool == nil || pool.H2Upgrade == model.H2Default):
+		return http2
+	case p == model.ProtocolAuto:
 		return useClients
+	default: // HTTP within bytes is a tunnel's, or a rule's own TLS around requests (Istio)
+		return http1
 	}
 }
 
 // protocolOptions are a cluster's HTTP settings.
 // Source: envoy.extensions.upstreams.http.v3.HttpProtocolOptions.
-func (b *builder) protocolOptions(w wire, pool *model.ConnectionPool, own *model.ClientTLS) map[string]*anypb.Any {
+func (b *builder) protocolOptions(w wire, t *model.Traffic) map[string]*anypb.Any {
+	pool := t.Pool
 	if pool == nil {
 		pool = &model.ConnectionPool{}
 	}
 	out := &http.HttpProtocolOptions{CommonHttpProtocolOptions: &core.HttpProtocolOptions{
 		IdleTimeout: span(cmp.Or(pool.HTTPIdleTimeout, pool.TCPIdleTimeout)), MaxConnectionDuration: span(pool.MaxConnectionDuration), MaxRequestsPerConnection: number(pool.MaxRequestsPerConn),
 	}}
-	out.UpstreamHttpProtocolOptions = autoSNI(own)
+	out.UpstreamHttpProtocolOptions = autoSNI(t.TLS)
+	out.OutlierDetection = errorsOf(t.Outlier)
 	switch w {
 	case useClients:
 		out.UpstreamProtocolOptions = &http.HttpProtocolOptions_UseDownstreamProtocolConfig{
 			UseDownstreamProtocolConfig: &http.HttpProtocolOptions_UseDownstreamHttpConfig{
-				HttpProtocolOptions: &core.Http1ProtocolOptions{}, Http2ProtocolOptions: http2Options(pool),
+				HttpProtocolOptions: b.http1Options(), Http2ProtocolOptions: http2Options(pool),
 			},
 		}
 	case http2:
@@ -58,7 +63,7 @@ func (b *builder) protocolOptions(w wire, pool *model.ConnectionPool, own *model
 		})
 	default:
 		out.UpstreamProtocolOptions = explicit(&http.HttpProtocolOptions_ExplicitHttpConfig{
-			ProtocolConfig: &http.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &core.Http1ProtocolOptions{}},
+			ProtocolConfig: &http.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: b.http1Options()},
 		})
 	}
 	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": b.pack(out)}

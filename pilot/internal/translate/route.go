@@ -9,7 +9,6 @@ import (
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	xtype "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weftmesh/weft/internal/model"
@@ -26,6 +25,7 @@ func (b *builder) route(r *model.Route, operation string) *route.Route {
 		ResponseHeadersToAdd:    slices.Concat(headersToAdd(r.Response), headersToAdd(to.Response)),
 		ResponseHeadersToRemove: slices.Concat(r.Response.Remove, to.Response.Remove),
 		TypedPerFilterConfig:    b.perRoute(r),
+		StatPrefix:              r.StatPrefix,
 	}
 	switch a := r.Action.(type) {
 	case *model.Forward:
@@ -45,11 +45,17 @@ func routeMetadata(o model.Origin) *core.Metadata {
 	if o == "" {
 		return nil
 	}
-	return &core.Metadata{FilterMetadata: map[string]*structpb.Struct{"istio": stringStruct("config", string(o))}}
+	return metadata(space{istioSpace, texts("config", string(o))})
 }
+
+// matchAny is the match of routes without conditions. Nobody writes to it.
+var matchAny = &route.RouteMatch{PathSpecifier: &route.RouteMatch_Prefix{Prefix: "/"}}
 
 // match renders the conditions of a route.
 func match(m model.Match) *route.RouteMatch {
+	if m.Path == nil && m.OnlyPath() {
+		return matchAny
+	}
 	out := &route.RouteMatch{}
 	pathMatch(out, m.Path)
 	for _, h := range m.Headers {
@@ -65,6 +71,11 @@ func match(m model.Match) *route.RouteMatch {
 	}
 	for _, q := range m.Query {
 		out.QueryParameters = append(out.QueryParameters, queryMatch(q))
+	}
+	for _, c := range m.Claims {
+		is := claim(c.Path, []model.StringMatch{c.StringMatch})
+		is.Invert = c.Not
+		out.DynamicMetadata = append(out.DynamicMetadata, is)
 	}
 	return out
 }

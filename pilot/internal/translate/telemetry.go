@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"slices"
+
 	xcore "github.com/cncf/xds/go/xds/core/v3"
 	xmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -14,7 +16,6 @@ import (
 	transform "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/actions/transform_stat/v3"
 	statinput "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/stats/v3"
 	xtype "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weftmesh/weft/internal/model"
@@ -34,6 +35,8 @@ type side struct {
 	reporter, security string
 	source, target     peer
 	service            []*stats.Config_Tag
+	// wire, where the other side proves nothing to a server: what it speaks.
+	wire string
 }
 
 // peer holds the formats of the labels of one end.
@@ -71,22 +74,31 @@ func callerState(key string) string { return telemetrySpace + ".caller." + key }
 // clientSide counts what this proxy's app, or a gateway, asks of others.
 func clientSide() side {
 	return side{reporter: "source", security: "unknown", source: self, target: upstream, service: serviceTags(
-		called("host", hostOf), called("name", nameOf, hostOf), called("ns", namespaceOf))}
+		called("host", inHost(hostOf)), called("name", inHost(nameOf), inHost(hostOf), refused), called("ns", inHost(namespaceOf)))}
 }
 
 // called is a label of the service that was asked for: that of the cluster
-// that got the request, else one read from the name of the virtual host, by
-// the first of these expressions that holds. So a request that reaches no
-// cluster, for want of a route or of the cluster or because the proxy answers
-// it, is still counted as one to that service.
+// that got the request, else the first of these readings that holds. So a
+// request that reaches no cluster, for want of a route or of the cluster or
+// because the proxy answers it, is still counted as one to that service.
 // Source: "%COALESCE%" and "%CEL%" of Envoy's documentation.
-func called(key string, expressions ...string) string {
+func called(key string, readings ...reading) string {
 	out := `%COALESCE({"operators":[{"command":"METADATA","param":"CLUSTER:` + telemetrySpace + ":" + key + `"}`
-	for _, e := range expressions {
-		out += `,{"command":"CEL","param":"re.extract(xds.virtual_host_name,'` + e + `','\\\\1')"}`
+	for _, r := range readings {
+		out += `,{"command":"CEL","param":"re.extract(xds.` + r.attribute + `,'` + r.expression + `','` + r.as + `')"}`
 	}
 	return out + "]})%"
 }
+
+// reading is what an expression finds in an attribute of the request.
+type reading struct{ attribute, expression, as string }
+
+func inHost(expression string) reading { return reading{"virtual_host_name", expression, `\\\\1`} }
+
+// refused is a request to what the mesh does not know, answered by the route of
+// REGISTRY_ONLY. Source: Istio's "Monitoring Blocked and Passthrough External
+// Service Traffic".
+var refused = reading{"route_name", "^block_all$", blackHoleCluster}
 
 // What a virtual host's name, "TABLE/HOST:PORT", says; the host may be that of
 // a Kubernetes Service.
@@ -99,7 +111,7 @@ const (
 // serverSide counts what others ask of this proxy's app; mesh says whether
 // they come by mesh mTLS.
 func serverSide(p model.InboundPort, mesh bool) side {
-	s := side{reporter: "destination", security: "none", source: nobody, target: self}
+	s := side{reporter: "destination", security: "none", source: nobody, target: self, wire: wirePlain}
 	switch {
 	case p.Service != nil:
 		s.service = serviceTags(p.Service.Host, p.Service.Name, p.Service.Namespace)
@@ -109,14 +121,18 @@ func serverSide(p model.InboundPort, mesh bool) side {
 		s.service = serviceTags("unknown", inboundPassthroughCluster, self.namespace)
 	}
 	if mesh {
-		s.security, s.source = "mutual_tls", caller
+		s.security, s.source, s.wire = "mutual_tls", caller, ""
 	}
 	return s
 }
 
 // telemetryMetadata names the service of a cluster.
 func telemetryMetadata(host, name, namespace string) *core.Metadata {
-	return &core.Metadata{FilterMetadata: map[string]*structpb.Struct{telemetrySpace: stringStruct("host", host, "name", name, "ns", namespace)}}
+	return metadata(telemetryOf(host, name, namespace))
+}
+
+func telemetryOf(host, name, namespace string) space {
+	return space{telemetrySpace, texts("host", host, "name", name, "ns", namespace)}
 }
 
 func serviceTags(host, name, namespace string) []*stats.Config_Tag {
@@ -145,19 +161,14 @@ func (p peer) tags(prefix string) []*stats.Config_Tag {
 }
 
 // httpMetrics counts requests when they end.
-func (b *builder) httpMetrics(s side) *accesslog.AccessLog {
+func (b *builder) httpMetrics(s side) []*accesslog.AccessLog {
 	tags := append(s.tags(), requestProtocol(), tag("response_code", "%RESPONSE_CODE%"), tag("grpc_response_status", "%GRPC_STATUS_NUMBER%"))
-	histogram := func(name, format string, unit stats.Config_Histogram_Unit) *stats.Config_Histogram {
-		return &stats.Config_Histogram{Stat: &stats.Config_Stat{Name: name, Tags: tags}, Unit: unit, ValueFormat: format}
-	}
-	return b.metrics(nil, &stats.Config{
-		Counters: []*stats.Config_Counter{{Stat: &stats.Config_Stat{Name: "requests_total", Tags: tags}, ValueFixed: wrapperspb.UInt64(1)}},
-		Histograms: []*stats.Config_Histogram{
-			histogram("request_duration_milliseconds", "%DURATION%", stats.Config_Histogram_Milliseconds),
-			histogram("request_bytes", "%DOWNSTREAM_WIRE_BYTES_RECEIVED%", stats.Config_Histogram_Bytes),
-			histogram("response_bytes", "%DOWNSTREAM_WIRE_BYTES_SENT%", stats.Config_Histogram_Bytes),
-		},
-	})
+	return b.metrics(nil, tags,
+		metric{name: "requests_total"},
+		metric{name: "request_duration_milliseconds", format: "%DURATION%", unit: stats.Config_Histogram_Milliseconds},
+		metric{name: "request_bytes", format: "%DOWNSTREAM_WIRE_BYTES_RECEIVED%", unit: stats.Config_Histogram_Bytes},
+		metric{name: "response_bytes", format: "%DOWNSTREAM_WIRE_BYTES_SENT%", unit: stats.Config_Histogram_Bytes},
+	)
 }
 
 // requestProtocol is "grpc" or "http": Kiali ignores every other value.
@@ -181,31 +192,77 @@ func requestProtocol() *stats.Config_Tag {
 // of the whole connection each time.
 func (b *builder) tcpMetrics(s side) []*accesslog.AccessLog {
 	tags := s.tags()
-	counter := func(name string) *stats.Config_Counter {
-		return &stats.Config_Counter{Stat: &stats.Config_Stat{Name: name, Tags: tags}, ValueFixed: wrapperspb.UInt64(1)}
-	}
-	sum := func(name, format string) *stats.Config_Counter {
-		return &stats.Config_Counter{Stat: &stats.Config_Stat{Name: name, Tags: tags}, ValueFormat: format}
-	}
 	ended := at(logdata.AccessLogType_TcpConnectionEnd)
 	failed := &accesslog.AccessLogFilter{FilterSpecifier: &accesslog.AccessLogFilter_ResponseFlagFilter{
 		ResponseFlagFilter: &accesslog.ResponseFlagFilter{Flags: []string{"UH", "UF", "UO", "NR", "NC"}},
 	}}
-	return []*accesslog.AccessLog{
-		b.metrics(either(at(logdata.AccessLogType_TcpUpstreamConnected), both(ended, failed)), &stats.Config{
-			Counters: []*stats.Config_Counter{counter("tcp_connections_opened_total")},
-		}),
-		b.metrics(ended, &stats.Config{Counters: []*stats.Config_Counter{
-			counter("tcp_connections_closed_total"), sum("tcp_sent_bytes_total", "%BYTES_SENT%"), sum("tcp_received_bytes_total", "%BYTES_RECEIVED%"),
-		}}),
+	opened := either(at(logdata.AccessLogType_TcpUpstreamConnected), both(ended, failed))
+	out := b.metrics(opened, tags, metric{name: "tcp_connections_opened_total"})
+	out = append(out, b.metrics(ended, tags,
+		metric{name: "tcp_connections_closed_total"},
+		metric{name: "tcp_sent_bytes_total", format: "%BYTES_SENT%"},
+		metric{name: "tcp_received_bytes_total", format: "%BYTES_RECEIVED%"},
+	)...)
+	if s.wire != "" {
+		out = append(out, b.plainCallers(s, opened, logdata.AccessLogType_TcpUpstreamConnected, logdata.AccessLogType_TcpConnectionEnd))
 	}
+	return out
 }
 
-// metrics logs into counters below Istio's prefix.
+// metric is one of Istio's, by its name without "istio_". It counts, or adds
+// up what format gives, or with a unit is a histogram of that.
+type metric struct {
+	name, format string
+	unit         stats.Config_Histogram_Unit
+}
+
+// metrics logs into metrics below Istio's prefix, as Telemetries have changed
+// them; none if they have taken all away.
 // Source: envoy.extensions.access_loggers.stats.v3.Config.
-func (b *builder) metrics(when *accesslog.AccessLogFilter, config *stats.Config) *accesslog.AccessLog {
-	config.StatsScope = &xtype.Scope{Prefix: "istio"}
-	return &accesslog.AccessLog{Name: "envoy.access_loggers.stats", Filter: when, ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: b.pack(config)}}
+func (b *builder) metrics(when *accesslog.AccessLogFilter, tags []*stats.Config_Tag, all ...metric) []*accesslog.AccessLog {
+	told := b.reporting()
+	config := &stats.Config{StatsScope: &xtype.Scope{Prefix: "istio"}}
+	for _, m := range all {
+		own := told.Metrics[m.name]
+		if own.Disabled || told.NoMetrics {
+			continue
+		}
+		stat := &stats.Config_Stat{Name: m.name, Tags: overridden(tags, own.Tags)}
+		switch {
+		case m.unit != stats.Config_Histogram_Unspecified:
+			config.Histograms = append(config.Histograms, &stats.Config_Histogram{Stat: stat, Unit: m.unit, ValueFormat: m.format})
+		case m.format != "":
+			config.Counters = append(config.Counters, &stats.Config_Counter{Stat: stat, ValueFormat: m.format})
+		default:
+			config.Counters = append(config.Counters, &stats.Config_Counter{Stat: stat, ValueFixed: wrapperspb.UInt64(1)})
+		}
+	}
+	if len(config.GetCounters())+len(config.GetHistograms()) == 0 {
+		return nil
+	}
+	return []*accesslog.AccessLog{{Name: "envoy.access_loggers.stats", Filter: when, ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: b.pack(config)}}}
+}
+
+// overridden are tags after a Telemetry has changed them; new ones come last.
+func overridden(tags []*stats.Config_Tag, changes []model.TagOverride) []*stats.Config_Tag {
+	if len(changes) == 0 {
+		return tags
+	}
+	out := slices.Clone(tags)
+	for _, c := range changes {
+		at := slices.IndexFunc(out, func(t *stats.Config_Tag) bool { return t.GetName() == c.Name })
+		value := tag(c.Name, "%CEL("+c.Value+")%")
+		switch {
+		case c.Remove && at >= 0:
+			out = slices.Delete(out, at, at+1)
+		case c.Remove:
+		case at >= 0:
+			out[at] = value
+		default:
+			out = append(out, value)
+		}
+	}
+	return out
 }
 
 func at(t logdata.AccessLogType) *accesslog.AccessLogFilter {

@@ -8,6 +8,7 @@ import (
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -58,7 +59,10 @@ func ads() *core.ConfigSource {
 // and a peer that the mesh's CA signed with one of the names in sans.
 func (b *builder) meshContext(sans []*tls.SubjectAltNameMatcher) *tls.CommonTlsContext {
 	return &tls.CommonTlsContext{
-		TlsParams:                      &tls.TlsParameters{TlsMinimumProtocolVersion: tls.TlsParameters_TLSv1_2, TlsMaximumProtocolVersion: tls.TlsParameters_TLSv1_3},
+		TlsParams: &tls.TlsParameters{
+			TlsMinimumProtocolVersion: version(b.Defaults.MeshTLS.MinVersion, tls.TlsParameters_TLSv1_2), TlsMaximumProtocolVersion: tls.TlsParameters_TLSv1_3,
+			CipherSuites: b.Defaults.MeshTLS.Ciphers,
+		},
 		TlsCertificateSdsSecretConfigs: []*tls.SdsSecretConfig{b.fromAgent("default")},
 		ValidationContextType: &tls.CommonTlsContext_CombinedValidationContext{CombinedValidationContext: &tls.CommonTlsContext_CombinedCertificateValidationContext{
 			DefaultValidationContext:         &tls.CertificateValidationContext{MatchTypedSubjectAltNames: sans},
@@ -67,20 +71,39 @@ func (b *builder) meshContext(sans []*tls.SubjectAltNameMatcher) *tls.CommonTlsC
 	}
 }
 
-// anyPeer accepts every identity of the trust domain.
-func (b *builder) anyPeer() []*tls.SubjectAltNameMatcher {
-	return []*tls.SubjectAltNameMatcher{uriName(&matcher.StringMatcher{MatchPattern: &matcher.StringMatcher_Prefix{Prefix: "spiffe://" + b.TrustDomain + "/"}})}
+// anyPeer accepts every identity of the trust domain and of its aliases.
+func (b *builder) anyPeer() (out []*tls.SubjectAltNameMatcher) {
+	for _, td := range b.trustDomains() {
+		out = append(out, uriName(&matcher.StringMatcher{MatchPattern: &matcher.StringMatcher_Prefix{Prefix: "spiffe://" + td + "/"}}))
+	}
+	return out
+}
+
+func (b *builder) trustDomains() []string {
+	return append([]string{b.TrustDomain}, b.TrustAliases...)
+}
+
+// withAliases adds to identities of the trust domain those of its aliases, which
+// count as the same (Istio, MeshConfig.trustDomainAliases).
+func (b *builder) withAliases(identities []string) (all []string) {
+	for _, id := range identities {
+		rest, own := strings.CutPrefix(id, "spiffe://"+b.TrustDomain+"/")
+		if all = append(all, id); !own {
+			continue
+		}
+		for _, td := range b.TrustAliases {
+			all = append(all, "spiffe://"+td+"/"+rest)
+		}
+	}
+	return all
 }
 
 // peers accepts these identities, or every one of the trust domain.
-func (b *builder) peers(identities []string) (out []*tls.SubjectAltNameMatcher) {
-	for _, id := range identities {
-		out = append(out, uriName(exactly(id)))
-	}
-	if len(out) == 0 {
+func (b *builder) peers(identities []string) []*tls.SubjectAltNameMatcher {
+	if len(identities) == 0 {
 		return b.anyPeer()
 	}
-	return out
+	return alternativeNames(b.withAliases(identities))
 }
 
 func uriName(m *matcher.StringMatcher) *tls.SubjectAltNameMatcher {
@@ -92,7 +115,11 @@ func exactly(s string) *matcher.StringMatcher {
 }
 
 func (b *builder) socket(context validated) *core.TransportSocket {
-	return &core.TransportSocket{Name: tlsSocket, ConfigType: &core.TransportSocket_TypedConfig{TypedConfig: b.pack(context)}}
+	return socketOf(b.pack(context))
+}
+
+func socketOf(config *anypb.Any) *core.TransportSocket {
+	return &core.TransportSocket{Name: tlsSocket, ConfigType: &core.TransportSocket_TypedConfig{TypedConfig: config}}
 }
 
 // meshServer terminates mesh mTLS and requires a certificate.
@@ -103,13 +130,26 @@ func (b *builder) meshServer() *core.TransportSocket {
 // meshClient opens mesh mTLS. It offers no ALPN of its own: Envoy then offers
 // that of the connection pool's protocol, which the server's codec follows.
 func (b *builder) meshClient(c *model.Cluster, identities []string) *core.TransportSocket {
-	return b.socket(&tls.UpstreamTlsContext{CommonTlsContext: b.meshContext(b.peers(identities)), Sni: c.SNI})
+	own := &tls.UpstreamTlsContext{Sni: c.SNI}
+	kind, named := meshOfAnyone, len(identities) > 0
+	if named {
+		names := &tls.CertificateValidationContext{MatchTypedSubjectAltNames: b.peers(identities)}
+		b.check(names)
+		own.CommonTlsContext = &tls.CommonTlsContext{ValidationContextType: combined(names, nil)}
+		kind = meshOfNamed
+	}
+	graft(b, own, kind, func(trunk *tls.UpstreamTlsContext) {
+		if trunk.CommonTlsContext = b.meshContext(nil); !named {
+			trunk.CommonTlsContext = b.meshContext(b.anyPeer())
+		}
+	})
+	return socketOf(packed(own))
 }
 
 // ownClient opens TLS as a DestinationRule says, with files of the pod or a
 // credential. Source: istio.io/api networking/v1alpha3, ClientTLSSettings.
 func (b *builder) ownClient(c *model.Cluster, t *model.ClientTLS) *core.TransportSocket {
-	common := &tls.CommonTlsContext{}
+	common := &tls.CommonTlsContext{TlsParams: b.clientBounds()}
 	switch {
 	case t.Lacking:
 		common.TlsCertificateSdsSecretConfigs = []*tls.SdsSecretConfig{b.fromPilot(noSecret)}
@@ -166,34 +206,82 @@ func fileCertificate(cert, key string) *tls.TlsCertificate {
 
 // gatewayServer terminates TLS at a gateway.
 // Source: istio.io/api networking/v1alpha3, ServerTLSSettings.
-func (b *builder) gatewayServer(t *model.ServerTLS) *core.TransportSocket {
+func (b *builder) gatewayServer(t *model.ServerTLS, http bool) *core.TransportSocket {
 	if t.Mode == model.ServerMesh {
-		return b.meshServer()
+		return b.meshGateway(t, http)
 	}
 	common := &tls.CommonTlsContext{
-		TlsParams:     &tls.TlsParameters{TlsMinimumProtocolVersion: version(t.MinVersion, tls.TlsParameters_TLSv1_2), TlsMaximumProtocolVersion: version(t.MaxVersion, tls.TlsParameters_TLS_AUTO), CipherSuites: t.Ciphers},
+		TlsParams:     b.serverBounds(t),
 		AlpnProtocols: []string{"h2", "http/1.1"},
 	}
-	if t.Credential != "" {
-		common.TlsCertificateSdsSecretConfigs = []*tls.SdsSecretConfig{b.fromPilot(secretName(t.Credential))}
-	} else {
-		common.TlsCertificates = []*tls.TlsCertificate{fileCertificate(t.Cert, t.Key)}
+	for _, name := range t.Credentials {
+		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, b.fromPilot(secretName(name)))
 	}
-	if t.Mode == model.ServerMutual || t.Mode == model.ServerOptionalMutual {
+	for _, f := range t.Files {
+		common.TlsCertificates = append(common.TlsCertificates, fileCertificate(f.Cert, f.Key))
+	}
+	if t.Mode.ChecksClients() {
 		b.checkClients(common, t)
 	}
 	return b.socket(&tls.DownstreamTlsContext{CommonTlsContext: common, RequireClientCertificate: wrapperspb.Bool(t.Mode == model.ServerMutual)})
 }
 
+// serverBounds are a server's own over the mesh's, each by itself.
+func (b *builder) serverBounds(t *model.ServerTLS) *tls.TlsParameters {
+	mesh := b.Defaults.TLS
+	out := &tls.TlsParameters{
+		TlsMinimumProtocolVersion: version(cmp.Or(t.MinVersion, mesh.MinVersion), tls.TlsParameters_TLSv1_2),
+		TlsMaximumProtocolVersion: version(t.MaxVersion, tls.TlsParameters_TLS_AUTO), CipherSuites: t.Ciphers, EcdhCurves: mesh.Curves,
+	}
+	if len(out.GetCipherSuites()) == 0 {
+		out.CipherSuites = mesh.Ciphers
+	}
+	if most := out.GetTlsMaximumProtocolVersion(); most != tls.TlsParameters_TLS_AUTO {
+		out.TlsMinimumProtocolVersion = min(out.GetTlsMinimumProtocolVersion(), most)
+	}
+	return out
+}
+
+// clientBounds are those of TLS to servers outside of the mesh; nil: Envoy's.
+// As in Istio the least version is none of them: such servers may lack it.
+func (b *builder) clientBounds() *tls.TlsParameters {
+	mesh := b.Defaults.TLS
+	if len(mesh.Ciphers) == 0 && len(mesh.Curves) == 0 {
+		return nil
+	}
+	return &tls.TlsParameters{CipherSuites: mesh.Ciphers, EcdhCurves: mesh.Curves}
+}
+
 // checkClients verifies the certificates of a gateway's clients.
 func (b *builder) checkClients(common *tls.CommonTlsContext, t *model.ServerTLS) {
-	checks := &tls.CertificateValidationContext{MatchTypedSubjectAltNames: alternativeNames(t.SANs)}
-	if t.Credential != "" {
-		common.ValidationContextType = combined(checks, b.fromPilot(secretName(t.Credential)+caSuffix))
+	checks := &tls.CertificateValidationContext{
+		MatchTypedSubjectAltNames: alternativeNames(t.SANs), VerifyCertificateSpki: t.SPKIs, VerifyCertificateHash: t.Hashes,
+	}
+	if t.AnyClient {
+		checks.TrustChainVerification = tls.CertificateValidationContext_ACCEPT_UNTRUSTED
+	}
+	if key := t.CACredentialKey(); key != "" {
+		common.ValidationContextType = combined(checks, b.fromPilot(secretName(key)+caSuffix))
 		return
 	}
 	checks.TrustedCa = file(t.CA)
+	if t.CRL != "" {
+		checks.Crl = file(t.CRL)
+	}
 	common.ValidationContextType = &tls.CommonTlsContext_ValidationContext{ValidationContext: checks}
+}
+
+// meshGateway terminates mesh mTLS at a gateway's server: ISTIO_MUTUAL.
+func (b *builder) meshGateway(t *model.ServerTLS, http bool) *core.TransportSocket {
+	sans := alternativeNames(t.SANs)
+	if len(sans) == 0 {
+		sans = b.anyPeer()
+	}
+	common := b.meshContext(sans)
+	if http {
+		common.AlpnProtocols = []string{"h2", "http/1.1"}
+	}
+	return b.socket(&tls.DownstreamTlsContext{CommonTlsContext: common, RequireClientCertificate: wrapperspb.Bool(true)})
 }
 
 func alternativeNames(sans []string) (out []*tls.SubjectAltNameMatcher) {

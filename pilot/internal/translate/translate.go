@@ -8,6 +8,7 @@
 package translate
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 
@@ -16,17 +17,22 @@ import (
 
 	"github.com/weftmesh/weft/internal/memo"
 	"github.com/weftmesh/weft/internal/model"
+	"github.com/weftmesh/weft/pilot/internal/patch"
 	"github.com/weftmesh/weft/pilot/internal/snapshot"
 )
 
 // Translator keeps the snapshot of one class up to date at a cost that follows
 // the change. It belongs to one goroutine; the snapshots may be shared.
 type Translator struct {
-	graph *memo.Graph
-	in    cells
-	outs  []*output
-	view  *model.View
-	last  snapshot.Snapshot
+	graph  *memo.Graph
+	in     cells
+	role   model.Role
+	trunks trunks
+	// patches are what EnvoyFilters do to the class, by patch's keys.
+	patches *memo.Derived[memo.Table[*patch.List], *patch.List]
+	outs    []*output
+	view    *model.View
+	last    snapshot.Snapshot
 }
 
 // cells are the view's tables as inputs of the graph.
@@ -40,13 +46,21 @@ type cells struct {
 	names       *memo.Input[*model.Name]
 	secrets     *memo.Input[*model.Secret]
 	inbound     *memo.Input[*model.Inbound] // one entry, with key ""
+	unknown     *memo.Input[string]         // one entry, with key "", of outbound classes
+	filters     *memo.Input[*model.EnvoyFilter]
+	rights      *memo.Input[*model.Authorization]
+	tokens      *memo.Input[*model.TokenPolicy]
+	authorizers *memo.Input[*model.AskedAuthorizer]
+	reporting   *memo.Input[*model.Reporting] // one entry, with key ""
 }
 
 // shared is what every translation may read beside its own entry. Of the class
-// it has no more than the role, and whether it is bare.
+// it has no more than the role, whether it is bare and has self-discovery.
 type shared struct {
 	*model.Settings
 	class model.ProxyClass
+	// patched: some EnvoyFilter selects the class.
+	patched bool
 }
 
 // Problem is a resource that Envoy would refuse; its last good state, if there
@@ -55,11 +69,19 @@ type Problem struct {
 	Type, Name string
 	Sources    []string // "Kind/namespace/name" of the objects it was made from
 	Reason     string
+	// Patch is the index in spec.configPatches of the EnvoyFilter in Sources
+	// that was left out, so that the resource is as without it; nil: the
+	// resource was.
+	Patch *int
 }
 
-// New returns a Translator that has seen no view yet.
-func New() *Translator {
-	t := newTranslator(&memo.Graph{})
+// New returns a Translator for Envoys that has seen no view yet.
+func New() *Translator { return For("") }
+
+// For returns a Translator of views of a role that has seen none yet. What is
+// not for gRPC is for Envoys.
+func For(role model.Role) *Translator {
+	t := newTranslator(&memo.Graph{}, role)
 	t.outs = outputs(t)
 	return t
 }
@@ -69,7 +91,7 @@ func New() *Translator {
 // of the same meshes, t first. Of a resource that Envoy would refuse it keeps
 // t's last good state at first. It belongs to the goroutine of t.
 func (t *Translator) Fork() *Translator {
-	f := newTranslator(t.graph.Fork())
+	f := newTranslator(t.graph.Fork(), t.role)
 	f.outs = outputs(f)
 	for i, out := range f.outs {
 		out.fork(t.outs[i])
@@ -77,8 +99,8 @@ func (t *Translator) Fork() *Translator {
 	return f
 }
 
-func newTranslator(g *memo.Graph) *Translator {
-	return &Translator{graph: g, in: cells{
+func newTranslator(g *memo.Graph, role model.Role) *Translator {
+	t := &Translator{graph: g, role: role, in: cells{
 		shared:      memo.NewInput[shared](g),
 		clusters:    memo.NewInput[*model.Cluster](g),
 		assignments: memo.NewInput[*model.Assignment](g),
@@ -88,23 +110,43 @@ func newTranslator(g *memo.Graph) *Translator {
 		names:       memo.NewInput[*model.Name](g),
 		secrets:     memo.NewInput[*model.Secret](g),
 		inbound:     memo.NewInput[*model.Inbound](g),
+		unknown:     memo.NewInput[string](g),
+		filters:     memo.NewInput[*model.EnvoyFilter](g),
+		rights:      memo.NewInput[*model.Authorization](g),
+		tokens:      memo.NewInput[*model.TokenPolicy](g),
+		authorizers: memo.NewInput[*model.AskedAuthorizer](g),
+		reporting:   memo.NewInput[*model.Reporting](g),
 	}}
+	t.patches = patchLists(t)
+	return t
 }
 
 func outputs(t *Translator) []*output {
-	return []*output{
-		newOutput(snapshot.Cluster, each(t, t.in.clusters, (*builder).cluster), fixed(t, (*builder).fixedClusters), inboundOf(t, (*builder).inboundClusters)),
+	switch t.role {
+	case model.RoleGRPCClient:
+		return grpcClientOutputs(t)
+	case model.RoleGRPCServer:
+		return grpcServerOutputs(t)
+	case model.RoleOutbound, model.RoleInbound, model.RoleRouter: // those below
+	}
+	outs := []*output{
+		newOutput(snapshot.Cluster, each(t, t.in.clusters, (*builder).cluster), fixed(t, (*builder).fixedClusters), several(t, t.in.inbound, (*builder).inboundClusters)),
 		newOutput(snapshot.Endpoint, each(t, t.in.assignments, (*builder).assignment)),
-		newOutput(snapshot.Listener, each(t, t.in.listeners, (*builder).listener), fixed(t, (*builder).fixedListeners), inboundOf(t, (*builder).inboundListeners)),
+		newOutput(snapshot.Listener, each(t, t.in.listeners, (*builder).listener), several(t, t.in.unknown, (*builder).virtualOutbound), several(t, t.in.inbound, (*builder).inboundListeners)),
 		newOutput(snapshot.Route, each(t, t.in.tables, (*builder).table)),
 		newOutput(snapshot.VirtualHost, each(t, t.in.hosts, (*builder).host)),
 		newOutput(snapshot.Name, each(t, t.in.names, (*builder).name)),
 		newOutput(snapshot.Secret, each(t, t.in.secrets, (*builder).secret), each(t, t.in.secrets, (*builder).secretCA)),
+		newOutput(snapshot.Extension),
 	}
+	for _, o := range outs {
+		t.addPatched(o)
+	}
+	return outs
 }
 
 // Snapshot translates a View from nothing.
-func Snapshot(view *model.View) snapshot.Snapshot { return New().Snapshot(view) }
+func Snapshot(view *model.View) snapshot.Snapshot { return For(view.Class.Role).Snapshot(view) }
 
 // Snapshot returns the resources of view. Resources that did not change are
 // the same pointers as in the snapshot before.
@@ -128,7 +170,7 @@ func (t *Translator) Snapshot(view *model.View) snapshot.Snapshot {
 func (t *Translator) Problems() (all []Problem) {
 	for _, out := range t.outs {
 		for _, p := range out.bad.All() {
-			all = append(all, *p)
+			all = append(all, *p...)
 		}
 	}
 	return all
@@ -139,8 +181,8 @@ func (t *Translator) set(view *model.View) {
 	if settings == nil {
 		settings = &model.Settings{}
 	}
-	class := model.ProxyClass{Role: view.Class.Role, Bare: view.Class.Bare}
-	t.in.shared.Set(memo.Table[shared]{}.With("", shared{Settings: settings, class: class}))
+	class := model.ProxyClass{Role: view.Class.Role, Bare: view.Class.Bare, SelfDiscovery: view.Class.SelfDiscovery}
+	t.in.shared.Set(memo.Table[shared]{}.With("", shared{Settings: settings, class: class, patched: view.Filters.Len() > 0}))
 	t.view = view
 	t.in.clusters.Set(view.Clusters)
 	t.in.assignments.Set(view.Assignments)
@@ -149,6 +191,18 @@ func (t *Translator) set(view *model.View) {
 	t.in.hosts.Set(view.Hosts)
 	t.in.names.Set(view.Names)
 	t.in.secrets.Set(view.Secrets)
+	t.in.unknown.Set(memo.Table[string]{})
+	if view.Class.Role == model.RoleOutbound {
+		t.in.unknown.Set(memo.Table[string]{}.With("", cmp.Or(view.Unknown, blackHoleCluster)))
+	}
+	t.in.filters.Set(view.Filters)
+	t.in.rights.Set(view.Authorizations)
+	t.in.tokens.Set(view.TokenPolicies)
+	t.in.authorizers.Set(view.Authorizers)
+	t.in.reporting.Set(memo.Table[*model.Reporting]{})
+	if view.Reporting != nil {
+		t.in.reporting.Set(memo.Table[*model.Reporting]{}.With("", view.Reporting))
+	}
 	t.in.inbound.Set(memo.Table[*model.Inbound]{})
 	if view.Inbound != nil {
 		t.in.inbound.Set(memo.Table[*model.Inbound]{}.With("", view.Inbound))
@@ -160,6 +214,7 @@ type message struct {
 	name    string
 	body    validated
 	sources []string
+	facts   patch.Target // what patches go by; without the message
 }
 
 // validated is what protoc-gen-validate gives every Envoy message.
@@ -172,10 +227,14 @@ type validated interface {
 type rendered struct {
 	resource *snapshot.Resource
 	problem  string
+	// gone: a patch removed it.
+	gone   bool
+	hits   []patch.Hit
+	faults []patch.Fault
 }
 
 func sameRendered(a, b *rendered) bool {
-	return a.problem == b.problem && snapshot.Same(a.resource, b.resource) && slices.Equal(a.resource.Sources, b.resource.Sources)
+	return a.gone == b.gone && slices.Equal(a.hits, b.hits) && slices.Equal(a.faults, b.faults) && a.problem == b.problem && snapshot.Same(a.resource, b.resource) && slices.Equal(a.resource.Sources, b.resource.Sources)
 }
 
 // builder makes the messages of one entry. Its methods cannot fail: what is
@@ -183,32 +242,69 @@ func sameRendered(a, b *rendered) bool {
 type builder struct {
 	shared
 	errs []error
+	// chains are what the filter chains of an inbound listener are for.
+	chains map[string]patch.Chain
+	trunks trunks
+	// of and r give what is asked for by few; nil: there is none of it.
+	of *Translator
+	r  *memo.Reader
+}
+
+// rights gives the AuthorizationPolicies that hold; what asks for them is made
+// again when one changes.
+func (b *builder) rights() []*model.Authorization {
+	if b.of == nil {
+		return nil
+	}
+	return every(b.r, b.of.in.rights)
+}
+
+// tokens gives the RequestAuthentications, in the same way.
+func (b *builder) tokens() []*model.TokenPolicy {
+	if b.of == nil {
+		return nil
+	}
+	return every(b.r, b.of.in.tokens)
+}
+
+// authorizers gives those that the rights ask, in the same way.
+func (b *builder) authorizers() []*model.AskedAuthorizer {
+	if b.of == nil {
+		return nil
+	}
+	return every(b.r, b.of.in.authorizers)
+}
+
+// reporting is what the proxies tell; what asks for it is made again when it
+// changes.
+func (b *builder) reporting() *model.Reporting {
+	if b.of != nil {
+		if r, ok := memo.Get(b.r, &b.of.in.reporting.Cell, ""); ok {
+			return r
+		}
+	}
+	return &model.Reporting{}
 }
 
 // pack wraps a nested message.
 func (b *builder) pack(m validated) *anypb.Any {
-	if err := m.Validate(); err != nil {
-		b.errs = append(b.errs, err)
-	}
+	b.check(m)
 	return packed(m)
 }
 
 // packed wraps a nested message that needs no check.
 func packed(m proto.Message) *anypb.Any {
-	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
-	if err != nil {
-		panic("translate: a message made here cannot be serialised: " + err.Error())
-	}
-	return &anypb.Any{TypeUrl: "type.googleapis.com/" + string(m.ProtoReflect().Descriptor().FullName()), Value: body}
+	return &anypb.Any{TypeUrl: "type.googleapis.com/" + string(m.ProtoReflect().Descriptor().FullName()), Value: serialised(m)}
 }
 
 // render serialises and checks a message.
 func (b *builder) render(typeURL string, m message) *rendered {
 	errs := b.errs
-	if err := m.body.Validate(); err != nil {
+	if err := valid(m.body); err != nil {
 		errs = append(errs, err)
 	}
-	out := &rendered{resource: snapshot.New(typeURL, m.name, packed(m.body).GetValue(), m.sources...)}
+	length := steady.Size(m.body)
+	out := &rendered{resource: snapshot.Write(typeURL, m.name, length, func(to []byte) []byte { return appendTo(to, m.body, steadySized) }, m.sources...)}
 	if len(errs) > 0 {
 		out.problem = errors.Join(errs...).Error()
 	}

@@ -33,7 +33,7 @@ func static(t *testing.T, mesh *model.Mesh, class model.ProxyClass) *bootstrap.B
 	}
 	for _, name := range []string{"xds-grpc", "sds-grpc"} {
 		b := &builder{shared: shared{Settings: mesh.Settings}}
-		c := &clusters.Cluster{Name: name, ClusterDiscoveryType: discovery(clusters.Cluster_STATIC), TypedExtensionProtocolOptions: b.protocolOptions(http2, nil, nil)}
+		c := &clusters.Cluster{Name: name, ClusterDiscoveryType: discovery(clusters.Cluster_STATIC), TypedExtensionProtocolOptions: b.protocolOptions(http2, &model.Traffic{})}
 		out.StaticResources.Clusters = append(out.StaticResources.Clusters, c)
 	}
 	for _, r := range snap.Of(snapshot.Cluster).All() {

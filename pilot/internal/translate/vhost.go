@@ -1,11 +1,15 @@
 package translate
 
 import (
+	"slices"
+	"strings"
+
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/weftmesh/weft/internal/model"
+	"github.com/weftmesh/weft/pilot/internal/patch"
 )
 
 // maxBody bounds a direct response's body, in bytes: Istio's limit.
@@ -15,22 +19,47 @@ const maxBody = 1 << 20
 // Source: envoy.config.route.v3.VirtualHost.
 func (b *builder) host(h *model.VirtualHost) message {
 	vh := b.virtualHost(h)
-	var origins []model.Origin
+	var sources []string
+	last := model.Origin("")
 	for _, r := range h.Routes {
-		origins = append(origins, r.Origin)
+		if r.Origin != last && r.Origin != "" {
+			sources, last = append(sources, sourcesOf(r.Origin)...), r.Origin
+		}
 	}
-	return message{name: h.Table + "/" + h.Name, body: vh, sources: distinct(sourcesOf(origins...))}
+	return message{name: vh.GetName(), body: vh, sources: sources, facts: patch.Target{Table: h.Table}}
 }
 
 func (b *builder) virtualHost(h *model.VirtualHost) *route.VirtualHost {
-	vh := &route.VirtualHost{Name: h.Table + "/" + h.Name, Domains: h.Domains, IncludeRequestAttemptCount: true}
+	vh := &route.VirtualHost{
+		Name: h.Table + "/" + h.Name, Domains: h.Domains, IncludeRequestAttemptCount: !b.Headers.NoAttemptCount,
+		Routes: make([]*route.Route, len(h.Routes)),
+	}
 	if h.RequireHTTPS {
 		vh.RequireTls = route.VirtualHost_ALL
 	}
-	for _, r := range h.Routes {
-		vh.Routes = append(vh.Routes, b.route(r, h.Name+"/*"))
+	operation := h.Name + "/*"
+	for i, r := range h.Routes {
+		vh.Routes[i] = b.route(r, operation)
 	}
 	return vh
+}
+
+// anyDomain stands for domains that are checked by hand.
+var anyDomain = []string{"*"}
+
+// valid is what Validate says. Of a virtual host's domains, which are most of
+// what there is to check in a mesh, it holds the rule without a regular
+// expression: ^[^\x00\n\r]*$.
+// Source: envoy.config.route.v3.VirtualHost, domains.
+func valid(m validated) error {
+	vh, ok := m.(*route.VirtualHost)
+	if !ok || len(vh.GetDomains()) == 0 || slices.ContainsFunc(vh.GetDomains(), func(d string) bool { return strings.ContainsAny(d, "\x00\n\r") }) {
+		return m.Validate()
+	}
+	domains := vh.Domains
+	defer func() { vh.Domains = domains }()
+	vh.Domains = anyDomain
+	return vh.Validate()
 }
 
 func distinct(all []string) (out []string) {
@@ -46,6 +75,7 @@ func distinct(all []string) (out []string) {
 // Source: envoy.config.route.v3.RouteConfiguration.
 func (b *builder) table(t *model.RouteTable) message {
 	return message{name: t.Name, body: &route.RouteConfiguration{
-		Name: t.Name, Vhds: &route.Vhds{ConfigSource: ads()}, IgnorePortInHostMatching: true, MaxDirectResponseBodySizeBytes: wrapperspb.UInt32(maxBody),
+		Name: t.Name, Vhds: &route.Vhds{ConfigSource: ads()}, IgnorePortInHostMatching: !t.Ports, MaxDirectResponseBodySizeBytes: wrapperspb.UInt32(maxBody),
+		ResponseHeadersToRemove: []string{unreachedHeader},
 	}}
 }

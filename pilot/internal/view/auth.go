@@ -8,37 +8,23 @@ import (
 )
 
 // reachable derives the endpoints as clients meet them: one whose
-// PeerAuthentication is DISABLE takes no mesh mTLS, though its proxy could.
-// Where no policy says so they are the mesh's own pointers.
+// PeerAuthentication is DISABLE takes no mesh mTLS, though its proxy could, and
+// a gRPC server that speaks xDS takes it where the mode is STRICT, for it cannot
+// take both. Where no policy says so they are the mesh's own pointers.
 func reachable(in *inputs) *memo.Derived[*model.Endpoints, *model.Endpoints] {
-	byNamespace := memo.Group(in.graph, &in.peerAuth.Cell, func(_ string, p *model.PeerAuth) []string { return []string{p.Namespace} })
+	guards := newPeerGuards(in)
 	return memo.Map(in.graph, &in.endpoints.Cell, func(r *memo.Reader, host string, e *model.Endpoints) (*model.Endpoints, bool) {
 		s, ok := memo.Get(r, &in.services.Cell, host)
 		if !ok {
 			return e, true
 		}
 		root := in.config(r).RootNamespace
-		own, _ := memo.Get(r, &byNamespace.Cell, s.Namespace)
-		mesh, _ := memo.Get(r, &byNamespace.Cell, root)
-		policies := applying(own, mesh, s.Namespace)
-		if !slices.ContainsFunc(policies, disables) {
+		policies := guards.of(r, e, s.Namespace, root)
+		if !slices.ContainsFunc(policies, disables) && !hasProxyless(e) {
 			return e, true
 		}
-		return withModes(e, policies, s.Namespace, root), true
+		return withModes(e, policies, s, root), true
 	}, memo.Same(sameEndpoints))
-}
-
-// applying are the policies that may hold for a pod of the namespace.
-func applying(own, mesh memo.Table[*model.PeerAuth], namespace string) (out []*model.PeerAuth) {
-	for _, p := range own.All() {
-		out = append(out, p)
-	}
-	for _, p := range mesh.All() {
-		if p.Namespace != namespace && len(p.Selector) == 0 {
-			out = append(out, p)
-		}
-	}
-	return out
 }
 
 func disables(p *model.PeerAuth) bool {
@@ -53,22 +39,45 @@ func disables(p *model.PeerAuth) bool {
 	return false
 }
 
-// withModes copies e with MTLS taken from endpoints whose mode is DISABLE.
-func withModes(e *model.Endpoints, policies []*model.PeerAuth, namespace, root string) *model.Endpoints {
+func hasProxyless(e *model.Endpoints) bool {
+	for _, port := range e.Ports {
+		if slices.ContainsFunc(port.Endpoints, func(ep *model.Endpoint) bool { return ep.Proxyless }) {
+			return true
+		}
+	}
+	return false
+}
+
+// withModes copies e with MTLS as the modes of its endpoints, of service s, have
+// it.
+func withModes(e *model.Endpoints, policies []*model.PeerAuth, s *model.Service, root string) *model.Endpoints {
 	out := &model.Endpoints{Host: e.Host, Identities: e.Identities}
 	for _, port := range e.Ports {
 		next := model.PortEndpoints{Port: port.Port}
 		for _, ep := range port.Endpoints {
-			if ep.MTLS && modesFor(policies, ep.Labels, namespace, root).of(ep.Port) == model.MTLSDisable {
-				plain := *ep
-				plain.MTLS = false
-				ep = &plain
+			mtls := ep.MTLS
+			switch mode := modesFor(policies, ep.Labels, s.Namespace, root).of(ep.Port); {
+			case ep.Proxyless:
+				mtls = mode == model.MTLSStrict && servesGRPC(s, port.Port)
+			case mode == model.MTLSDisable:
+				mtls = false
+			}
+			if mtls != ep.MTLS {
+				other := *ep
+				other.MTLS = mtls
+				ep = &other
 			}
 			next.Endpoints = append(next.Endpoints, ep)
 		}
 		out.Ports = append(out.Ports, next)
 	}
 	return out
+}
+
+// servesGRPC reports whether a port of a service is gRPC's, as declared.
+func servesGRPC(s *model.Service, port uint32) bool {
+	p, ok := s.Port(port)
+	return ok && p.Protocol.IsHTTP2()
 }
 
 // MTLSMode is what the proxy of a workload takes at one of its ports.
@@ -98,19 +107,7 @@ func (m modes) of(port uint32) model.MTLSMode {
 // namespace's, then the mesh's, the oldest of each; ports are read from the
 // workload's alone.
 func modesFor(policies []*model.PeerAuth, labels map[string]string, namespace, root string) modes {
-	var mesh, ns, workload *model.PeerAuth
-	for _, p := range policies {
-		switch {
-		case len(p.Selector) > 0:
-			if p.Namespace == namespace && selects(p.Selector, labels) {
-				workload = older(workload, p)
-			}
-		case p.Namespace == root:
-			mesh = older(mesh, p)
-		case p.Namespace == namespace:
-			ns = older(ns, p)
-		}
-	}
+	mesh, ns, workload := ruling(policies, labels, namespace, root)
 	m := modes{}
 	for _, p := range []*model.PeerAuth{mesh, ns, workload} {
 		if p == nil {

@@ -78,6 +78,10 @@ func (b *binder) forward(r *memo.Reader, of *model.Forward, port uint32) *model.
 // that is not visible still gets a name: Envoy answers 503 with flag NC.
 func (b *binder) destination(r *memo.Reader, d *model.Destination, port uint32) {
 	s, ok := memo.Get(r, b.services, d.Host)
+	if ok && s.AliasOf != "" {
+		d.Host = s.AliasOf
+		s, ok = memo.Get(r, b.services, d.Host)
+	}
 	if d.Port == 0 {
 		d.Port = port
 		if ok && len(s.Ports) == 1 {
@@ -85,6 +89,9 @@ func (b *binder) destination(r *memo.Reader, d *model.Destination, port uint32) 
 		}
 	}
 	d.Cluster = clusterName(d.Port, d.Subset, d.Host)
+	if ok {
+		d.Reports, d.Session = s.Balancer == model.LBLatency, s.Session
+	}
 	if e, ok := memo.Get(r, &b.effective.Cell, d.Host); ok {
 		if lb := e.forPort(d.Port, e.named(d.Subset)).LB; lb != nil {
 			d.Hash = lb.Hash

@@ -1,7 +1,9 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -20,7 +22,17 @@ type Classifier struct {
 	server *memo.Grouped[*model.Service]
 	auth   *memo.Grouped[*model.PeerAuth]
 	router *memo.Grouped[*model.Gateway]
-	ports  *memo.Grouped[*model.Service] // by "namespace/name" of a named target port
+	// places are the labels that say where a client is, and that some rule or
+	// Service asks its clients for; namespace "" is all.
+	places *memo.Grouped[*model.Policy]
+	wishes *memo.Grouped[*model.Service]
+	ports  *memo.Grouped[*model.Service]     // by "namespace/name" of a named target port
+	scopes *memo.Grouped[*model.Sidecar]     // by namespace
+	filter *memo.Grouped[*model.EnvoyFilter] // by "ROLE|namespace/key", see filterKeys
+	rights *memo.Grouped[*model.Authorization]
+	tokens *memo.Grouped[*model.TokenPolicy]
+	// told are the labels of Telemetries for clients, heard those for servers.
+	told, heard *memo.Grouped[*model.Telemetry]
 }
 
 // NewClassifier returns a Classifier that has seen no mesh yet.
@@ -34,7 +46,17 @@ func NewClassifier() *Classifier {
 		server: memo.Group(g, &in.services.Cell, func(_ string, s *model.Service) []string { return keysIn(s.Namespace, s.Selector) }),
 		auth:   memo.Group(g, &in.peerAuth.Cell, func(_ string, p *model.PeerAuth) []string { return keysIn(p.Namespace, p.Selector) }),
 		router: memo.Group(g, &in.gateways.Cell, func(_ string, gw *model.Gateway) []string { return keysIn("", gw.Selector) }),
+		scopes: memo.Group(g, &in.sidecars.Cell, func(_ string, s *model.Sidecar) []string { return []string{s.Namespace} }),
+		filter: memo.Group(g, &in.filters.Cell, func(_ string, f *model.EnvoyFilter) []string { return filterKeys(f) }),
+		places: memo.Group(g, &in.policies.Cell, func(_ string, p *model.Policy) []string { return placeKeys(p) }),
+		wishes: memo.Group(g, &in.services.Cell, func(_ string, s *model.Service) []string {
+			return clientKeys(s.ExportTo, s.Namespace, s.Locality.Needs(false))
+		}),
+		rights: memo.Group(g, &in.authorizations.Cell, func(_ string, a *model.Authorization) []string { return guardKeys(a) }),
+		tokens: memo.Group(g, &in.tokens.Cell, func(_ string, p *model.TokenPolicy) []string { return guardKeys(p) }),
 		ports:  memo.Group(g, &in.services.Cell, func(_ string, s *model.Service) []string { return targetNames(s) }),
+		told:   memo.Group(g, &in.telemetries.Cell, func(_ string, t *model.Telemetry) []string { return telemetryKeys(t, false) }),
+		heard:  memo.Group(g, &in.telemetries.Cell, func(_ string, t *model.Telemetry) []string { return telemetryKeys(t, true) }),
 	}
 }
 
@@ -45,18 +67,19 @@ func (c *Classifier) Update(mesh *model.Mesh) bool {
 		return false
 	}
 	before := c.counts()
-	workloads := c.mesh != nil && c.mesh.Workloads.Equal(mesh.Workloads)
+	same := c.mesh != nil && c.mesh.Workloads.Equal(mesh.Workloads) && c.mesh.Sidecars.Equal(mesh.Sidecars) && c.mesh.Settings == mesh.Settings
 	c.mesh = mesh
 	c.in.set(mesh)
 	c.in.graph.Run()
-	return !workloads || before != c.counts()
+	return !same || before != c.counts()
 }
 
 // keySets are what classes depend on beside the proxy itself.
-type keySets [6]string
+type keySets [14]string
 
 func (c *Classifier) counts() keySets {
-	return keySets{keyList(&c.routes.Cell), keyList(&c.rules.Cell), keyList(&c.server.Cell), keyList(&c.auth.Cell), keyList(&c.router.Cell), keyList(&c.ports.Cell)}
+	return keySets{keyList(&c.routes.Cell), keyList(&c.rules.Cell), keyList(&c.server.Cell), keyList(&c.auth.Cell), keyList(&c.router.Cell), keyList(&c.ports.Cell),
+		keyList(&c.filter.Cell), keyList(&c.places.Cell), keyList(&c.wishes.Cell), keyList(&c.rights.Cell), keyList(&c.tokens.Cell), keyList(&c.told.Cell), keyList(&c.heard.Cell), c.root()}
 }
 
 func keyList[V comparable](groups *memo.Cell[V]) string {
@@ -73,29 +96,91 @@ func keyList[V comparable](groups *memo.Cell[V]) string {
 // it, else what the proxy says.
 func (c *Classifier) Classes(proxy model.Proxy) []model.ProxyClass {
 	labels, ports := proxy.Labels, map[string]uint32(nil)
+	place, node := proxy.Locality, ""
 	if c.mesh != nil {
 		if w, ok := c.mesh.Workloads.Get(proxy.Namespace + "/" + proxy.Name); ok {
-			labels, ports = w.Labels, w.Ports
+			labels, ports, place, node = w.Labels, w.Ports, w.Locality, w.Node
 		}
 	}
 	ns := proxy.Namespace
-	clientLabels := filter(labels, func(key string) bool { return has(&c.routes.Cell, key) || has(&c.rules.Cell, ns+"/"+key) })
+	clientLabels := filter(labels, func(key string) bool {
+		return has(&c.routes.Cell, key) || has(&c.rules.Cell, ns+"/"+key) || has(&c.told.Cell, ns+"/"+key) || c.filters(model.RoleOutbound, ns, key)
+	})
+	if own := labels[model.LabelLocality]; own != "" {
+		place = model.ParseLocality(own)
+	}
+	at := model.LocalityLabels(place, node, c.clusterID())
+	c.addPlace(clientLabels, ns, labels, at)
 	if !proxy.Sidecar {
 		// A Service of the gateway says at which port its pods listen.
-		routerLabels := filter(labels, func(key string) bool { return has(&c.router.Cell, "/"+key) || has(&c.server.Cell, ns+"/"+key) })
+		routerLabels := filter(labels, func(key string) bool {
+			return has(&c.router.Cell, "/"+key) || has(&c.server.Cell, ns+"/"+key) || c.filters(model.RoleRouter, ns, key) || c.guards(ns, key)
+		})
 		for k, v := range clientLabels {
 			routerLabels[k] = v
 		}
-		return []model.ProxyClass{{Role: model.RoleRouter, Namespace: ns, Labels: model.FormatLabels(routerLabels), Ports: c.namedPorts(ns, ports), Bare: !proxy.Proven}}
+		own := model.ProxyClass{Role: model.RoleRouter, Namespace: ns, Labels: model.FormatLabels(routerLabels), Ports: c.namedPorts(ns, ports), Bare: !proxy.Proven, Metadata: c.metadata(model.RoleRouter, proxy)}
+		c.discovers(&own, proxy, labels, at)
+		return []model.ProxyClass{own}
 	}
 	serverLabels := filter(labels, func(key string) bool {
+		if c.filters(model.RoleInbound, ns, key) || c.guards(ns, key) {
+			return true
+		}
 		key = ns + "/" + key
-		return has(&c.server.Cell, key) || has(&c.auth.Cell, key) || has(&c.rules.Cell, key)
+		return has(&c.server.Cell, key) || has(&c.auth.Cell, key) || has(&c.rules.Cell, key) || has(&c.heard.Cell, key)
 	})
-	return []model.ProxyClass{
-		{Role: model.RoleOutbound, Namespace: ns, Labels: model.FormatLabels(clientLabels), Bare: !proxy.Proven},
-		{Role: model.RoleInbound, Namespace: ns, Labels: model.FormatLabels(serverLabels), Ports: c.namedPorts(ns, ports), Bare: !proxy.Proven},
+	client := model.ProxyClass{Role: model.RoleOutbound, Namespace: ns, Labels: model.FormatLabels(clientLabels), Bare: !proxy.Proven, Metadata: c.metadata(model.RoleOutbound, proxy)}
+	server := model.ProxyClass{Role: model.RoleInbound, Namespace: ns, Labels: model.FormatLabels(serverLabels), Ports: c.namedPorts(ns, ports), Bare: !proxy.Proven, Metadata: c.metadata(model.RoleInbound, proxy)}
+	c.discovers(&client, proxy, labels, at)
+	c.discovers(&server, proxy, labels, at)
+	if s := c.sidecarOf(ns, labels); s != nil {
+		if client.Reach = s.Reach(); client.Reach != model.ReachAll || s.Unknown != nil {
+			client.Sidecar = s.Key()
+		}
+		if len(s.Ingress) > 0 || s.InboundPool != nil {
+			server.Sidecar = s.Key()
+		}
 	}
+	if proxy.Proxyless {
+		client.Role, server.Role = model.RoleGRPCClient, model.RoleGRPCServer
+	}
+	return []model.ProxyClass{client, server}
+}
+
+// sidecarOf is the Sidecar of a workload, nil if it has none: one that selects
+// it, else its namespace's, else that of the root namespace; the oldest of each.
+// Source: istio.io/api networking/v1alpha3, message Sidecar, notes 1 and 2.
+func (c *Classifier) sidecarOf(namespace string, labels map[string]string) *model.Sidecar {
+	var own, wide, mesh *model.Sidecar
+	for _, s := range c.sidecarsIn(namespace) {
+		switch {
+		case s.Selector == nil:
+			wide = olderSidecar(wide, s)
+		case model.Selects(s.Selector, labels):
+			own = olderSidecar(own, s)
+		}
+	}
+	if c.mesh != nil && c.mesh.Settings.RootNamespace != namespace {
+		for _, s := range c.sidecarsIn(c.mesh.Settings.RootNamespace) {
+			if s.Selector == nil {
+				mesh = olderSidecar(mesh, s)
+			}
+		}
+	}
+	return cmp.Or(own, wide, mesh)
+}
+
+func (c *Classifier) sidecarsIn(namespace string) []*model.Sidecar {
+	of, _ := c.scopes.Cell.Table().Get(namespace)
+	return values(of)
+}
+
+func olderSidecar(a, b *model.Sidecar) *model.Sidecar {
+	if a == nil || b.Rank < a.Rank {
+		return b
+	}
+	return a
 }
 
 // Classes is Classifier.Classes from nothing.
@@ -103,6 +188,39 @@ func Classes(mesh *model.Mesh, proxy model.Proxy) []model.ProxyClass {
 	c := NewClassifier()
 	c.Update(mesh)
 	return c.Classes(proxy)
+}
+
+// root is the root namespace, whose EnvoyFilters are for all.
+func (c *Classifier) root() string {
+	if c.mesh == nil || c.mesh.Settings == nil {
+		return ""
+	}
+	return c.mesh.Settings.RootNamespace
+}
+
+// filters reports whether an EnvoyFilter tells proxies of a role by a key.
+func (c *Classifier) filters(role model.Role, ns, key string) bool {
+	return has(&c.filter.Cell, string(role)+"|"+ns+"/"+key) || has(&c.filter.Cell, string(role)+"|"+c.root()+"/"+key)
+}
+
+// guards reports whether a security policy tells servers by a label.
+func (c *Classifier) guards(ns, key string) bool {
+	return has(&c.rights.Cell, ns+"/"+key) || has(&c.rights.Cell, c.root()+"/"+key) ||
+		has(&c.tokens.Cell, ns+"/"+key) || has(&c.tokens.Cell, c.root()+"/"+key)
+}
+
+// metadata formats what EnvoyFilters ask of the proxy's node metadata.
+func (c *Classifier) metadata(role model.Role, proxy model.Proxy) string {
+	if c.filter.Table().Len() == 0 {
+		return ""
+	}
+	out := map[string]string{}
+	for k, v := range proxy.Metadata {
+		if c.filters(role, proxy.Namespace, metadataKey+k) {
+			out[url.QueryEscape(k)] = url.QueryEscape(v) // they may hold what parts labels
+		}
+	}
+	return model.FormatLabels(out)
 }
 
 // namedPorts formats those of the workload's ports that some service of the
@@ -141,12 +259,18 @@ func keysIn(namespace string, selector map[string]string) (keys []string) {
 }
 
 func sourceKeys(vs *model.VirtualService) (keys []string) {
-	for _, route := range vs.HTTP {
-		for k := range route.Scope.SourceLabels {
+	add := func(s model.Scope) {
+		for k := range s.SourceLabels {
 			if !slices.Contains(keys, k) {
 				keys = append(keys, k)
 			}
 		}
+	}
+	for _, route := range vs.HTTP {
+		add(route.Scope)
+	}
+	for _, route := range slices.Concat(vs.TLS, vs.TCP) {
+		add(route.Scope)
 	}
 	return keys
 }

@@ -14,7 +14,7 @@ func TestClasses(t *testing.T) {
 	m := meshtest.Bookshop()
 	named := meshtest.Service("admin", "default", "10.0.0.9", model.Port{Number: 80, TargetName: "http", Protocol: model.ProtocolHTTP})
 	m.Service(named)
-	m.Workload(&model.Workload{Namespace: "default", Name: "reviews-1", Labels: labels, Ports: map[string]uint32{"http": 8080, "debug": 6060}})
+	m.Workload(&model.Workload{Namespace: "default", Name: "reviews-1", Controller: "reviews", Labels: labels, Ports: map[string]uint32{"http": 8080, "debug": 6060}})
 	vs := meshtest.Routing("by-team", "other", "a.example", &model.Route{Scope: model.Scope{SourceLabels: map[string]string{"team": "a"}}})
 	for name, tc := range map[string]struct {
 		proxy model.Proxy
@@ -36,6 +36,17 @@ func TestClasses(t *testing.T) {
 		"a selector of another namespace does not count": {
 			model.Proxy{Proven: true, Sidecar: true, Namespace: "elsewhere", Labels: labels}, m.Model(),
 			[]model.ProxyClass{{Role: model.RoleOutbound, Namespace: "elsewhere"}, {Role: model.RoleInbound, Namespace: "elsewhere"}},
+		},
+		"self-discovery": {
+			model.Proxy{Proven: true, Sidecar: true, Namespace: "default", Name: "reviews-1", Metadata: map[string]string{"ENABLE_SELF_DISCOVERY": "true", "WORKLOAD_NAME": "another"}}, m.Model(),
+			[]model.ProxyClass{
+				{Role: model.RoleOutbound, Namespace: "default", SelfDiscovery: true},
+				{Role: model.RoleInbound, Namespace: "default", Labels: "app=reviews,pod-template-hash=x", Ports: "http=8080", SelfDiscovery: true, Workload: "reviews"},
+			},
+		},
+		"self-discovery of a router that is no pod": {
+			model.Proxy{Proven: true, Namespace: "edge", Locality: model.Locality{Region: "eu"}, Metadata: map[string]string{"ENABLE_SELF_DISCOVERY": "true", "WORKLOAD_NAME": "gw"}}, m.Model(),
+			[]model.ProxyClass{{Role: model.RoleRouter, Namespace: "edge", Labels: "topology.kubernetes.io/region=eu", SelfDiscovery: true, Workload: "gw"}},
 		},
 		"a router": {
 			model.Proxy{Proven: true, Namespace: "weft-system", Labels: map[string]string{"istio": "ingressgateway", "app": "gw"}}, m.Model(),

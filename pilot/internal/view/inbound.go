@@ -15,15 +15,24 @@ import (
 // inbound is the server side of a sidecar.
 type inbound struct {
 	result *memo.Derived[*model.Settings, *model.Inbound]
+	// What its policies' authorizers are asked by; assignments are also those of
+	// a proxy that asks for its fellows.
+	clusters    *memo.Derived[string, *model.Cluster]
+	assignments *memo.Union[*model.Assignment]
+	secrets     *memo.Derived[string, *model.Secret]
 }
 
-func newInbound(in *inputs) *inbound {
+func newInbound(in *inputs, class model.ProxyClass, asked *authorizers) *inbound {
 	selecting := ownServices(in)
-	effective := policies(in, &selecting.Cell)
+	effective := policies(in, &selecting.Cell, in.heedsServing)
 	auth := memo.Map(in.graph, &in.peerAuth.Cell, func(r *memo.Reader, _ string, p *model.PeerAuth) (*model.PeerAuth, bool) {
 		return p, in.home(r, p.Namespace) && in.selected(r, p.Selector) || p.Namespace == in.config(r).RootNamespace && len(p.Selector) == 0
 	})
-	i := &inbound{}
+	i := &inbound{clusters: asked.clusters, assignments: memo.NewUnion(in.graph, &assignments(in, &asked.clusters.Cell, asked.maker).Cell)}
+	if class.SelfDiscovery {
+		i.assignments = memo.NewUnion(in.graph, &i.assignments.Cell, &fellows(in).Cell)
+	}
+	i.secrets = secretsNamed(in, clusterCredentials(in.graph, &asked.clusters.Cell))
 	i.result = memo.Map(in.graph, &in.settings.Cell, func(r *memo.Reader, _ string, settings *model.Settings) (*model.Inbound, bool) {
 		modes := modesFor(values(memo.All(r, &auth.Cell)), in.labels(r), in.namespace(r), settings.RootNamespace)
 		out := &model.Inbound{Mode: modes.workload, Policies: modes.policies}
@@ -31,6 +40,9 @@ func newInbound(in *inputs) *inbound {
 		for host, s := range memo.All(r, &selecting.Cell).All() {
 			e, _ := memo.Get(r, &effective.Cell, host)
 			addPorts(ports, in.ports(r), s, e)
+		}
+		if sc := in.sidecar(r); sc != nil {
+			ports = ingressPorts(ports, sc)
 		}
 		for port := range modes.ports {
 			if _, ok := ports[port]; !ok {
@@ -70,6 +82,35 @@ func ownServices(in *inputs) *memo.Derived[*model.Settings, *model.Service] {
 	})
 }
 
+// ingressPorts are the ports that a Sidecar makes of those that services
+// target: with ingress listeners no others. Its limits replace the
+// DestinationRule's, a listener's own those of the Sidecar.
+// Source: istio.io/api networking/v1alpha3, Sidecar.inboundConnectionPool.
+func ingressPorts(ports map[uint32]model.InboundPort, sc *model.Sidecar) map[uint32]model.InboundPort {
+	out := maps.Clone(ports)
+	if len(sc.Ingress) > 0 {
+		out = map[uint32]model.InboundPort{}
+	}
+	for _, l := range sc.Ingress {
+		p := ports[l.Port] // its service, if there is one
+		p.Port, p.Protocol, p.Cluster = l.Port, l.Protocol, inboundCluster(l.Port)
+		p.Bind, p.Local, p.LocalPort, p.TLS = l.Bind, l.Local, l.LocalPort, l.TLS
+		out[l.Port] = p
+	}
+	for port, p := range out {
+		if sc.InboundPool != nil {
+			p.Pool = sc.InboundPool
+		}
+		for _, l := range sc.Ingress {
+			if l.Port == port && l.Pool != nil {
+				p.Pool = l.Pool
+			}
+		}
+		out[port] = p
+	}
+	return out
+}
+
 func selectorKey(namespace, key, value string) string { return namespace + "/" + key + "=" + value }
 
 func values[V comparable](t memo.Table[V]) (out []V) {
@@ -87,11 +128,17 @@ func inboundCluster(port uint32) string { return fmt.Sprintf("inbound|%d||", por
 func addPorts(ports map[uint32]model.InboundPort, named string, s *model.Service, e *effective) {
 	for _, p := range s.Ports {
 		target := targetOf(named, p)
-		if _, taken := ports[target]; taken || target == 0 || p.Protocol == model.ProtocolUDP {
+		if target == 0 || p.Protocol == model.ProtocolUDP {
+			continue
+		}
+		if first, taken := ports[target]; taken {
+			first.Reports = first.Reports || s.Balancer == model.LBLatency
+			ports[target] = first
 			continue
 		}
 		ports[target] = model.InboundPort{
 			Port: target, Protocol: p.Protocol, Cluster: inboundCluster(target), Service: s, Pool: e.forPort(p.Number, nil).Pool,
+			Reports: s.Balancer == model.LBLatency,
 		}
 	}
 }
@@ -121,4 +168,7 @@ func noName(p model.Port) uint32 {
 	return p.Number
 }
 
-func (i *inbound) fill(v *model.View) { v.Inbound, _ = i.result.Table().Get("") }
+func (i *inbound) fill(v *model.View) {
+	v.Inbound, _ = i.result.Table().Get("")
+	v.Clusters, v.Assignments, v.Secrets = i.clusters.Table(), i.assignments.Table(), i.secrets.Table()
+}

@@ -14,17 +14,6 @@ const meshGateway = "mesh"
 // wild is the group key of everything whose host has a wildcard.
 const wild = "*"
 
-// selects reports whether labels has all of selector. An empty selector
-// selects all.
-func selects(selector, labels map[string]string) bool {
-	for k, v := range selector {
-		if have, ok := labels[k]; !ok || have != v {
-			return false
-		}
-	}
-	return true
-}
-
 // covers reports whether host, which may itself be a wildcard, lies within
 // pattern: "*" covers all, "*.shop" covers "a.shop" and "*.a.shop".
 func covers(pattern, host string) bool {

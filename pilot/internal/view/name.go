@@ -8,12 +8,17 @@ import (
 )
 
 // names derives DNS answers: a service's addresses, or those of a headless
-// service's healthy endpoints.
+// service's healthy endpoints. An ExternalName has those of what it stands for.
 func names(in *inputs, services *memo.Cell[*model.Service]) *memo.Derived[*model.Service, *model.Name] {
 	return memo.Map(in.graph, services, func(r *memo.Reader, host string, s *model.Service) (*model.Name, bool) {
+		if s.AliasOf != "" {
+			if s, _ = memo.Get(r, services, s.AliasOf); s == nil {
+				return nil, false
+			}
+		}
 		n := &model.Name{Host: host, Addresses: slices.Clone(s.Addresses)}
 		if s.Headless {
-			all, _ := memo.Get(r, &in.endpoints.Cell, host)
+			all, _ := memo.Get(r, &in.endpoints.Cell, s.Key())
 			n.Addresses = healthyAddresses(all)
 		}
 		slices.Sort(n.Addresses)

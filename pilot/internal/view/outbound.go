@@ -9,45 +9,64 @@ import (
 type outbound struct {
 	clusters    *memo.Derived[*model.Service, *model.Cluster]
 	assignments *memo.Derived[*model.Cluster, *model.Assignment]
-	tables      *memo.Derived[memo.Table[*model.Service], *model.RouteTable]
+	tables      *memo.Union[*model.RouteTable]
 	ofServices  *memo.Derived[*model.Service, *model.VirtualHost]
 	ofNames     *memo.Derived[*model.VirtualService, *model.VirtualHost]
 	fallbacks   *memo.Derived[*model.RouteTable, *model.VirtualHost]
 	hosts       *memo.Union[*model.VirtualHost]
-	http        *memo.Derived[memo.Table[*model.Service], *model.Listener]
-	bytes       *memo.Derived[*model.Service, *model.Listener]
+	captured    *memo.Derived[memo.Table[*piece], *model.Listener]
+	own         *memo.Derived[memo.Table[*model.Service], *model.Listener] // of its Sidecar
 	listeners   *memo.Union[*model.Listener]
 	names       *memo.Derived[*model.Service, *model.Name]
 	secrets     *memo.Derived[string, *model.Secret]
+	unknown     *memo.Derived[*model.Settings, string]
 }
 
 func newOutbound(in *inputs, class model.ProxyClass) *outbound {
-	visible := visibleServices(in)
-	effective := policies(in, &visible.Cell)
-	maker := newClusterMaker(in, class, &visible.Cell, effective)
-	hosts := newSidecarHosts(in, &visible.Cell, &binder{in: in, services: &visible.Cell, effective: effective})
-	tables := sidecarTables(in, &visible.Cell)
+	visible, routing := sight(in, class)
+	known := memo.NewUnion(in.graph, ledTo(in, routing), visible)
+	effective := policies(in, &known.Cell, in.heeds)
+	maker := newClusterMaker(in, class, &known.Cell, effective)
+	hosts := newSidecarHosts(in, visible, routing, &binder{in: in, services: &known.Cell, effective: effective})
+	hosts.proxied = true
+	tables := memo.NewUnion(in.graph, &sidecarTables(in, visible).Cell, proxyRoutes(in))
 	o := &outbound{
 		tables:     tables,
 		ofNames:    hosts.ofNames(&tables.Cell),
 		clusters:   outboundClusters(maker),
 		ofServices: hosts.ofServices(),
-		http:       httpListeners(in, &visible.Cell),
-		bytes:      sidecarListeners(in, &visible.Cell, effective),
-		names:      names(in, &visible.Cell),
+		captured:   sidecarListeners(in, visible, hosts),
+		own:        egressListeners(in, visible, hosts),
+		names:      names(in, visible),
+		unknown:    unknownOf(in),
 	}
 	o.assignments = assignments(in, &o.clusters.Cell, maker)
 	o.secrets = secretsNamed(in, clusterCredentials(in.graph, &o.clusters.Cell))
 	o.fallbacks = fallbackHosts(in.graph, &o.tables.Cell)
 	o.hosts = memo.NewUnion(in.graph, &o.ofServices.Cell, &o.ofNames.Cell, &o.fallbacks.Cell)
-	o.listeners = memo.NewUnion(in.graph, &o.http.Cell, &o.bytes.Cell)
+	o.listeners = memo.NewUnion(in.graph, &o.captured.Cell, &o.own.Cell, proxyListener(in, visible))
 	return o
 }
 
-func visibleServices(in *inputs) *memo.Derived[*model.Service, *model.Service] {
-	return memo.Map(in.graph, &in.services.Cell, func(r *memo.Reader, _ string, s *model.Service) (*model.Service, bool) {
-		return s, in.sees(r, s.ExportTo, s.Namespace)
+// sight derives the services and VirtualServices that the proxy sees: of all
+// there are, or of those that its Sidecar names.
+func sight(in *inputs, class model.ProxyClass) (*memo.Cell[*model.Service], *memo.Cell[*model.VirtualService]) {
+	if class.Reach == model.ReachNarrow {
+		of := parts(in)
+		return narrowServices(in, of), narrowRouting(in, of)
+	}
+	routing := memo.Map(in.graph, &in.virtualServices.Cell, func(r *memo.Reader, _ string, vs *model.VirtualService) (*model.VirtualService, bool) {
+		return vs, in.routes(r, vs)
 	})
+	return &visibleServices(in).Cell, &routing.Cell
+}
+
+// visibleServices derives the services that the proxy sees, by host.
+func visibleServices(in *inputs) *memo.Derived[*model.Service, *model.Service] {
+	seen := memo.Map(in.graph, &in.services.Cell, func(r *memo.Reader, _ string, s *model.Service) (*model.Service, bool) {
+		return in.seen(r, s)
+	}, memo.Same(sameService))
+	return settleRivals(in, &seen.Cell)
 }
 
 func (o *outbound) fill(v *model.View) {
@@ -58,4 +77,5 @@ func (o *outbound) fill(v *model.View) {
 	v.Listeners = o.listeners.Table()
 	v.Names = o.names.Table()
 	v.Secrets = o.secrets.Table()
+	v.Unknown, _ = o.unknown.Table().Get("")
 }

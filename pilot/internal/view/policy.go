@@ -29,9 +29,26 @@ func (e *effective) forPort(port uint32, subset *model.Subset) model.Traffic {
 	}
 	own, override := subset.For(port)
 	if override {
-		return own
+		return own.Whole(base)
 	}
 	return base.Merge(own)
+}
+
+// traffic is forPort over what the mesh has where no rule says anything
+// (MeshConfig.defaultTrafficPolicy).
+func (in *inputs) traffic(r *memo.Reader, e *effective, port uint32, subset *model.Subset) model.Traffic {
+	return in.config(r).Defaults.Traffic.Merge(e.forPort(port, subset))
+}
+
+// tunnel is that of connections to one destination: a subset's own, as in Istio.
+func (e *effective) tunnel(subset string) *model.Tunnel {
+	if subset == "" && e != nil {
+		return e.traffic.Tunnel
+	}
+	if s := e.named(subset); s != nil {
+		return s.Tunnel
+	}
+	return nil
 }
 
 func (e *effective) named(subset string) *model.Subset {
@@ -46,13 +63,14 @@ func (e *effective) named(subset string) *model.Subset {
 	return nil
 }
 
-// policies derives the rule of each visible service. Istio looks in the
-// client's namespace, the service's, and the root namespace.
-func policies(in *inputs, services *memo.Cell[*model.Service]) *memo.Derived[*model.Service, *effective] {
+// policies derives the rule of each visible service, of those rules that are
+// heeded. Istio looks in the client's namespace, the service's, and the root
+// namespace.
+func policies(in *inputs, services *memo.Cell[*model.Service], heeds func(*memo.Reader, *model.Policy) bool) *memo.Derived[*model.Service, *effective] {
 	// The index asks nothing about the proxy, so that all classes share it.
 	byHost := memo.Group(in.graph, &in.policies.Cell, func(_ string, p *model.Policy) []string { return hostKeys([]string{p.Host}) })
 	return memo.Map(in.graph, services, func(r *memo.Reader, host string, s *model.Service) (*effective, bool) {
-		found := slices.DeleteFunc(covering(r, byHost, host), func(p *model.Policy) bool { return !in.heeds(r, p) })
+		found := slices.DeleteFunc(covering(r, byHost, s.Host), func(p *model.Policy) bool { return !heeds(r, p) })
 		root := in.config(r).RootNamespace
 		for _, p := range found {
 			// A client in the root namespace asks the service's first, since the
@@ -66,9 +84,15 @@ func policies(in *inputs, services *memo.Cell[*model.Service]) *memo.Derived[*mo
 	}, memo.Same(sameEffective))
 }
 
-// heeds reports whether a rule is for the proxy.
+// heeds reports whether a rule is for the proxy as a client.
 func (in *inputs) heeds(r *memo.Reader, p *model.Policy) bool {
 	return in.sees(r, p.ExportTo, p.Namespace) && (p.Selector == nil || in.home(r, p.Namespace) && in.selected(r, p.Selector))
+}
+
+// heedsServing reports whether a rule is for the proxy as a server: those that
+// select workloads are for clients alone (Istio, SidecarScope.DestinationRule).
+func (in *inputs) heedsServing(r *memo.Reader, p *model.Policy) bool {
+	return p.Selector == nil && in.heeds(r, p)
 }
 
 // covering are the rules for a host: those that name it, then those whose
@@ -133,7 +157,7 @@ func mergePolicies(found []*model.Policy, ns, host string) *effective {
 
 // add takes the subsets that are new, and the traffic policy if there is none.
 func (e *effective) add(p *model.Policy) {
-	if e.traffic.Traffic == (model.Traffic{}) && len(e.traffic.Ports) == 0 {
+	if e.traffic.Empty() {
 		e.traffic = p.Traffic
 	}
 	e.subsets = slices.Clone(e.subsets)

@@ -12,6 +12,10 @@ const (
 	namespaceKey = "namespace"  // its value is the proxy's namespace
 	homeKey      = "namespace/" // followed by it
 	labelKey     = "label/"     // followed by a label's key, of its value
+	sidecarKey   = "sidecar"    // its value is the Sidecar's key
+	limitsKey    = "limits"     // the same, of a Sidecar that limits what is seen
+	metadataKey  = "metadata/"  // followed by a key of the node's metadata, of its value
+	workloadKey  = "workload"   // its value is the workload's name, of a proxy with self-discovery
 	portsKey     = "ports"      // its value are the proxy's named ports, as a class has them
 )
 
@@ -25,6 +29,18 @@ func proxyOf(class model.ProxyClass) (t memo.Table[string]) {
 	}
 	for k, v := range model.ParseLabels(class.Labels) {
 		t = t.With(labelKey+k, v)
+	}
+	if class.Sidecar != "" {
+		t = t.With(sidecarKey, class.Sidecar)
+		if class.Reach != model.ReachAll {
+			t = t.With(limitsKey, class.Sidecar)
+		}
+	}
+	for k, v := range model.ParseLabels(class.Metadata) {
+		t = t.With(metadataKey+k, v)
+	}
+	if class.Workload != "" {
+		t = t.With(workloadKey, class.Workload)
 	}
 	if class.Ports != "" {
 		t = t.With(portsKey, class.Ports)

@@ -11,8 +11,10 @@ import (
 
 // router is a gateway's proxy.
 type router struct {
-	clusters    *memo.Derived[target, *model.Cluster]
-	assignments *memo.Derived[*model.Cluster, *model.Assignment]
+	routedTo    *memo.Derived[target, *model.Cluster]
+	passedTo    *memo.Derived[*model.Service, *model.Cluster]
+	clusters    *memo.Union[*model.Cluster]
+	assignments *memo.Union[*model.Assignment]
 	listeners   *memo.Derived[memo.Table[*served], *model.Listener]
 	tables      *memo.Derived[memo.Table[*served], *model.RouteTable]
 	routed      *memo.Derived[memo.Table[*binding], *model.VirtualHost]
@@ -29,6 +31,7 @@ type served struct {
 	*model.Server
 	gateway *model.Gateway
 	index   int
+	key     string // in the order of servers
 	listen  uint32 // the port that the proxy's pod listens on
 }
 
@@ -38,30 +41,38 @@ type target struct {
 	port         uint32
 }
 
-func newRouter(in *inputs, class model.ProxyClass) *router {
+func newRouter(in *inputs, class model.ProxyClass, guards *authorizers) *router {
 	g := in.graph
 	visible := visibleServices(in)
-	effective := policies(in, &visible.Cell)
+	effective := policies(in, &visible.Cell, in.heeds)
 	maker := newClusterMaker(in, class, &visible.Cell, effective)
 	servers := routerServers(in, class)
 	byTable := memo.Group(g, &servers.Cell, func(_ string, s *served) []string { return nonEmpty(s.RouteTable) })
-	byPort := memo.Group(g, &servers.Cell, func(_ string, s *served) []string { return []string{listenerName(bindOf(s), s.listen)} })
-	hosts := &routerHosts{in: in, class: class, servers: servers, binder: &binder{in: in, services: &visible.Cell, effective: effective}}
+	byPort := memo.Group(g, &servers.Cell, func(_ string, s *served) []string { return []string{s.listener()} })
+	hosts := &routerHosts{in: in, class: class, servers: servers, byName: serverNamesOf(g, &servers.Cell), binder: &binder{in: in, services: &visible.Cell, effective: effective}}
 	r := &router{
-		listeners: routerListeners(g, byPort, class.Namespace),
-		tables: memo.Map(g, &byTable.Cell, func(_ *memo.Reader, name string, _ memo.Table[*served]) (*model.RouteTable, bool) {
-			return &model.RouteTable{Name: name}, true
+		passedTo: maker.passedClusters(autoServers(g, &servers.Cell)),
+		tables: memo.Map(g, &byTable.Cell, func(_ *memo.Reader, name string, all memo.Table[*served]) (*model.RouteTable, bool) {
+			return routerTable(name, all), true
 		}, memo.Same(sameTable)),
 	}
 	r.routed, r.redirects = hosts.derive()
+	asked := askedTables(g, &r.routed.Cell, hosts.binder)
+	r.listeners = routerListeners(&routerDoors{hosts: hosts, passed: &r.passedTo.Cell, routed: hosts.passing(), asked: &asked.Cell}, byPort)
 	r.fallbacks = fallbackHosts(g, &r.tables.Cell)
-	r.clusters = memo.Map(g, &targets(g, &r.routed.Cell).Cell, func(rd *memo.Reader, _ string, t target) (*model.Cluster, bool) {
+	wanted := memo.NewUnion(g, &targets(g, &r.routed.Cell).Cell, &bytesTargets(g, &r.listeners.Cell).Cell)
+	r.routedTo = memo.Map(g, &wanted.Cell, func(rd *memo.Reader, _ string, t target) (*model.Cluster, bool) {
 		return maker.ofTarget(rd, t)
 	}, memo.Same(sameCluster))
-	r.assignments = assignments(in, &r.clusters.Cell, maker)
+	r.clusters = memo.NewUnion(g, &r.routedTo.Cell, &r.passedTo.Cell, &guards.clusters.Cell)
+	r.assignments = memo.NewUnion(g, &assignments(in, &r.clusters.Cell, maker).Cell)
+	if class.SelfDiscovery {
+		r.assignments = memo.NewUnion(g, &r.assignments.Cell, &fellows(in).Cell)
+	}
 	r.ofServers = secretsNamed(in, serverCredentials(g, class.Namespace, &servers.Cell))
 	r.ofClusters = secretsNamed(in, clusterCredentials(g, &r.clusters.Cell))
-	r.hosts = memo.NewUnion(g, &r.routed.Cell, &r.redirects.Cell, &r.fallbacks.Cell)
+	strict, lenient, unrouted := hosts.ofOthers(true), hosts.ofOthers(false), hosts.unrouted()
+	r.hosts = memo.NewUnion(g, &strict.Cell, &r.routed.Cell, &r.redirects.Cell, &lenient.Cell, &unrouted.Cell, &r.fallbacks.Cell)
 	r.secrets = memo.NewUnion(g, &r.ofServers.Cell, &r.ofClusters.Cell)
 	return r
 }
@@ -89,15 +100,15 @@ func routerServers(in *inputs, class model.ProxyClass) *memo.Derived[*model.Gate
 	labels := model.ParseLabels(class.Labels)
 	front := memo.Group(in.graph, &ownServices(in).Cell, func(_ string, s *model.Service) []string { return portNumbers(s) })
 	return memo.Flat(in.graph, &in.gateways.Cell, func(r *memo.Reader, _ string, gw *model.Gateway, emit memo.Emit[*served]) {
-		if !selects(gw.Selector, labels) {
+		if !model.Selects(gw.Selector, labels) {
 			return
 		}
 		for i := range gw.Servers {
 			services, _ := memo.Get(r, &front.Cell, portKey(gw.Servers[i].Port))
-			emit(fmt.Sprintf("%s\x00%s\x00%04d", gw.Rank, gw.Key(), i),
-				&served{Server: &gw.Servers[i], gateway: gw, index: i, listen: listenPort(class, services, gw.Servers[i].Port)})
+			key := fmt.Sprintf("%s\x00%s\x00%04d", gw.Rank, gw.Key(), i)
+			emit(key, &served{Server: &gw.Servers[i], gateway: gw, index: i, key: key, listen: listenPort(class, services, gw.Servers[i].Port)})
 		}
-	}, memo.Same(func(a, b *served) bool { return *a == *b }))
+	}, memo.Same(sameServed))
 }
 
 func portKey(number uint32) string { return strconv.FormatUint(uint64(number), 10) }
@@ -153,39 +164,6 @@ func (m *clusterMaker) ofTarget(r *memo.Reader, t target) (*model.Cluster, bool)
 	return c, c != nil
 }
 
-// routerListeners derives one listener for each address and port. The first
-// server says whether the port is plaintext or TLS; servers of the other kind
-// are left out, as are server names that an earlier server has.
-func routerListeners(g *memo.Graph, byPort *memo.Grouped[*served], namespace string) *memo.Derived[memo.Table[*served], *model.Listener] {
-	return memo.Map(g, &byPort.Cell, func(_ *memo.Reader, name string, all memo.Table[*served]) (*model.Listener, bool) {
-		var l *model.Listener
-		names := map[string]bool{}
-		for _, s := range all.All() {
-			if s.RouteTable == "" {
-				continue // bytes are not routed yet
-			}
-			if l == nil {
-				l = &model.Listener{Name: name, Address: bindOf(s), Port: s.listen}
-			}
-			chain := model.Chain{HTTP: &model.HTTPChain{Table: s.RouteTable}}
-			if secure(s) {
-				chain.SNI, chain.TLS = serverNames(s), serverTLS(s, namespace)
-			}
-			if len(l.Chains) > 0 && (l.Chains[0].TLS != nil) != secure(s) {
-				continue
-			}
-			if o := s.gateway.Origin; !slices.Contains(l.Gateways, o) {
-				l.Gateways = append(l.Gateways, o)
-			}
-			if !claim(names, &chain) {
-				continue
-			}
-			l.Chains = append(l.Chains, chain)
-		}
-		return l, l != nil
-	}, memo.Same(sameListener))
-}
-
 func secure(s *served) bool { return s.TLS != nil && s.Protocol == model.ProtocolTLS }
 
 // serverNames are the SNI names of a server; nil for any.
@@ -200,31 +178,6 @@ func serverNames(s *served) (names []string) {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// claim takes the chain's server names that are free; it reports false if
-// there is none.
-func claim(taken map[string]bool, c *model.Chain) bool {
-	if len(c.SNI) == 0 {
-		free := !taken[""]
-		taken[""] = true
-		return free
-	}
-	c.SNI = slices.DeleteFunc(c.SNI, func(n string) bool { return taken[n] })
-	for _, n := range c.SNI {
-		taken[n] = true
-	}
-	return len(c.SNI) > 0
-}
-
-// serverTLS is a server's TLS with its credential resolved.
-func serverTLS(s *served, namespace string) *model.ServerTLS {
-	if s.TLS.Credential == "" {
-		return s.TLS
-	}
-	next := *s.TLS
-	next.Credential = credential(next.Credential, namespace)
-	return &next
 }
 
 func (r *router) fill(v *model.View) {

@@ -26,7 +26,7 @@ func server(name string, port uint32, hosts ...string) model.Server {
 func secured(s model.Server, gateway, credential string) model.Server {
 	s.Protocol, s.HTTPS = model.ProtocolTLS, true
 	s.RouteTable = "https." + tableName(s.Port) + "." + s.Name + "." + gateway + ".default"
-	s.TLS = &model.ServerTLS{Mode: model.ServerSimple, Credential: "default/" + credential}
+	s.TLS = &model.ServerTLS{Mode: model.ServerSimple, Credentials: []string{"default/" + credential}}
 	return s
 }
 
@@ -143,7 +143,7 @@ func TestRouterTLS(t *testing.T) {
 	}
 	var got []string
 	for _, c := range l.Chains {
-		got = append(got, strings.Join(c.SNI, ",")+" "+c.TLS.Credential+" "+c.HTTP.Table)
+		got = append(got, strings.Join(c.SNI, ",")+" "+strings.Join(c.TLS.Credentials, "+")+" "+c.HTTP.Table)
 	}
 	want := []string{
 		"a.example,b.example weft-system/a-tls https.443.https.a.default",

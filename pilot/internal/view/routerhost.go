@@ -23,6 +23,7 @@ type routerHosts struct {
 	in      *inputs
 	class   model.ProxyClass
 	servers *memo.Derived[*model.Gateway, *served]
+	byName  *memo.Grouped[*served] // see serverNamesOf
 	binder  *binder
 }
 
@@ -70,6 +71,9 @@ func (h *routerHosts) bind(r *memo.Reader, byGateway *memo.Grouped[*served], vs 
 				continue
 			}
 			for _, host := range sharedHosts(vs, s) {
+				if h.elsewhere(r, s, host) {
+					continue
+				}
 				key := s.RouteTable + "/" + host
 				if found[key] == nil {
 					found[key] = &binding{table: s.RouteTable, host: host, port: s.Port, vs: vs}
@@ -116,7 +120,9 @@ func (h *routerHosts) host(r *memo.Reader, all memo.Table[*binding]) (*model.Vir
 		vh.Table, vh.Name, vh.Domains = b.table, routerHostName(b.host, b.port), []string{b.host}
 		vh.RequireHTTPS = vh.RequireHTTPS || b.https
 		where := scope{gateways: strings.Split(b.gateways, "\n"), port: b.port}
-		for _, route := range h.binder.routes(r, b.vs.HTTP, where) {
+		routes := h.binder.routes(r, b.vs.HTTP, where)
+		h.binder.bounded(r, routes, b.host)
+		for _, route := range routes {
 			if catchAll(route) {
 				last = append(last, route)
 				continue
@@ -131,7 +137,7 @@ func (h *routerHosts) host(r *memo.Reader, all memo.Table[*binding]) (*model.Vir
 // catchAll reports whether a route takes every request.
 func catchAll(route *model.Route) bool {
 	m := route.Match
-	if m.Scheme != nil || m.Method != nil || m.Authority != nil || len(m.Headers) > 0 || len(m.Query) > 0 {
+	if !m.OnlyPath() {
 		return false
 	}
 	return m.Path == nil || m.Path.Kind == model.MatchPrefix && m.Path.Value == "/" || m.Path.Kind == model.MatchRegex && m.Path.Value == ".*" ||

@@ -20,21 +20,20 @@ type sidecarHosts struct {
 	in       *inputs
 	services *memo.Cell[*model.Service]
 	binder   *binder
+	// proxied: the table of proxyHttpPort has them too.
+	proxied bool
 	// routing are the VirtualServices that hold for sidecars here, and byHost
 	// the same by host.
-	routing *memo.Derived[*model.VirtualService, *model.VirtualService]
+	routing *memo.Cell[*model.VirtualService]
 	byHost  *memo.Grouped[*model.VirtualService]
 	owners  *memo.Derived[*model.Service, string]
 	// covered are the wildcards that some visible service's host lies within.
 	covered *memo.Derived[memo.Table[*model.Service], string]
 }
 
-func newSidecarHosts(in *inputs, services *memo.Cell[*model.Service], b *binder) *sidecarHosts {
-	h := &sidecarHosts{in: in, services: services, binder: b}
-	h.routing = memo.Map(in.graph, &in.virtualServices.Cell, func(r *memo.Reader, _ string, vs *model.VirtualService) (*model.VirtualService, bool) {
-		return vs, slices.Contains(vs.Gateways, meshGateway) && in.sees(r, vs.ExportTo, vs.Namespace)
-	})
-	h.byHost = memo.Group(in.graph, &h.routing.Cell, func(_ string, vs *model.VirtualService) []string { return hostKeys(vs.Hosts) })
+func newSidecarHosts(in *inputs, services *memo.Cell[*model.Service], routing *memo.Cell[*model.VirtualService], b *binder) *sidecarHosts {
+	h := &sidecarHosts{in: in, services: services, routing: routing, binder: b}
+	h.byHost = memo.Group(in.graph, routing, func(_ string, vs *model.VirtualService) []string { return hostKeys(vs.Hosts) })
 	h.owners = memo.Flat(in.graph, services, func(_ *memo.Reader, host string, s *model.Service, emit memo.Emit[string]) {
 		for _, a := range s.Addresses {
 			emit(a, host)
@@ -56,6 +55,9 @@ func newSidecarHosts(in *inputs, services *memo.Cell[*model.Service], b *binder)
 // ofServices derives the virtual hosts of services, by "TABLE/NAME".
 func (h *sidecarHosts) ofServices() *memo.Derived[*model.Service, *model.VirtualHost] {
 	return memo.Flat(h.in.graph, h.services, func(r *memo.Reader, host string, s *model.Service, emit memo.Emit[*model.VirtualHost]) {
+		if s.Origin != "" && h.shortName(r, host) {
+			return // a Service has that name: Envoy refuses a table where a domain is twice
+		}
 		domains := h.serviceDomains(r, s)
 		own := slices.Concat(domains, h.ownAddresses(r, s))
 		for _, port := range s.Ports {
@@ -64,9 +66,11 @@ func (h *sidecarHosts) ofServices() *memo.Derived[*model.Service, *model.Virtual
 			}
 			vh := &model.VirtualHost{Table: tableName(port.Number), Name: hostName(host, port.Number), Domains: own, Routes: h.routesOf(r, s, port)}
 			emit(vh.Table+"/"+vh.Name, vh)
-			if byPodName(s, port) {
+			h.emitProxied(r, vh, port.Number, emit)
+			if _, declared := memo.Get(r, h.services, "*."+host); byPodName(s, port) && !declared {
 				pods := podNamesHost(vh, s, domains)
 				emit(pods.Table+"/"+pods.Name, pods)
+				h.emitProxied(r, pods, port.Number, emit)
 			}
 		}
 	}, memo.Same(sameHost))
@@ -82,6 +86,17 @@ func hostName(host string, port uint32) string { return host + ":" + tableName(p
 // serviceDomains are the names that the client may use, without port: the
 // table ignores it.
 func (h *sidecarHosts) serviceDomains(r *memo.Reader, s *model.Service) []string {
+	domains := h.spellings(r, s)
+	for _, name := range s.Aliases {
+		if alias, ok := memo.Get(r, h.services, name); ok && alias.AliasOf == s.Host {
+			domains = append(domains, h.spellings(r, alias)...)
+		}
+	}
+	return domains
+}
+
+// spellings are a service's host and, of one of Kubernetes, its shorter forms.
+func (h *sidecarHosts) spellings(r *memo.Reader, s *model.Service) []string {
 	domains := []string{s.Host}
 	short, ok := strings.CutSuffix(s.Host, "."+s.Namespace+".svc."+h.in.config(r).ClusterDomain)
 	if !ok || s.Name != short {
@@ -122,7 +137,7 @@ func podNamesHost(of *model.VirtualHost, s *model.Service, domains []string) *mo
 // routesOf are the routes of the VirtualService that wins host and port, else
 // the one route to the service.
 func (h *sidecarHosts) routesOf(r *memo.Reader, s *model.Service, port model.Port) []*model.Route {
-	if vs := h.winner(r, s.Host); vs != nil {
+	if vs := h.winner(r, s.Host, port.Number); vs != nil {
 		if routes := h.routes(r, vs, port.Number); len(routes) > 0 {
 			return routes
 		}
@@ -138,14 +153,16 @@ func (h *sidecarHosts) routes(r *memo.Reader, vs *model.VirtualService, port uin
 
 // winner is the VirtualService of a host: one that names it before one with a
 // wildcard, then the narrower wildcard, then the lower rank.
-func (h *sidecarHosts) winner(r *memo.Reader, host string) *model.VirtualService {
-	if exact := members(r, h.byHost, host, rankOf); len(exact) > 0 {
-		return exact[0]
+func (h *sidecarHosts) winner(r *memo.Reader, host string, port uint32) *model.VirtualService {
+	for _, vs := range members(r, h.byHost, host, rankOf) {
+		if h.in.routesAt(r, vs, port) {
+			return vs
+		}
 	}
 	var best *model.VirtualService
 	width := ""
 	for _, vs := range members(r, h.byHost, wild, rankOf) {
-		if w := mostSpecific(vs.Hosts, host); len(w) > len(width) {
+		if w := mostSpecific(vs.Hosts, host); len(w) > len(width) && h.in.routesAt(r, vs, port) {
 			best, width = vs, w
 		}
 	}
@@ -160,19 +177,20 @@ func forwardTo(d model.Destination, retry *model.Retry) *model.Route {
 // service. As in Istio they stand in the tables of the VirtualService's other
 // hosts, or in that of port 80, if some service has it.
 func (h *sidecarHosts) ofNames(tables *memo.Cell[*model.RouteTable]) *memo.Derived[*model.VirtualService, *model.VirtualHost] {
-	return memo.Flat(h.in.graph, &h.routing.Cell, func(r *memo.Reader, _ string, vs *model.VirtualService, emit memo.Emit[*model.VirtualHost]) {
+	return memo.Flat(h.in.graph, h.routing, func(r *memo.Reader, _ string, vs *model.VirtualService, emit memo.Emit[*model.VirtualHost]) {
 		names, ports := h.unknown(r, vs)
 		for _, name := range names {
 			for _, port := range ports {
 				if _, ok := memo.Get(r, tables, tableName(port)); !ok {
 					continue // no listener leads there
 				}
-				if routes := h.routes(r, vs, port); len(routes) > 0 {
+				if routes := h.routes(r, vs, port); len(routes) > 0 && h.in.routesAt(r, vs, port) {
 					vh := &model.VirtualHost{Table: tableName(port), Name: hostName(name, port), Domains: []string{name}, Routes: routes}
 					if name == "*" {
 						vh.Name = fallbackName
 					}
 					emit(vh.Table+"/"+vh.Name, vh)
+					h.emitProxied(r, vh, port, emit)
 				}
 			}
 		}

@@ -17,8 +17,18 @@ type Viewer struct {
 	class model.ProxyClass
 	in    *inputs
 	side  side
-	mesh  *model.Mesh
-	last  *model.View
+	// filters are the EnvoyFilters that select the class.
+	filters *memo.Derived[*model.EnvoyFilter, *model.EnvoyFilter]
+	// authorizations are the AuthorizationPolicies that hold for the class.
+	authorizations *memo.Derived[*model.Authorization, *model.Authorization]
+	// authorizers are those that these ask; nil: they can ask none.
+	authorizers *authorizers
+	// tokens are the RequestAuthentications that hold for it.
+	tokens *memo.Derived[*model.TokenPolicy, *model.TokenPolicy]
+	// reporting is what the class tells of what passes it, with key "".
+	reporting *memo.Derived[*model.Settings, *model.Reporting]
+	mesh      *model.Mesh
+	last      *model.View
 }
 
 // side is one role's part of the graph.
@@ -32,9 +42,14 @@ func New(class model.ProxyClass) *Viewer { return newViewer(class, &memo.Graph{}
 
 // Common returns the class of which v is a Viewer that Viewers of class should
 // be forked from: one of a namespace that has nothing. It reports false where
-// the classes of a role share too little.
+// the classes of a role share too little. Those that see no more than their
+// Sidecar names have one of their own, which sees nothing.
 func Common(class model.ProxyClass) (model.ProxyClass, bool) {
-	return model.ProxyClass{Role: class.Role, Bare: class.Bare}, class.Role != model.RoleRouter
+	common := model.ProxyClass{Role: class.Role, Bare: class.Bare, SelfDiscovery: class.SelfDiscovery}
+	if class.Reach == model.ReachNarrow {
+		common.Reach = class.Reach
+	}
+	return common, class.Role != model.RoleRouter
 }
 
 // Fork returns a Viewer of class, of which v's is the Common one. Its Views
@@ -45,14 +60,22 @@ func (v *Viewer) Fork(class model.ProxyClass) *Viewer { return newViewer(class, 
 func newViewer(class model.ProxyClass, g *memo.Graph) *Viewer {
 	v := &Viewer{class: class, in: newInputs(g)}
 	v.in.proxy.Set(proxyOf(class))
+	v.authorizations = guards(v.in, class.Role, v.in.authorizations)
 	switch class.Role {
-	case model.RoleInbound:
-		v.side = newInbound(v.in)
+	case model.RoleInbound, model.RoleGRPCServer:
+		v.authorizers = newAuthorizers(v.in, class, &v.authorizations.Cell)
+		v.side = newInbound(v.in, class, v.authorizers)
+	case model.RoleGRPCClient:
+		v.side = newGRPCClient(v.in, class)
 	case model.RoleRouter:
-		v.side = newRouter(v.in, class)
+		v.authorizers = newAuthorizers(v.in, class, &v.authorizations.Cell)
+		v.side = newRouter(v.in, class, v.authorizers)
 	default:
 		v.side = newOutbound(v.in, class)
 	}
+	v.filters = filters(v.in, class.Role)
+	v.tokens = guards(v.in, class.Role, v.in.tokens)
+	v.reporting = telemetries(v.in, class.Role)
 	return v
 }
 
@@ -71,6 +94,13 @@ func (v *Viewer) View(mesh *model.Mesh) *model.View {
 	v.in.graph.Run()
 	next := &model.View{Class: v.class, Settings: mesh.Settings}
 	v.side.fill(next)
+	next.Filters = v.filters.Table()
+	next.Authorizations = v.authorizations.Table()
+	if v.authorizers != nil {
+		next.Authorizers = v.authorizers.asked.Table()
+	}
+	next.TokenPolicies = v.tokens.Table()
+	next.Reporting, _ = v.reporting.Table().Get("")
 	if v.last == nil || !sameView(v.last, next) {
 		v.last = next
 	}
@@ -80,9 +110,10 @@ func (v *Viewer) View(mesh *model.Mesh) *model.View {
 // sameView relies on the tables' structural sharing, so that it costs little
 // when both are equal.
 func sameView(a, b *model.View) bool {
-	return a.Settings == b.Settings && a.Inbound == b.Inbound &&
+	return a.Settings == b.Settings && a.Inbound == b.Inbound && a.Reporting == b.Reporting && a.Unknown == b.Unknown &&
 		a.Clusters.Equal(b.Clusters) && a.Assignments.Equal(b.Assignments) && a.Listeners.Equal(b.Listeners) &&
-		a.Tables.Equal(b.Tables) && a.Hosts.Equal(b.Hosts) && a.Names.Equal(b.Names) && a.Secrets.Equal(b.Secrets)
+		a.Tables.Equal(b.Tables) && a.Hosts.Equal(b.Hosts) && a.Names.Equal(b.Names) && a.Secrets.Equal(b.Secrets) && a.Filters.Equal(b.Filters) &&
+		a.Authorizations.Equal(b.Authorizations) && a.Authorizers.Equal(b.Authorizers) && a.TokenPolicies.Equal(b.TokenPolicies)
 }
 
 // inputs are the mesh's tables as cells of the graph, and the proxy (see
@@ -98,6 +129,11 @@ type inputs struct {
 	gateways        *memo.Input[*model.Gateway]
 	peerAuth        *memo.Input[*model.PeerAuth]
 	secrets         *memo.Input[*model.Secret]
+	sidecars        *memo.Input[*model.Sidecar]
+	filters         *memo.Input[*model.EnvoyFilter]
+	authorizations  *memo.Input[*model.Authorization]
+	tokens          *memo.Input[*model.TokenPolicy]
+	telemetries     *memo.Input[*model.Telemetry]
 }
 
 func newInputs(g *memo.Graph) *inputs {
@@ -112,6 +148,11 @@ func newInputs(g *memo.Graph) *inputs {
 		gateways:        memo.NewInput[*model.Gateway](g),
 		peerAuth:        memo.NewInput[*model.PeerAuth](g),
 		secrets:         memo.NewInput[*model.Secret](g),
+		sidecars:        memo.NewInput[*model.Sidecar](g),
+		filters:         memo.NewInput[*model.EnvoyFilter](g),
+		authorizations:  memo.NewInput[*model.Authorization](g),
+		tokens:          memo.NewInput[*model.TokenPolicy](g),
+		telemetries:     memo.NewInput[*model.Telemetry](g),
 	}
 }
 
@@ -124,6 +165,11 @@ func (in *inputs) set(mesh *model.Mesh) {
 	in.gateways.Set(mesh.Gateways)
 	in.peerAuth.Set(mesh.PeerAuth)
 	in.secrets.Set(mesh.Secrets)
+	in.sidecars.Set(mesh.Sidecars)
+	in.filters.Set(mesh.EnvoyFilters)
+	in.authorizations.Set(mesh.Authorizations)
+	in.tokens.Set(mesh.TokenPolicies)
+	in.telemetries.Set(mesh.Telemetries)
 }
 
 // config reads the mesh's settings as a dependency.

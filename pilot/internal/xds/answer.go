@@ -266,7 +266,11 @@ func (s *stream) launch(w *watch, f *flight) *response {
 			resp.removed = append(resp.removed, it.name)
 		}
 	}
-	s.follow(w, f)
+	if s.sotw {
+		s.whole(w, resp)
+	} else {
+		s.follow(w, f)
+	}
 	w.flight, w.due, w.answered, w.lastSent = f, false, true, f.nonce
 	return resp
 }

@@ -19,7 +19,7 @@ type (
 
 // Types in the order in which they are sent: what is used goes before what
 // uses it.
-var order = []string{snapshot.Cluster, snapshot.Endpoint, snapshot.Listener, snapshot.Route, snapshot.VirtualHost, snapshot.Secret, snapshot.Name}
+var order = []string{snapshot.Cluster, snapshot.Endpoint, snapshot.Listener, snapshot.Route, snapshot.VirtualHost, snapshot.Secret, snapshot.Extension, snapshot.Name}
 
 // class is a class of proxies with its current edition; its streams share it.
 type class struct {

@@ -19,6 +19,7 @@ type response struct {
 	resources []*snapshot.Resource
 	absent    []string // names to answer with an empty resource: they do not exist
 	removed   []string
+	sotw      bool // it is a DiscoveryResponse: resources are all that there is to say
 }
 
 // Tags of DeltaDiscoveryResponse and Resource (envoy/service/discovery/v3).
@@ -33,6 +34,9 @@ const (
 
 // buffers encodes the response; nothing of a resource is copied.
 func (r *response) buffers() mem.BufferSlice {
+	if r.sotw {
+		return r.stateBuffers()
+	}
 	out := make(mem.BufferSlice, 0, len(r.resources)+1)
 	head := appendField(nil, tagTypeURL, r.typeURL)
 	head = appendField(head, tagNonce, r.nonce)

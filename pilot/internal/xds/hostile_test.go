@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -170,18 +171,6 @@ func TestStreamLimits(t *testing.T) {
 	eventually(t, "another pod's stream", func() bool { return len(w.srv.Streams()) == 3 })
 }
 
-func TestStateOfTheWorldIsRefused(t *testing.T) {
-	w := newWorld(t, Options{})
-	stream, err := discovery.NewAggregatedDiscoveryServiceClient(w.dial()).StreamAggregatedResources(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = stream.Recv()
-	if status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), "DELTA_GRPC") {
-		t.Fatalf("got %v", err)
-	}
-}
-
 // TestClientThatNeverReads fills the windows of one client, which is dropped
 // in the end; others are served meanwhile.
 func TestClientThatNeverReads(t *testing.T) {
@@ -207,7 +196,9 @@ func TestClientThatNeverReads(t *testing.T) {
 	eventually(t, "the other client", func() bool { return len(c.versions("cds")) == 64 })
 	w.put("cds c00=new")
 	eventually(t, "the other client's update", func() bool { return strings.HasPrefix(c.state("cds"), "cds c00=new ") })
-	eventually(t, "the stuck stream's end", func() bool { return len(w.srv.Streams()) == 1 })
+	eventually(t, "the stuck stream's end", func() bool { // the other's may end too, on a machine that is not quick
+		return !slices.ContainsFunc(w.srv.Streams(), func(s StreamState) bool { return s.Proxy.Name == "stuck" })
+	})
 }
 
 // authority is a CA of a test.

@@ -70,6 +70,9 @@ func parseNode(n *core.Node) (model.Proxy, error) {
 		return p, fmt.Errorf("node id %q: %q is not POD.NAMESPACE", n.Id, part[2])
 	}
 	p = model.Proxy{ID: n.Id, Sidecar: part[0] == "sidecar", Name: part[2][:dot], Namespace: part[2][dot+1:]}
+	if l := n.GetLocality(); len(l.GetRegion())+len(l.GetZone())+len(l.GetSubZone()) <= maxNodeField {
+		p.Locality = model.Locality{Region: l.GetRegion(), Zone: l.GetZone(), SubZone: l.GetSubZone()}
+	}
 	return p, readMetadata(&p, part[1], n.GetMetadata().GetFields())
 }
 
@@ -83,7 +86,11 @@ func readMetadata(p *model.Proxy, ip string, fields map[string]*structpb.Value) 
 	if ns := text("NAMESPACE"); ns != "" && ns != p.Namespace {
 		return fmt.Errorf("node metadata NAMESPACE %q differs from the node id's %q", ns, p.Namespace)
 	}
+	if err := readTexts(p, fields); err != nil {
+		return err
+	}
 	p.ServiceAccount, p.ClusterID = text("SERVICE_ACCOUNT"), text("CLUSTER_ID")
+	p.Proxyless = text("GENERATOR") == "grpc" // Istio's word for it
 	labels := fields["LABELS"].GetStructValue().GetFields()
 	if len(labels) > maxLabels {
 		return fmt.Errorf("node metadata LABELS has %d entries, the limit is %d", len(labels), maxLabels)
@@ -96,6 +103,21 @@ func readMetadata(p *model.Proxy, ip string, fields map[string]*structpb.Value) 
 		p.Labels[k] = v.GetStringValue()
 	}
 	return readAddresses(p, ip, text("INSTANCE_IPS"))
+}
+
+// readTexts keeps the metadata that are short strings, which EnvoyFilters may
+// select proxies by.
+func readTexts(p *model.Proxy, fields map[string]*structpb.Value) error {
+	if len(fields) > maxLabels {
+		return fmt.Errorf("node metadata has %d entries, the limit is %d", len(fields), maxLabels)
+	}
+	p.Metadata = make(map[string]string, len(fields))
+	for k, v := range fields {
+		if text, ok := v.GetKind().(*structpb.Value_StringValue); ok && len(k)+len(text.StringValue) <= maxNodeField {
+			p.Metadata[k] = text.StringValue
+		}
+	}
+	return nil
 }
 
 func readAddresses(p *model.Proxy, ip, list string) error {

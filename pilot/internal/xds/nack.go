@@ -100,7 +100,8 @@ func (w *watch) revert(f *flight) {
 }
 
 // refuse holds back one resource in this version, and rolls it back to what
-// the client acknowledged last, or to nothing.
+// the client acknowledged last; else to its form without EnvoyFilters, if they
+// edited it, or to nothing.
 func (w *watch) refuse(it item, message string, now time.Time) {
 	if w.refused == nil {
 		w.refused = map[string]refusal{}
@@ -115,6 +116,10 @@ func (w *watch) refuse(it item, message string, now time.Time) {
 	switch {
 	case had && good.Wire != nil && good.Version != version:
 		w.rollback = append(w.rollback, item{lane: it.lane, name: it.name, res: good})
+	case it.res != nil && !had && it.res.Plain != nil:
+		// Without what EnvoyFilters make of it, it is one that Envoy takes.
+		w.lanes[it.lane].sent = w.lanes[it.lane].sent.With(it.name, it.res.Plain)
+		w.rollback = append(w.rollback, item{lane: it.lane, name: it.name, res: it.res.Plain})
 	case it.res != nil && (!had || good.Version == version):
 		w.rollback = append(w.rollback, item{lane: it.lane, name: it.name})
 	}

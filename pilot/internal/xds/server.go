@@ -38,6 +38,9 @@ type Options struct {
 	PodWait          time.Duration // how long a proven, unknown pod is waited for; default 10 s
 	AckTimeout       time.Duration // after which a client that does not answer is dropped; default 5 min
 	Metrics          prometheus.Registerer
+	// Health is called, and must not wait, with what processes outside of the
+	// cluster say of themselves; nil: nobody wants to know.
+	Health func(Health)
 }
 
 // Server holds the classes and streams. Its methods may be called from any
@@ -87,7 +90,7 @@ func NewServer(opts Options) *Server {
 const (
 	maxMessage        = 16 << 20  // bytes of a request: a reconnect names all that the client has
 	window            = 256 << 10 // bytes of requests under way
-	streamsPerConn    = 16
+	streamsPerConn    = 16 * proxylessStreams
 	handshakeTimeout  = 10 * time.Second
 	firstRequestLimit = 10 * time.Second
 	// startWait is how long clients wait for a pilot that starts.
@@ -117,20 +120,19 @@ func (s *Server) GRPC(extra ...grpc.ServerOption) *grpc.Server {
 	return g
 }
 
-// StreamAggregatedResources refuses the state-of-the-world protocol.
-func (s *Server) StreamAggregatedResources(discovery.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
-	return status.Error(codes.Unimplemented, "only delta ADS is served: use api_type DELTA_GRPC (DeltaAggregatedResources)")
-}
-
 // DeltaAggregatedResources serves one stream until it ends.
 func (s *Server) DeltaAggregatedResources(g discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
-	err := s.serve(g)
-	if clientLeft(g.Context(), err) {
+	return s.ended(g.Context(), s.serve(g))
+}
+
+// ended says why a stream ended, and returns what the client is told.
+func (s *Server) ended(ctx context.Context, err error) error {
+	if clientLeft(ctx, err) {
 		return nil
 	}
 	reason := refusalOf(err)
 	s.metrics.refusedStreams.WithLabelValues(reason.label).Inc()
-	slog.Warn("xDS stream refused", "reason", err.Error(), "peer", peerAddress(g.Context()))
+	slog.Warn("xDS stream refused", "reason", err.Error(), "peer", peerAddress(ctx))
 	return status.Error(reason.code, err.Error())
 }
 
@@ -185,6 +187,9 @@ func (s *Server) admit(w wire) (*stream, *discovery.DeltaDiscoveryRequest, error
 	proxy, err := parseNode(first.Node)
 	if err != nil {
 		return nil, nil, refuse(codes.InvalidArgument, "node", "%w", err)
+	}
+	if err := speaks(w, proxy); err != nil {
+		return nil, nil, err
 	}
 	id, secure, err := identity(w.Context())
 	if err != nil {
@@ -265,7 +270,7 @@ func (s *Server) tryEnter(claim model.Proxy) (*stream, <-chan struct{}, error) {
 		return nil, nil, refuse(codes.PermissionDenied, "identity", "%w", err)
 	}
 	pod := podKey(claim)
-	if len(s.streams) >= s.opts.MaxStreams || s.pods[pod] >= s.opts.MaxStreamsPerPod {
+	if len(s.streams) >= s.opts.MaxStreams || s.pods[pod] >= s.perPod(claim) {
 		return nil, nil, refuse(codes.ResourceExhausted, "limit", "too many streams: %d in all, %d of pod %s", len(s.streams), s.pods[pod], pod)
 	}
 	s.lastID++

@@ -32,6 +32,7 @@ type stream struct {
 	resumed   bool   // the client came back with something
 	nonce     uint64 // of the last answer
 	strange   int    // requests for types that are not served
+	sotw      bool   // it speaks state of the world
 }
 
 // wire is the part of a gRPC stream that is used.
@@ -47,7 +48,7 @@ const maxStrange = 100
 func newStream(srv *Server, id uint64, proxy model.Proxy) *stream {
 	return &stream{
 		srv: srv, id: id, connected: time.Now(), claim: proxy, proxy: proxy, wake: make(chan struct{}, 1),
-		watches: map[string]*watch{}, held: map[string]struct{}{}, warming: map[string]struct{}{},
+		watches: map[string]*watch{}, held: map[string]struct{}{}, warming: map[string]struct{}{}, sotw: proxy.Proxyless,
 	}
 }
 
@@ -72,7 +73,9 @@ func (s *stream) ready() bool {
 // receive takes requests until the stream ends.
 func (s *stream) receive(w wire, first *discovery.DeltaDiscoveryRequest) error {
 	for req := first; ; {
-		if err := s.request(req); err != nil {
+		if req.TypeUrl == healthType {
+			s.srv.heard(s.claim, req)
+		} else if err := s.request(req); err != nil {
 			return err
 		}
 		var err error
@@ -125,7 +128,7 @@ func (s *stream) request(req *discovery.DeltaDiscoveryRequest) error {
 	w := s.watches[req.TypeUrl]
 	if w == nil {
 		w = newWatch(req.TypeUrl, len(s.classes))
-		w.denied = Withheld(req.TypeUrl, s.proxy)
+		w.denied, w.named = Withheld(req.TypeUrl, s.proxy), s.sotw
 		s.watches[req.TypeUrl] = w
 		s.poke()
 		return w.open(req)
@@ -217,6 +220,9 @@ func (s *stream) verdict(w *watch, req *discovery.DeltaDiscoveryRequest) {
 	}
 	message := clip(req.ErrorDetail.Message)
 	culprits := w.nack(message, now)
+	if s.sotw && len(culprits) > 0 {
+		w.keepOthers(f, culprits)
+	}
 	s.warmed(w.typeURL, culprits, false)
 	s.srv.metrics.nacked(w.typeURL)
 	s.srv.log.note(s.proxy, w, f, culprits, message)

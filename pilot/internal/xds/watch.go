@@ -20,6 +20,7 @@ type watch struct {
 	lanes    []lane            // one for each class of the stream
 
 	denied   bool // the proxy may have nothing of the type
+	named    bool // only what is named is given, never everything
 	due      bool // an answer is owed, even an empty one
 	answered bool // the first answer was sent
 	more     bool // a limited answer left something over
@@ -80,7 +81,7 @@ func (w *watch) open(req *discovery.DeltaDiscoveryRequest) error {
 		return err
 	}
 	w.due = true
-	w.wildcard = len(req.ResourceNamesSubscribe) == 0 && wildcards[w.typeURL]
+	w.wildcard = len(req.ResourceNamesSubscribe) == 0 && wildcards[w.typeURL] && !w.named
 	w.known = req.InitialResourceVersions
 	w.subscribe(req.ResourceNamesSubscribe)
 	w.force = slices.DeleteFunc(w.force, func(name string) bool { _, ok := w.known[name]; return ok })
@@ -110,7 +111,7 @@ func (w *watch) subscribe(names []string) {
 	added := make([]string, 0, len(names))
 	for _, name := range names {
 		if name == "*" {
-			w.wildcard, w.due = true, true
+			w.wildcard, w.due = !w.named, true
 			continue
 		}
 		added = append(added, name)

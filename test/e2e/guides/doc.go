@@ -5,5 +5,5 @@
 //
 // `go test ./test/e2e/guides -args -update` writes what was printed into the
 // guides: read the diff before you commit it. Guides for one machine are
-// followed by test/local.
+// followed by test/local; test/guide reads them all.
 package guides

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/weftmesh/weft/samples/bookshop/load"
+	"github.com/weftmesh/weft/test/guide"
 )
 
 // The guides for a cluster work as they are written, one after the other.
@@ -24,6 +25,7 @@ func TestGuides(t *testing.T) {
 		{"install", func(w *world) { w.follow(install, nil, "1.", "2.", "3.") }},
 		{"canary", canary},
 		{"grpc", grpc},
+		{"rotate the root", func(w *world) { w.follow(readGuide(w.T, "rotate-root.md", "sh cluster"), nil) }},
 		{"plain envoy to Weft", func(w *world) { plainEnvoy(w, envoy, "2.", "3.", "4.", "5.", "6.") }},
 		{"ingress to Weft", func(w *world) { w.follow(readGuide(w.T, "from-nginx-ingress.md", "sh"), nil) }},
 		{"upgrade", upgrade},
@@ -53,7 +55,7 @@ func grpc(w *world) {
 
 // plainEnvoy: one connection to the pods' name has one pod until its client has a
 // sidecar; to the Envoy, and ever after, all three.
-func plainEnvoy(w *world, g *guide, headings ...string) {
+func plainEnvoy(w *world, g *guide.Guide, headings ...string) {
 	w.follow(g, seen{
 		"deploy/client -- /bin/bookshop grpc-load --target ratings": spread(1), "--target front": spread(3),
 		"-c client -- /bin/bookshop grpc-load --target ratings": spread(3),

@@ -17,6 +17,7 @@ import (
 
 	"github.com/weftmesh/weft/samples/bookshop/load"
 	"github.com/weftmesh/weft/test/cluster"
+	"github.com/weftmesh/weft/test/guide"
 	"github.com/weftmesh/weft/test/weftcli"
 )
 
@@ -100,7 +101,7 @@ func (w *world) bash(commands string) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", strings.ReplaceAll(commands, "8080", w.port))
 	cmd.Dir, cmd.Stdout, cmd.Stderr = w.dir, printed, printed
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+cmp.Or(w.kubeconfig, w.Kubeconfig()), "WEFT_MESH=", "PATH="+filepath.Join(w.dir, "tools")+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+cmp.Or(w.kubeconfig, w.Kubeconfig()), "WEFT_MESH=-", "PATH="+filepath.Join(w.dir, "tools")+":"+os.Getenv("PATH"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	err = cmd.Start()
 	if err == nil {
@@ -117,20 +118,30 @@ func (w *world) bash(commands string) (string, error) {
 	return out, nil
 }
 
+// readGuide reads one of docs/guides; commands are the blocks that are run.
+func readGuide(t *testing.T, name, commands string) *guide.Guide {
+	t.Helper()
+	g, err := guide.Read(filepath.Join("../../../docs/guides", name), commands)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
 // seen says what must hold of the output of commands that contain a text, beside
 // what the guide quotes.
 type seen map[string]func(out string) error
 
 // follow does what a guide says under the headings that begin with one of those
 // given; none: all.
-func (w *world) follow(g *guide, want seen, headings ...string) {
+func (w *world) follow(g *guide.Guide, want seen, headings ...string) {
 	w.Helper()
-	for n, b := range g.blocks {
-		if !under(b.heading, headings) {
+	for n, b := range g.Blocks {
+		if !under(b.Heading, headings) {
 			continue
 		}
-		if b.file != "" {
-			if err := os.WriteFile(filepath.Join(w.dir, b.file), []byte(b.text), 0o644); err != nil {
+		if b.File != "" {
+			if err := os.WriteFile(filepath.Join(w.dir, b.File), []byte(b.Text), 0o644); err != nil {
 				w.Fatal(err)
 			}
 			continue
@@ -150,40 +161,40 @@ func under(heading string, all []string) bool {
 
 // changing are commands that are not given twice to see whether they print
 // something else then.
-var changing = []string{"install", "upgrade", "kubectl create", "kubectl delete", "kubectl apply", "rollout restart", "port-forward"}
+var changing = []string{"install", "upgrade", "kubectl create", "kubectl delete", "kubectl apply", "rollout restart", "port-forward", "ca rotate"}
 
 // commands runs a block; where it only looks, until it prints what it should.
-func (w *world) commands(g *guide, n int, want seen) {
+func (w *world) commands(g *guide.Guide, n int, want seen) {
 	w.Helper()
-	b := g.blocks[n]
-	w.Logf("%s\n%s", filepath.Base(g.path), b.text)
+	b := g.Blocks[n]
+	w.Logf("%s\n%s", filepath.Base(g.Path), b.Text)
 	run := func() error {
-		out, err := w.bash(b.text)
+		out, err := w.bash(b.Text)
 		for of, check := range want {
-			if err == nil && strings.Contains(b.text, of) {
+			if err == nil && strings.Contains(b.Text, of) {
 				err = check(out)
 			}
 		}
 		switch {
-		case err != nil || b.prints == "":
+		case err != nil || b.Prints == "":
 			return err
 		case *update:
-			if compare(b.prints, out) == nil {
+			if guide.Compare(b.Prints, out) == nil {
 				return nil
 			}
-			return g.put(n, out)
+			return g.Put(n, out)
 		}
-		return compare(b.prints, out)
+		return guide.Compare(b.Prints, out)
 	}
 	for _, c := range changing {
-		if strings.Contains(b.text, c) {
+		if strings.Contains(b.Text, c) {
 			if err := run(); err != nil {
 				w.Fatal(err)
 			}
 			return
 		}
 	}
-	cluster.Eventually(w.T, patience, b.text, run)
+	cluster.Eventually(w.T, patience, b.Text, run)
 }
 
 // report reads the JSON at the end of what commands print.

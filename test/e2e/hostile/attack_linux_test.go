@@ -44,8 +44,8 @@ type process struct {
 func (b *bench) look() map[string]looked {
 	b.Helper()
 	out := map[string]looked{}
-	for n := range b.cluster.Nodes() {
-		text, err := b.cluster.Node(n+1).Exec(b.Context(), b.stranger, "look")
+	for n := range b.Nodes() {
+		text, err := b.Node(n+1).Exec(b.Context(), b.stranger, "look")
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -73,7 +73,7 @@ func (b *bench) victims() (out []victim) {
 		{"pilot", "weft-system", "app=istiod"}, {"ca", "weft-system", "app=weft-ca"}, {"injector", "weft-system", "app=weft-injector"},
 		{"gateway", "weft-system", "istio=ingressgateway"}, {"sidecar", "shop", "app=reviews,version=v1"},
 	} {
-		list, err := b.client.CoreV1().Pods(of[1]).List(b.Context(), metav1.ListOptions{LabelSelector: of[2], FieldSelector: "status.phase=Running"})
+		list, err := b.API.CoreV1().Pods(of[1]).List(b.Context(), metav1.ListOptions{LabelSelector: of[2], FieldSelector: "status.phase=Running"})
 		if err != nil || len(list.Items) == 0 {
 			b.Fatalf("no pod %s: %v", of[2], err)
 		}
@@ -115,7 +115,7 @@ func (b *bench) attacked() {
 	b.attackedTogether(all[1:3]...)
 	b.attackedTogether(all[3:]...)
 	watch()
-	b.says(b.ask("", "check"), 0, "ok    proxies: 5 connected, and in sync")
+	b.says(b.Weft("", "check"), 0, "ok    proxies: 5 connected, and in sync")
 	if err := b.all("v1"); err != nil {
 		b.Error(err)
 	}
@@ -215,14 +215,14 @@ func (b *bench) stillGuarded(kind string) {
 	switch kind {
 	case "pilot":
 		for range 5 {
-			if _, err := b.run(mistaken, "apply", "--dry-run=server", "-f", "-"); err == nil {
+			if _, err := b.Kubectl(mistaken, "apply", "--dry-run=server", "-f", "-"); err == nil {
 				b.Error("while the pilot is attacked a mistake passes its webhook")
 			}
 		}
 	case "injector":
 		const pod = `{apiVersion: v1, kind: Pod, metadata: {name: late, namespace: shop}, spec: {containers: [{name: a, image: "localhost/weft/bookshop:v0.0.0-e2e"}]}}`
 		for range 5 {
-			out, err := b.run(pod, "create", "--dry-run=server", "-o", "yaml", "-f", "-")
+			out, err := b.Kubectl(pod, "create", "--dry-run=server", "-o", "yaml", "-f", "-")
 			if err != nil || !strings.Contains(out, "name: istio-proxy") {
 				b.Errorf("while the injector is attacked a pod gets no sidecar: %v", err)
 			}
@@ -248,7 +248,7 @@ func (b *bench) watchReady() (end func()) {
 		defer tick.Stop()
 		for {
 			for _, ns := range []string{"weft-system", "shop"} {
-				if list, err := b.client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{}); err == nil {
+				if list, err := b.API.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{}); err == nil {
 					h.note(list.Items)
 				}
 			}

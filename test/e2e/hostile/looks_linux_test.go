@@ -29,28 +29,28 @@ var danglingFindings = []string{
 
 // looks: analyze and describe say what holds in the cluster and what is wrong.
 func (b *bench) looks() {
-	b.says(b.ask("", "analyze", "-n", "shop"), 0, "nothing is wrong")
+	b.says(b.Weft("", "analyze", "-n", "shop"), 0, "nothing is wrong")
 	// What other objects may cure is stored: kubectl shows it as a warning.
-	b.must(dangling, "apply", "-f", "-")
-	b.says(b.ask("", "analyze", "-n", "shop"), 1, danglingFindings...)
-	b.says(b.ask("", "analyze", "-n", "outside"), 0, "nothing is wrong")
+	b.Must(dangling, "apply", "-f", "-")
+	b.says(b.Weft("", "analyze", "-n", "shop"), 1, danglingFindings...)
+	b.says(b.Weft("", "analyze", "-n", "outside"), 0, "nothing is wrong")
 	b.analyzeJSON()
 	b.filesOnTop()
 	b.described()
-	b.must("", "-n", "shop", "delete", "virtualservice/twice", "peerauthentication/default")
-	b.must(subsets, "apply", "-f", "-")
-	b.must(route("v1"), "apply", "-f", "-")
+	b.Must("", "-n", "shop", "delete", "virtualservice/twice", "peerauthentication/default")
+	b.Must(subsets, "apply", "-f", "-")
+	b.Must(route("v1"), "apply", "-f", "-")
 	b.do("wait", "vs/reviews", "-n", "shop")
 }
 
 func (b *bench) analyzeJSON() {
 	b.Helper()
-	s := b.ask("", "analyze", "-A", "-o", "json")
+	s := b.Weft("", "analyze", "-A", "-o", "json")
 	var found []struct {
 		Code, Severity, Path string
 		Object               struct{ Kind, Namespace, Name string }
 	}
-	if err := json.Unmarshal([]byte(s.out), &found); err != nil || s.code != 1 {
+	if err := json.Unmarshal([]byte(s.Out), &found); err != nil || s.Code != 1 {
 		b.Fatalf("%v: %v", err, s)
 	}
 	codes := map[string]int{}
@@ -72,34 +72,34 @@ func (b *bench) filesOnTop() {
 	if err := os.WriteFile(file, []byte(route("v2")), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	s := b.ask("", "analyze", "-n", "shop", file)
+	s := b.Weft("", "analyze", "-n", "shop", file)
 	b.says(s, 1, danglingFindings[1:]...)
-	if strings.Contains(s.out, "v4") {
+	if strings.Contains(s.Out, "v4") {
 		b.Errorf("the cluster's object is judged, not the file's: %v", s)
 	}
-	b.says(b.ask(route("v9"), "analyze", "-n", "shop", "-"), 1, `standard input:1: error IST0101 VirtualService shop/reviews`, `subset "v9"`)
+	b.says(b.Weft(route("v9"), "analyze", "-n", "shop", "-"), 1, `standard input:1: error IST0101 VirtualService shop/reviews`, `subset "v9"`)
 	// Alone the file names what is not there.
-	b.says(b.ask("", "analyze", file), 1, "mended.yaml:1: error IST0101 VirtualService shop/reviews", "host \"reviews.shop.svc.cluster.local\" not found")
+	b.says(b.Weft("", "analyze", file), 1, "mended.yaml:1: error IST0101 VirtualService shop/reviews", "host \"reviews.shop.svc.cluster.local\" not found")
 }
 
 func (b *bench) described() {
 	b.Helper()
-	b.says(b.ask("", "describe", "service", "reviews", "-n", "shop"), 0, append([]string{
+	b.says(b.Weft("", "describe", "service", "reviews", "-n", "shop"), 0, append([]string{
 		"Service shop/reviews", "host reviews.shop.svc.cluster.local", "endpoints: 2, 2 of them take the mesh's mTLS",
 		"80    http  http    http      the port's name: http  STRICT", "subset v1 of shop/reviews: 1 endpoint\n", "subset v3 of shop/reviews: 0 endpoints",
 		"DestinationRule shop/reviews", "PeerAuthentication shop/default", "VirtualService shop/reviews\n", "VirtualService shop/twice\n",
 	}, danglingFindings...)...)
-	pod := b.must("", "-n", "shop", "get", "pod", "-l", "app=reviews,version=v1", "-o", "jsonpath={.items[0].metadata.name}")
-	b.says(b.ask("", "describe", "pod", pod, "-n", "shop"), 0,
+	pod := b.Must("", "-n", "shop", "get", "pod", "-l", "app=reviews,version=v1", "-o", "jsonpath={.items[0].metadata.name}")
+	b.says(b.Weft("", "describe", "pod", pod, "-n", "shop"), 0,
 		"Pod shop/"+pod, "identity spiffe://cluster.local/ns/shop/sa/reviews", "services: reviews.shop.svc.cluster.local", "STRICT", "PeerAuthentication shop/default")
 	// A caller without a sidecar is told what STRICT means for it, and so it is.
-	b.says(b.ask("", "describe", "pod", "outside/stranger"), 0, "it has no sidecar", "pods whose mTLS is STRICT refuse it")
-	b.eventually("a caller without a sidecar is refused", func() error {
+	b.says(b.Weft("", "describe", "pod", "outside/stranger"), 0, "it has no sidecar", "pods whose mTLS is STRICT refuse it")
+	b.Eventually("a caller without a sidecar is refused", func() error {
 		var got map[string]seen
 		b.asStranger(&got, "send", "http://reviews.shop/")
 		return got["http://reviews.shop/"].closed()
 	})
-	s := b.ask("", "describe", "service", "shop/reviews", "-o", "json")
+	s := b.Weft("", "describe", "service", "shop/reviews", "-o", "json")
 	var d struct {
 		Host                     string
 		Endpoints, MTLSEndpoints int
@@ -107,12 +107,12 @@ func (b *bench) described() {
 		Subsets                  []struct{ Name string }
 		Findings                 []struct{ Code string }
 	}
-	if err := json.Unmarshal([]byte(s.out), &d); err != nil || s.code != 0 {
+	if err := json.Unmarshal([]byte(s.Out), &d); err != nil || s.Code != 0 {
 		b.Fatalf("%v: %v", err, s)
 	}
 	if d.Endpoints != 2 || d.MTLSEndpoints != 2 || len(d.Ports) != 1 || d.Ports[0].MTLS != "STRICT" || len(d.Subsets) != 3 || len(d.Findings) != 3 {
 		b.Errorf("%+v", d)
 	}
-	b.says(b.ask("", "describe", "service", "none", "-n", "shop"), 1, "service shop/none: there is none; kubectl get services -n shop")
-	b.says(b.ask("", "describe", "pod"), 2, "usage: weft describe pod")
+	b.says(b.Weft("", "describe", "service", "none", "-n", "shop"), 1, "service shop/none: there is none; kubectl get services -n shop")
+	b.says(b.Weft("", "describe", "pod"), 2, "usage: weft describe pod")
 }

@@ -23,9 +23,9 @@ func route(version string) string {
 const mistaken = `{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: reviews, namespace: shop},
  spec: {hosts: [reviews], http: [{match: [{uri: {regex: "/(a"}}], route: [{destination: {host: reviews, subset: v1}}]}, {route: [{destination: {host: reviews, subset: v2}}]}]}}`
 
-const unenforced = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: nobody, namespace: shop}, spec: {}}
+const unenforced = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: nobody, namespace: shop}, spec: {action: DENY, targetRefs: [{kind: Service, group: "", name: reviews}], rules: [{}]}}
 ---
-{apiVersion: security.istio.io/v1, kind: RequestAuthentication, metadata: {name: tokens, namespace: shop}, spec: {jwtRules: [{issuer: example.org, jwksUri: "https://example.org/keys"}]}}`
+{apiVersion: security.istio.io/v1, kind: RequestAuthentication, metadata: {name: tokens, namespace: shop}, spec: {jwtRules: [{issuer: example.org, jwks: none}]}}`
 
 // condition is one of an object's status.
 type condition struct {
@@ -35,7 +35,7 @@ type condition struct {
 
 // conditions are those of an object's newest generation, by type.
 func (b *bench) conditions(object string) (map[string]condition, error) {
-	text, err := b.run("", "-n", "shop", "get", object, "-o", "json")
+	text, err := b.Kubectl("", "-n", "shop", "get", object, "-o", "json")
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (b *bench) conditions(object string) (map[string]condition, error) {
 // stands waits until a condition of an object is as wanted, with these texts.
 func (b *bench) stands(object, name, status, reason string, texts ...string) {
 	b.Helper()
-	b.eventually(fmt.Sprintf("%s is %s=%s, %s", object, name, status, reason), func() error {
+	b.Eventually(fmt.Sprintf("%s is %s=%s, %s", object, name, status, reason), func() error {
 		all, err := b.conditions(object)
 		if err != nil {
 			return err
@@ -87,9 +87,9 @@ func (b *bench) stands(object, name, status, reason string, texts ...string) {
 func (b *bench) refusedBefore() {
 	for input, want := range map[string][]string{
 		mistaken:   {"IST0106", `spec.http[0].match[0].uri.regex`, "/(a"},
-		unenforced: {"AuthorizationPolicy", "RequestAuthentication", "WEFT0103", "remove the object"},
+		unenforced: {"spec.targetRefs[0].kind", "WEFT0103", "WEFT0190", "remove the object"},
 	} {
-		if out, err := b.run(input, "apply", "-f", "-"); err == nil {
+		if out, err := b.Kubectl(input, "apply", "-f", "-"); err == nil {
 			b.Errorf("it was stored: %s", out)
 		} else {
 			for _, text := range want {
@@ -103,13 +103,13 @@ func (b *bench) refusedBefore() {
 
 // pilots are the pods that run, and how many proxies each has.
 func (b *bench) pilots() (map[string]int, error) {
-	list, err := b.client.CoreV1().Pods("weft-system").List(b.Context(), metav1.ListOptions{LabelSelector: "app=istiod"})
+	list, err := b.API.CoreV1().Pods("weft-system").List(b.Context(), metav1.ListOptions{LabelSelector: "app=istiod"})
 	if err != nil {
 		return nil, err
 	}
 	out := map[string]int{}
 	for _, p := range list.Items {
-		text, err := b.run("", "get", "--raw", "/api/v1/namespaces/weft-system/pods/"+p.Name+":15014/proxy/metrics")
+		text, err := b.Kubectl("", "get", "--raw", "/api/v1/namespaces/weft-system/pods/"+p.Name+":15014/proxy/metrics")
 		if err != nil {
 			return nil, err
 		}
@@ -127,7 +127,7 @@ func (b *bench) pilots() (map[string]int, error) {
 // spread sees to it that each of two pilots has proxies to count.
 func (b *bench) spread() {
 	b.Helper()
-	b.eventually("each pilot has proxies", func() error {
+	b.Eventually("each pilot has proxies", func() error {
 		all, err := b.pilots()
 		if err != nil {
 			return err
@@ -137,8 +137,8 @@ func (b *bench) spread() {
 		}
 		for _, n := range all {
 			if n == 0 {
-				b.must("", "-n", "shop", "rollout", "restart", "deployment/frontend")
-				b.must("", "-n", "shop", "rollout", "status", "deployment/frontend", "--timeout=90s")
+				b.Must("", "-n", "shop", "rollout", "restart", "deployment/frontend")
+				b.Must("", "-n", "shop", "rollout", "status", "deployment/frontend", "--timeout=90s")
 				b.only("app=frontend")
 				return fmt.Errorf("%v", all)
 			}
@@ -151,8 +151,8 @@ func (b *bench) spread() {
 // a proxy, which counts, until it is gone.
 func (b *bench) only(labels string) {
 	b.Helper()
-	b.eventually("one pod "+labels, func() error {
-		list, err := b.client.CoreV1().Pods("shop").List(b.Context(), metav1.ListOptions{LabelSelector: labels})
+	b.Eventually("one pod "+labels, func() error {
+		list, err := b.API.CoreV1().Pods("shop").List(b.Context(), metav1.ListOptions{LabelSelector: labels})
 		if err == nil && len(list.Items) != 1 {
 			err = fmt.Errorf("%d pods", len(list.Items))
 		}
@@ -164,20 +164,20 @@ func (b *bench) only(labels string) {
 // wait and kubectl wait take its word.
 func (b *bench) countedOverReplicas() {
 	b.spread()
-	b.must(subsets, "apply", "-f", "-")
-	b.must(route("v1"), "apply", "-f", "-")
+	b.Must(subsets, "apply", "-f", "-")
+	b.Must(route("v1"), "apply", "-f", "-")
 	out := b.do("wait", "--for=programmed", "virtualservice/reviews", "-n", "shop", "--timeout", "60s")
 	if !strings.Contains(out, "virtualservice/reviews programmed: live on 3 of 3 proxies") {
 		b.Errorf("weft wait says %q", out)
 	}
-	b.must("", "-n", "shop", "wait", "--for=condition=Programmed", "virtualservice/reviews", "destinationrule/reviews", "--timeout=60s")
+	b.Must("", "-n", "shop", "wait", "--for=condition=Programmed", "virtualservice/reviews", "destinationrule/reviews", "--timeout=60s")
 	b.stands("virtualservice/reviews", "Accepted", "True", "Accepted", "the object is in force")
 	b.stands("virtualservice/reviews", "Programmed", "True", "Live", "live on 3 of 3 proxies")
 	if err := b.all("v1"); err != nil {
 		b.Error(err) // at once: the status said so
 	}
 	// The next generation has a status of its own.
-	b.must(route("v2"), "apply", "-f", "-")
+	b.Must(route("v2"), "apply", "-f", "-")
 	b.do("wait", "vs/reviews", "-n", "shop")
 	if err := b.all("v2"); err != nil {
 		b.Error(err)
@@ -185,50 +185,50 @@ func (b *bench) countedOverReplicas() {
 	if all, err := b.conditions("virtualservice/reviews"); err != nil || all["Programmed"].ObservedGeneration != 2 {
 		b.Errorf("%+v, %v", all, err)
 	}
-	b.must(route("v1"), "apply", "-f", "-")
+	b.Must(route("v1"), "apply", "-f", "-")
 	b.do("wait", "vs/reviews", "-n", "shop")
 }
 
 // waitsInVain: at the end of its time weft wait says what stands in the way.
 func (b *bench) waitsInVain() {
-	b.says(b.ask("", "wait", "virtualservice/none", "-n", "shop", "--timeout", "1s"), 1, "virtualservice/none in namespace shop is not programmed after 1s", "not found")
-	b.says(b.ask("", "wait", "virtualservice"), 2, `"virtualservice" is not KIND/NAME`)
-	b.says(b.ask("", "wait", "deployment/reviews-v1", "-n", "shop"), 2, `there is no kind "deployment" of Istio's`)
-	b.says(b.ask("", "wait", "vs/reviews", "--for=ready"), 2, "it is programmed or accepted")
+	b.says(b.Weft("", "wait", "virtualservice/none", "-n", "shop", "--timeout", "4s"), 1, "virtualservice/none in namespace shop is not programmed after 4s", "not found")
+	b.says(b.Weft("", "wait", "virtualservice"), 2, `"virtualservice" is not KIND/NAME`)
+	b.says(b.Weft("", "wait", "deployment/reviews-v1", "-n", "shop"), 2, `there is no kind "deployment" of Istio's`)
+	b.says(b.Weft("", "wait", "vs/reviews", "--for=ready"), 2, "it is programmed or accepted")
 }
 
 // withoutWebhook: what nobody refuses is stored, its status says what is wrong,
 // and the mesh does what it did.
 func (b *bench) withoutWebhook() {
-	b.must("", "delete", "validatingwebhookconfiguration", "weft-validator")
-	b.says(b.ask("", "check"), 0, "warn  validation: there is no ValidatingWebhookConfiguration", "weft install makes it")
-	b.must(mistaken, "apply", "-f", "-")
-	b.must(unenforced, "apply", "-f", "-")
+	b.Must("", "delete", "validatingwebhookconfiguration", "weft-validator")
+	b.says(b.Weft("", "check"), 0, "warn  validation: there is no ValidatingWebhookConfiguration", "weft install makes it")
+	b.Must(mistaken, "apply", "-f", "-")
+	b.Must(unenforced, "apply", "-f", "-")
 	b.stands("virtualservice/reviews", "Accepted", "False", "Invalid", "IST0106", "spec.http[0].match[0].uri.regex")
 	b.stands("virtualservice/reviews", "Programmed", "False", "Invalid", "its last good form")
 	b.stands("authorizationpolicy/nobody", "Accepted", "False", "Invalid", "WEFT0103")
-	b.stands("requestauthentication/tokens", "Accepted", "False", "Invalid", "WEFT0103")
+	b.stands("requestauthentication/tokens", "Accepted", "False", "Invalid", "WEFT0190")
 	if err := b.all("v1"); err != nil {
 		b.Errorf("the last good route: %v", err)
 	}
-	b.says(b.ask("", "wait", "--for=accepted", "vs/reviews", "-n", "shop", "--timeout", "1s"), 1, "is not accepted after 1s", "spec.http[0].match[0].uri.regex")
-	b.says(b.ask("", "analyze", "-n", "shop"), 1, "VirtualService shop/reviews", "spec.http[0].match[0].uri.regex", "AuthorizationPolicy shop/nobody")
+	b.says(b.Weft("", "wait", "--for=accepted", "vs/reviews", "-n", "shop", "--timeout", "4s"), 1, "is not accepted after 4s", "spec.http[0].match[0].uri.regex")
+	b.says(b.Weft("", "analyze", "-n", "shop"), 1, "VirtualService shop/reviews", "spec.http[0].match[0].uri.regex", "AuthorizationPolicy shop/nobody")
 	b.do("install", "-y")
-	b.eventually("the webhook refuses again", func() error {
-		if _, err := b.run(strings.ReplaceAll(mistaken, "/(a", "/(b"), "apply", "-f", "-"); err == nil {
+	b.Eventually("the webhook refuses again", func() error {
+		if _, err := b.Kubectl(strings.ReplaceAll(mistaken, "/(a", "/(b"), "apply", "-f", "-"); err == nil {
 			return errors.New("a mistake was stored")
 		}
 		return nil
 	})
 	// Who labels an object is not held up by a mistake that was stored before.
-	b.must("", "-n", "shop", "label", "virtualservice/reviews", "team=shop")
-	b.must("", "-n", "shop", "delete", "authorizationpolicy/nobody", "requestauthentication/tokens")
-	b.must(route("v2"), "apply", "-f", "-")
+	b.Must("", "-n", "shop", "label", "virtualservice/reviews", "team=shop")
+	b.Must("", "-n", "shop", "delete", "authorizationpolicy/nobody", "requestauthentication/tokens")
+	b.Must(route("v2"), "apply", "-f", "-")
 	b.do("wait", "vs/reviews", "-n", "shop")
 	if err := b.all("v2"); err != nil {
 		b.Error(err)
 	}
-	b.says(b.ask("", "check"), 0, "ok    validation:")
+	b.says(b.Weft("", "check"), 0, "ok    validation:")
 }
 
 // A client certificate that no proxy has: the pilot cannot know, Envoy refuses.
@@ -238,25 +238,25 @@ const lacking = `{apiVersion: networking.istio.io/v1, kind: DestinationRule, met
 
 // refusedByProxies: what Envoy refuses is told, and the last good stays.
 func (b *bench) refusedByProxies() {
-	b.must(lacking, "apply", "-f", "-")
+	b.Must(lacking, "apply", "-f", "-")
 	b.stands("destinationrule/reviews", "Accepted", "True", "Accepted")
 	b.stands("destinationrule/reviews", "Programmed", "False", "Refused", "live on 0 of 3 proxies", "refused outbound|80|", "/etc/none/")
 	if err := b.all("v2"); err != nil {
 		b.Errorf("the last good cluster: %v", err)
 	}
-	b.says(b.ask("", "check"), 1, "FAIL  DestinationRule shop/reviews: 3 proxies", "refuse outbound|80|", "/etc/none/", "kubectl get destinationrule -n shop reviews")
-	b.says(b.ask("", "wait", "destinationrule/reviews", "-n", "shop", "--timeout", "1s"), 1, "is not programmed after 1s", "refused outbound|80|", "/etc/none/")
-	if _, err := b.run("", "-n", "shop", "wait", "--for=condition=Programmed", "destinationrule/reviews", "--timeout=1s"); err == nil {
+	b.says(b.Weft("", "check"), 1, "FAIL  DestinationRule shop/reviews: 3 proxies", "refuse outbound|80|", "/etc/none/", "kubectl get destinationrule -n shop reviews")
+	b.says(b.Weft("", "wait", "destinationrule/reviews", "-n", "shop", "--timeout", "4s"), 1, "is not programmed after 4s", "refused outbound|80|", "/etc/none/")
+	if _, err := b.Kubectl("", "-n", "shop", "wait", "--for=condition=Programmed", "destinationrule/reviews", "--timeout=1s"); err == nil {
 		b.Error("kubectl wait is content with what proxies refuse")
 	}
-	b.must(subsets, "apply", "-f", "-")
+	b.Must(subsets, "apply", "-f", "-")
 	b.do("wait", "destinationrule/reviews", "-n", "shop", "--timeout", "60s")
-	b.says(b.ask("", "check"), 0, "ok    proxies: 5 connected, and in sync")
+	b.says(b.Weft("", "check"), 0, "ok    proxies: 5 connected, and in sync")
 }
 
 // leader is the pilot that writes statuses.
 func (b *bench) leader() (string, error) {
-	l, err := b.client.CoordinationV1().Leases("weft-system").Get(b.Context(), "weft-pilot-leader", metav1.GetOptions{})
+	l, err := b.API.CoordinationV1().Leases("weft-system").Get(b.Context(), "weft-pilot-leader", metav1.GetOptions{})
 	if err != nil || l.Spec.HolderIdentity == nil {
 		return "", errors.Join(err, errors.New("nobody leads"))
 	}
@@ -269,8 +269,8 @@ func (b *bench) leaderKilled() {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.must("", "-n", "weft-system", "delete", "pod", was, "--force", "--grace-period=0")
-	b.must(route("v1"), "apply", "-f", "-")
+	b.Must("", "-n", "weft-system", "delete", "pod", was, "--force", "--grace-period=0")
+	b.Must(route("v1"), "apply", "-f", "-")
 	b.stands("virtualservice/reviews", "Programmed", "True", "Live", "live on 3 of 3 proxies")
 	if now, err := b.leader(); err != nil || now == was {
 		b.Errorf("%s leads, as before; %v", now, err)

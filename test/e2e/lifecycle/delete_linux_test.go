@@ -38,7 +38,7 @@ func (b *bench) deletedPod() {
 	pod := pods.Items[0]
 	address := pod.Status.PodIP + ":8080"
 
-	inPod := exec.CommandContext(b.Context(), b.KubectlPath(), "--kubeconfig", b.Kubeconfig(), "-n", "shop", "exec", "caller", "-c", "app", "--", "/app", "withdrawn", address)
+	inPod := exec.CommandContext(b.Context(), b.KubectlPath, "--kubeconfig", b.Kubeconfig(), "-n", "shop", "exec", "caller", "-c", "app", "--", "/app", "withdrawn", address)
 	withdrawn := b.moment("the endpoint is withdrawn", inPod)
 	onLAN := exec.CommandContext(b.Context(), b.App, "refused", "http://"+address+"/")
 	if err := b.Inside("lan", onLAN); err != nil {

@@ -29,7 +29,7 @@ func (b *bench) controlPlane() {
 	b.Must(fmt.Sprintf(pod, "late"), "apply", "-f", "-")
 	b.scale(0, "deployment/weft-injector")
 
-	_, refused := b.Run(fmt.Sprintf(pod, "refused"), "apply", "-f", "-")
+	_, refused := b.Kubectl(fmt.Sprintf(pod, "refused"), "apply", "-f", "-")
 	if refused == nil || !strings.Contains(refused.Error(), "sidecar-injector.weft.mesh") {
 		b.Errorf("a pod of the mesh without an injector: %v", refused)
 	}
@@ -39,7 +39,7 @@ func (b *bench) controlPlane() {
 	b.route("/after-pilot") // stored, for its webhook must not keep a cluster from being repaired
 	b.becomes("weft_agent_pilot_breaker_state", open, caller)
 	b.Eventually("a new pod says what it waits for", func() error {
-		out, err := b.Run("", "-n", "shop", "logs", "late", "-c", "istio-proxy")
+		out, err := b.Kubectl("", "-n", "shop", "logs", "late", "-c", "istio-proxy")
 		if err == nil && !strings.Contains(out, "no new certificate yet") {
 			return fmt.Errorf("it says: %s", out)
 		}

@@ -2,7 +2,7 @@
 // cluster's API server or parts of the control plane are away, that what cannot
 // be done then is refused with a reason, and that all is in order afterwards.
 //
-// Two outages of a minute: the API server's, with pilot and CA there; then that
+// Two outages of a minute, after a change of the mesh's root: the API server's, with pilot and CA there; then that
 // of pilot, CA and injector at once, for each of them is a different matter of
 // different people: configuration, certificates, new pods.
 package outage
@@ -22,7 +22,7 @@ import (
 const away = time.Minute
 
 func TestOutages(t *testing.T) {
-	b := &bench{Bench: steady.NewBench(t)}
+	b := &bench{Bench: steady.NewBench(t, "ca.reportEvery=5s")}
 	shop, err := os.ReadFile("shop.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -34,6 +34,7 @@ func TestOutages(t *testing.T) {
 		name string
 		run  func(*bench)
 	}{
+		{"root", (*bench).root},
 		{"API server", (*bench).apiServer},
 		{"pilot, CA and injector", (*bench).controlPlane},
 	} {
@@ -147,10 +148,10 @@ const (
 // refusedWith: a command of weft fails, and says what is the matter.
 func (b *bench) refusedWith(want string, args ...string) {
 	b.Helper()
-	code, out := b.Weft(args...)
-	b.Logf("weft %s: exit code %d: %s", strings.Join(args, " "), code, strings.TrimSpace(out))
-	if code == 0 || !strings.Contains(out, want) {
-		b.Errorf("weft %s does not fail with %q: exit code %d\n%s", strings.Join(args, " "), want, code, out)
+	s := b.Weft("", args...)
+	b.Logf("weft %s: %v", strings.Join(args, " "), s)
+	if s.Code == 0 || !strings.Contains(s.All(), want) {
+		b.Errorf("weft %s does not fail with %q: %v", strings.Join(args, " "), want, s)
 	}
 }
 

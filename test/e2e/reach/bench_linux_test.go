@@ -1,118 +1,45 @@
 // Package reach tests on a real cluster how apps are reached: through a gateway
-// by ClusterIP, NodePort and the address of a LoadBalancer, and each pod of a
-// StatefulSet by its own name. Its figures are those of
+// by ClusterIP, NodePort and the address of a LoadBalancer, each pod of a
+// StatefulSet by its own name, and gRPC servers without a proxy. Its figures are those of
 // docs/guides/gateway-traffic-policy.md. It imports install and test/cluster,
 // and of the components nothing.
 package reach
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"math"
-	"strings"
+	"path/filepath"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 
-	"github.com/weftmesh/weft/install"
-	"github.com/weftmesh/weft/internal/image"
-	"github.com/weftmesh/weft/test/cluster"
+	"github.com/weftmesh/weft/test/e2e/rig"
 )
 
-// patience ends a wait that hangs; no test waits for it when all is well.
-const patience = 2 * time.Minute
-
-// bench is a cluster of two nodes with Weft installed as a user would.
+// bench is a cluster whose apps say who they are and how they were reached.
 type bench struct {
-	*testing.T
-	cluster *cluster.Cluster
-	client  *kubernetes.Clientset
-	kubectl string
-	app     string // path of the test's program on this machine
+	*rig.Rig
+	app string // path of the test's program on this machine
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	cluster.Require(t)
-	b := &bench{T: t, kubectl: cluster.Kubectl(t)}
-	b.cluster = cluster.New(t, cluster.Options{Nodes: 2, Images: b.images()})
-	var err error
-	if b.client, err = b.cluster.Clientset(); err != nil {
-		t.Fatal(err)
-	}
+	b := &bench{Rig: rig.New(t, rig.Program{Package: "./test/e2e/reach/app", Args: []string{"serve"}}, rig.Program{Package: "./samples/grpc-proxyless/cmd/stars", Args: []string{"idle"}})}
+	b.app = filepath.Join(b.Bin, "app")
 	return b
 }
 
-func (b *bench) on(t *testing.T) *bench {
-	n := *b
-	n.T = t
-	return &n
-}
+func (b *bench) on(t *testing.T) *bench { return &bench{b.On(t), b.app} }
 
-// images builds those of this tree, tagged "test", and that of the app.
-func (b *bench) images() []string {
-	b.Helper()
-	bin, archives := cluster.Images(b, "test", "./test/e2e/reach/app")
-	b.app = bin + "/app"
-	archive := b.TempDir() + "/app.tar"
-	app := image.Image{
-		Names: []string{"localhost/weft-test/app:1"}, Files: map[string]string{"/app": b.app},
-		Entrypoint: []string{"/app"}, Command: []string{"serve"}, User: "65532:65532",
-	}
-	if err := app.Write(archive); err != nil {
-		b.Fatal(err)
-	}
-	return append(archives, archive)
-}
-
-// install is `weft install --set ...`, or the change of what is installed.
+// install is a lean one with further values, or the change of what is installed.
 func (b *bench) install(sets ...string) { b.Helper(); b.installWith("", sets...) }
 
-// installWith is `weft install -f - --set ...`.
+// installWith is install with a file of values.
 func (b *bench) installWith(file string, sets ...string) {
 	b.Helper()
-	one := []string{"tag=test", "pilot.replicas=1", "ca.replicas=1", "injector.replicas=1"}
-	values, err := install.Inputs{Files: []string{"-"}, Stdin: strings.NewReader(file), Sets: append(one, sets...)}.Values()
-	if err != nil {
-		b.Fatal(err)
-	}
-	manifest, err := install.Render(install.Release{Version: "test", Values: values})
-	if err != nil {
-		b.Fatal(err)
-	}
-	to, err := install.NewCluster(b.cluster.RESTConfig())
-	if err == nil {
-		_, err = to.Install(b.Context(), manifest, install.Options{Wait: patience, Say: b.Logf})
-	}
-	if err != nil {
-		b.Fatal(err)
-	}
-}
-
-// run calls kubectl; input is what it reads.
-func (b *bench) run(input string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(b.Context(), patience)
-	defer cancel()
-	return b.cluster.Ask(ctx, b.kubectl, input, args...)
-}
-
-func (b *bench) must(input string, args ...string) string {
-	b.Helper()
-	out, err := b.run(input, args...)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return out
-}
-
-// eventually waits for check to give no error.
-func (b *bench) eventually(what string, check func() error) {
-	b.Helper()
-	cluster.Eventually(b, patience, what, check)
+	b.Install(file, append(rig.Lean[:len(rig.Lean):len(rig.Lean)], sets...)...)
 }
 
 // gateways are the addresses of the gateway's ready pods by node. Pods that end
@@ -120,8 +47,8 @@ func (b *bench) eventually(what string, check func() error) {
 func (b *bench) gateways(want int) map[string][]string {
 	b.Helper()
 	var out map[string][]string
-	b.eventually(fmt.Sprintf("%d gateway pods", want), func() error {
-		list, err := b.client.CoreV1().Pods("weft-system").List(b.Context(), metav1.ListOptions{LabelSelector: "istio=ingressgateway"})
+	b.Eventually(fmt.Sprintf("%d gateway pods", want), func() error {
+		list, err := b.API.CoreV1().Pods("weft-system").List(b.Context(), metav1.ListOptions{LabelSelector: "istio=ingressgateway"})
 		if err != nil {
 			return err
 		}
@@ -146,7 +73,7 @@ func (b *bench) gateways(want int) map[string][]string {
 // service is the gateway's.
 func (b *bench) service() *corev1.Service {
 	b.Helper()
-	s, err := b.client.CoreV1().Services("weft-system").Get(b.Context(), "istio-ingressgateway", metav1.GetOptions{})
+	s, err := b.API.CoreV1().Services("weft-system").Get(b.Context(), "istio-ingressgateway", metav1.GetOptions{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -167,7 +94,7 @@ type spread struct {
 
 // get sends one request from the LAN.
 func (b *bench) get(url string, headers ...string) (out seen, err error) {
-	text, err := b.cluster.Client(b.Context(), append([]string{b.app, "get", url}, headers...)...)
+	text, err := b.Client(b.Context(), append([]string{b.app, "get", url}, headers...)...)
 	if err == nil {
 		err = json.Unmarshal([]byte(text), &out)
 	}
@@ -182,7 +109,7 @@ const requests = 1500
 // URL in turn.
 func (b *bench) spread(urls ...string) (out spread) {
 	b.Helper()
-	text, err := b.cluster.Client(b.Context(), append([]string{b.app, "spread", fmt.Sprint(requests)}, urls...)...)
+	text, err := b.Client(b.Context(), append([]string{b.app, "spread", fmt.Sprint(requests)}, urls...)...)
 	if err == nil {
 		err = json.Unmarshal([]byte(text), &out)
 	}

@@ -21,14 +21,16 @@ func TestReach(t *testing.T) {
 	b := newBench(t)
 	b.install("gateways.ingress.replicas=3")
 	t.Run("no balancer", func(t *testing.T) { b.on(t).noBalancer() })
-	b.must(apps, "apply", "-f", "-")
-	b.must("", "-n", "plain", "rollout", "status", "deploy/web", "--timeout=90s")
-	b.must("", "-n", "shop", "rollout", "status", "deploy/web", "--timeout=90s")
-	b.must("", "-n", "shop", "rollout", "status", "statefulset/db", "--timeout=90s")
+	b.Must(apps, "apply", "-f", "-")
+	b.deployProxyless()
+	b.Must("", "-n", "plain", "rollout", "status", "deploy/web", "--timeout=90s")
+	b.Must("", "-n", "shop", "rollout", "status", "deploy/web", "--timeout=90s")
+	b.Must("", "-n", "shop", "rollout", "status", "statefulset/db", "--timeout=90s")
 	t.Run("statefulset", func(t *testing.T) { b.on(t).statefulSet() })
 	t.Run("server first", func(t *testing.T) { b.on(t).serverFirst() })
+	t.Run("without a proxy", func(t *testing.T) { b.on(t).withoutProxy() })
 	t.Run("NodePort", func(t *testing.T) { b.on(t).nodePort() })
-	if err := b.cluster.MetalLB(t.Context(), cluster.Pool); err != nil {
+	if err := b.MetalLB(t.Context(), cluster.Pool); err != nil {
 		t.Fatal(err)
 	}
 	t.Run("LoadBalancer", func(t *testing.T) { b.on(t).loadBalancer() })
@@ -37,7 +39,7 @@ func TestReach(t *testing.T) {
 // noBalancer: nobody gives the Service an address; the install has ended, and
 // the check says why and what to do.
 func (b *bench) noBalancer() {
-	to, err := install.NewCluster(b.cluster.RESTConfig())
+	to, err := install.NewCluster(b.RESTConfig())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -87,7 +89,7 @@ func (b *bench) nodePort() {
 		b.install("gateways.ingress.replicas=1", "gateways.ingress.type=NodePort", "gateways.ingress.externalTrafficPolicy=Local")
 		pods := b.gateways(1)
 		for n, url := range b.nodeURLs() {
-			if len(pods[b.cluster.Node(n+1).Name()]) > 0 {
+			if len(pods[b.Node(n+1).Name()]) > 0 {
 				b.answers(url)
 			} else {
 				b.drops(url)
@@ -102,8 +104,8 @@ func (b *bench) nodePort() {
 func (b *bench) proxyProtocol() {
 	b.installWith("meshConfig: {defaultConfig: {gatewayTopology: {proxyProtocol: {}}}}", "gateways.ingress.replicas=3", "gateways.ingress.type=NodePort")
 	url := b.nodeURLs()[0]
-	b.eventually("the client of a PROXY header", func() error {
-		text, err := b.cluster.Client(b.Context(), "curl", "-sS", "--max-time", "3", "--haproxy-protocol", url)
+	b.Eventually("the client of a PROXY header", func() error {
+		text, err := b.Client(b.Context(), "curl", "-sS", "--max-time", "3", "--haproxy-protocol", url)
 		if err != nil {
 			return err
 		}
@@ -137,8 +139,8 @@ func (b *bench) loadBalancer() {
 		b := b.on(t)
 		b.install("gateways.ingress.replicas=3", "gateways.ingress.externalTrafficPolicy=Local")
 		pods, url := b.gateways(3), "http://"+b.address()+"/"
-		for n := 1; n <= b.cluster.Nodes(); n++ {
-			node := b.cluster.Node(n).Name()
+		for n := 1; n <= b.Nodes(); n++ {
+			node := b.Node(n).Name()
 			b.announceFrom(node)
 			b.answers(url)
 			b.Logf("announced by %s, pods %v", node, pods[node])
@@ -146,14 +148,14 @@ func (b *bench) loadBalancer() {
 			b.within(got.Remotes, evenly(pods[node]))
 			b.kept(got.Clients)
 		}
-		b.must(fmt.Sprintf(advertisement, "[{}]"), "apply", "--server-side", "--force-conflicts", "-f", "-")
+		b.Must(fmt.Sprintf(advertisement, "[{}]"), "apply", "--server-side", "--force-conflicts", "-f", "-")
 		b.health(pods)
 	})
 	b.Run("Local, no pod on one node", func(t *testing.T) {
 		b := b.on(t)
 		b.install("gateways.ingress.replicas=1", "gateways.ingress.externalTrafficPolicy=Local")
 		pods, url := b.gateways(1), "http://"+b.address()+"/"
-		b.eventually("the node with the pod announces the address", func() error {
+		b.Eventually("the node with the pod announces the address", func() error {
 			if node := b.announcer(); len(pods[node]) == 0 {
 				return fmt.Errorf("%q does", node)
 			}
@@ -176,8 +178,8 @@ spec: {ipAddressPools: [lan], nodeSelectors: %s}
 func (b *bench) announceFrom(node string) {
 	b.Helper()
 	selector := fmt.Sprintf("[{matchLabels: {kubernetes.io/hostname: %s}}]", node)
-	b.must(fmt.Sprintf(advertisement, selector), "apply", "--server-side", "--force-conflicts", "-f", "-")
-	b.eventually(node+" announces the address", func() error {
+	b.Must(fmt.Sprintf(advertisement, selector), "apply", "--server-side", "--force-conflicts", "-f", "-")
+	b.Eventually(node+" announces the address", func() error {
 		_, err := b.get("http://" + b.address() + "/")
 		if got := b.announcer(); got != node {
 			return fmt.Errorf("%q does (%v)", got, err)
@@ -190,8 +192,8 @@ func (b *bench) announceFrom(node string) {
 func (b *bench) nodeURLs() (out []string) {
 	b.Helper()
 	for _, p := range b.service().Spec.Ports {
-		for n := 1; p.Port == 80 && n <= b.cluster.Nodes(); n++ {
-			out = append(out, fmt.Sprintf("http://%s:%d/", b.cluster.Node(n).Address(), p.NodePort))
+		for n := 1; p.Port == 80 && n <= b.Nodes(); n++ {
+			out = append(out, fmt.Sprintf("http://%s:%d/", b.Node(n).Address(), p.NodePort))
 		}
 	}
 	return out
@@ -200,7 +202,7 @@ func (b *bench) nodeURLs() (out []string) {
 // address is the one that the balancer gave.
 func (b *bench) address() (out string) {
 	b.Helper()
-	b.eventually("the Service's address", func() error {
+	b.Eventually("the Service's address", func() error {
 		for _, i := range b.service().Status.LoadBalancer.Ingress {
 			out = i.IP
 			return nil
@@ -214,12 +216,12 @@ func (b *bench) address() (out string) {
 // address a client on the LAN gets.
 func (b *bench) announcer() string {
 	b.Helper()
-	neighbours, err := b.cluster.Client(b.Context(), "ip", "neigh", "show", b.address())
+	neighbours, err := b.Client(b.Context(), "ip", "neigh", "show", b.address())
 	if err != nil {
 		b.Fatal(err)
 	}
-	for n := 1; n <= b.cluster.Nodes(); n++ {
-		node := b.cluster.Node(n)
+	for n := 1; n <= b.Nodes(); n++ {
+		node := b.Node(n)
 		link, err := node.Exec(b.Context(), "cat", "/sys/class/net/eth0/address")
 		if err == nil && strings.Contains(neighbours, "lladdr "+strings.TrimSpace(link)) {
 			return node.Name()
@@ -233,7 +235,7 @@ func (b *bench) announcer() string {
 func (b *bench) answers(urls ...string) {
 	b.Helper()
 	for _, url := range urls {
-		b.eventually(url+" answers", func() error {
+		b.Eventually(url+" answers", func() error {
 			for range 30 {
 				if _, err := b.get(url); err != nil {
 					return err
@@ -247,7 +249,7 @@ func (b *bench) answers(urls ...string) {
 // drops waits until nothing answers there: not a refusal but silence.
 func (b *bench) drops(url string) {
 	b.Helper()
-	b.eventually(url+" drops connections", func() error {
+	b.Eventually(url+" drops connections", func() error {
 		_, err := b.get(url)
 		if err == nil {
 			return fmt.Errorf("it answers")
@@ -279,7 +281,7 @@ func (b *bench) hidden(clients map[string]int) {
 // pretend to be another.
 func (b *bench) throughTheMesh(url string) {
 	b.Helper()
-	b.eventually("the app in the mesh", func() error {
+	b.Eventually("the app in the mesh", func() error {
 		got, err := b.get(url, "Host=shop.example.com", "X-Forwarded-For=1.2.3.4")
 		if err != nil {
 			return err
@@ -300,15 +302,15 @@ func (b *bench) throughTheMesh(url string) {
 func (b *bench) health(pods map[string][]string) {
 	b.Helper()
 	port := b.service().Spec.HealthCheckNodePort
-	for n := 1; n <= b.cluster.Nodes(); n++ {
-		node, want := b.cluster.Node(n), "503"
+	for n := 1; n <= b.Nodes(); n++ {
+		node, want := b.Node(n), "503"
 		if len(pods[node.Name()]) > 0 {
 			want = "200"
 		}
-		b.eventually(fmt.Sprintf("healthCheckNodePort of %s says %s", node.Name(), want), func() error {
+		b.Eventually(fmt.Sprintf("healthCheckNodePort of %s says %s", node.Name(), want), func() error {
 			ctx, cancel := context.WithTimeout(b.Context(), 5*time.Second)
 			defer cancel()
-			got, err := b.cluster.Client(ctx, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", fmt.Sprintf("http://%s:%d/healthz", node.Address(), port))
+			got, err := b.Client(ctx, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", fmt.Sprintf("http://%s:%d/healthz", node.Address(), port))
 			if err == nil && got != want {
 				err = fmt.Errorf("%s", got)
 			}

@@ -114,14 +114,14 @@ func names(pod string) []string {
 
 // inside runs the app's client in a pod of namespace ns.
 func (b *bench) inside(ns string, args ...string) (string, error) {
-	return b.run("", append([]string{"-n", ns, "exec", "deploy/web", "-c", "app", "--", "/app"}, args...)...)
+	return b.Kubectl("", append([]string{"-n", ns, "exec", "deploy/web", "-c", "app", "--", "/app"}, args...)...)
 }
 
 // statefulSet: each pod answers by its own name and knows its caller.
 func (b *bench) statefulSet() {
 	for _, pod := range []string{"db-0", "db-1", "db-2"} {
 		for _, name := range names(pod) {
-			b.eventually("HTTP to "+name, func() error {
+			b.Eventually("HTTP to "+name, func() error {
 				text, err := b.inside("shop", "get", "http://"+name+":8080/")
 				if err != nil {
 					return err
@@ -137,7 +137,7 @@ func (b *bench) statefulSet() {
 			})
 		}
 	}
-	b.eventually("a caller without a sidecar is refused", func() error {
+	b.Eventually("a caller without a sidecar is refused", func() error {
 		if text, err := b.inside("plain", "get", "http://db-0.db.shop.svc.cluster.local:8080/"); err == nil {
 			return fmt.Errorf("it was answered %s", text)
 		}
@@ -151,13 +151,13 @@ func (b *bench) statefulSet() {
 func (b *bench) serverFirst() {
 	for _, pod := range []string{"db-0", "db-1", "db-2"} {
 		for _, name := range names(pod) {
-			b.eventually("greeting of "+name, func() error { return b.greeted(name, pod) })
+			b.Eventually("greeting of "+name, func() error { return b.greeted(name, pod) })
 		}
 	}
 	for _, name := range []string{"db", "db-any", "db-any.shop.svc.cluster.local"} {
-		b.eventually("greeting of "+name, func() error { return b.greeted(name, "db-") })
+		b.Eventually("greeting of "+name, func() error { return b.greeted(name, "db-") })
 	}
-	b.eventually("a caller without a sidecar is not greeted", func() error {
+	b.Eventually("a caller without a sidecar is not greeted", func() error {
 		if text, err := b.inside("plain", "greet", "db-0.db.shop.svc.cluster.local:9000"); err == nil {
 			return fmt.Errorf("it was answered %s", text)
 		}

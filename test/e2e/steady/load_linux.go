@@ -48,7 +48,7 @@ func (b *Bench) InPod(name string, targets ...Target) *Load {
 	b.Must(pod, "apply", "-f", "-")
 	b.Must("", "-n", "shop", "wait", "--for=condition=Ready", "pod/"+name, "--timeout=90s")
 	return &Load{name: name, at: at, ask: func(b *Bench, url string) (string, error) {
-		return b.Run("", "-n", "shop", "exec", name, "-c", "app", "--", "/app", "ask", url)
+		return b.Kubectl("", "-n", "shop", "exec", name, "-c", "app", "--", "/app", "ask", url)
 	}}
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/weftmesh/weft/samples/bookshop/load"
 	"github.com/weftmesh/weft/samples/bookshop/shop"
 	"github.com/weftmesh/weft/test/stat"
@@ -127,7 +129,7 @@ func (b *bench) mirror() {
 	b.well("mirrored requests", lines)
 	b.share("v1 of mirrored requests", lines, 1, reviewsOf("v1"))
 	last := int64(-1)
-	b.eventually("all mirrored requests have arrived", func() error {
+	b.Eventually("all mirrored requests have arrived", func() error {
 		now := calls()
 		if now != last {
 			last = now
@@ -146,7 +148,7 @@ func (b *bench) mirror() {
 func (b *bench) switched(namespace, pod string, order ...string) shop.Status {
 	b.Helper()
 	var status shop.Status
-	out := b.must("", append([]string{"exec", "-n", namespace, pod, "--", bookshop, "ctl"}, order...)...)
+	out := b.Must("", append([]string{"exec", "-n", namespace, pod, "--", bookshop, "ctl"}, order...)...)
 	if err := json.Unmarshal([]byte(out), &status); err != nil {
 		b.Fatalf("%s: %v", out, err)
 	}
@@ -164,19 +166,19 @@ func (b *bench) counts(namespace, pod string) shop.Status {
 func (b *bench) ejection() {
 	b.apply("shop", b.file("bookshop/reviews-route.yaml"))
 	replicas := b.pods("shop", "app=reviews,version=v1")
-	bad := replicas[names(replicas)[0]]
 	steady := b.knocks(60, request{path: "/"})
+	bad := b.near(b.pods("shop", "app=frontend"), replicas)
 	answers := func(l load.Line) bool { return answerOf(l, "reviews").Pod == bad.Name }
 	steady.until("the pod answers", func(lines []load.Line) error { return some(lines, answers) })
 	began := time.Now()
 	b.switched("shop", bad.Name, "fail", "on")
-	b.eventually("the frontend's proxy ejects it", func() error { return b.ejected(bad.Status.PodIP, true) })
+	b.Eventually("the frontend's proxy ejects it", func() error { return b.ejected(bad.Status.PodIP, true) })
 	failures := b.counts("shop", bad.Name).Failed
 	b.Logf("ejected, as weft proxy-config says, %v and %d failures after it began to fail", time.Since(began).Round(time.Millisecond), failures)
 	if failures < 3 {
 		b.Errorf("ejected after %d failures, want 3 in a row", failures)
 	}
-	b.eventually("it is spared for 60 requests", func() error { // the first ejection is short, each further one longer
+	b.Eventually("it is spared for 60 requests", func() error { // the first ejection is short, each further one longer
 		before := b.counts("shop", bad.Name).Failed
 		steady.since(time.Now(), 60)
 		if n := b.counts("shop", bad.Name).Failed - before; n > 0 {
@@ -186,10 +188,22 @@ func (b *bench) ejection() {
 	})
 	b.switched("shop", bad.Name, "fail", "off")
 	well := time.Now()
-	b.eventually("it is taken back", func() error { return b.ejected(bad.Status.PodIP, false) })
+	b.Eventually("it is taken back", func() error { return b.ejected(bad.Status.PodIP, false) })
 	steady.until("it answers again", func(lines []load.Line) error { return some(sentFrom(lines, well), answers) })
 	b.Logf("it answers again %v after it is well", time.Since(well).Round(time.Millisecond))
 	b.Logf("%d requests, none failed", len(steady.stop()))
+}
+
+// near is a pod that a caller prefers while it is well: with outlierDetection
+// calls keep to the caller's zone, and each node is a zone.
+func (b *bench) near(caller, pods map[string]corev1.Pod) corev1.Pod {
+	zone := caller[names(caller)[0]].Spec.NodeName
+	for _, name := range names(pods) {
+		if pods[name].Spec.NodeName == zone {
+			return pods[name]
+		}
+	}
+	return pods[names(pods)[0]]
 }
 
 func some(lines []load.Line, is func(load.Line) bool) error {
@@ -201,7 +215,7 @@ func some(lines []load.Line, is func(load.Line) bool) error {
 
 // ejected asks the frontend's Envoy whether it has a pod of reviews v1 ejected.
 func (b *bench) ejected(address string, want bool) error {
-	out := b.weft("", "proxy-config", "endpoints", "-n", "shop", "frontend")
+	out := b.MustWeft("", "proxy-config", "endpoints", "-n", "shop", "frontend")
 	found := slices.IndexFunc(strings.Split(out, "\n"), func(line string) bool {
 		return strings.HasPrefix(line, address+":") && strings.Contains(line, "|v1|reviews.shop") && strings.Contains(line, "EJECTED")
 	})

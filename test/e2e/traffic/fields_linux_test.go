@@ -52,7 +52,7 @@ func (b *bench) fault() {
 	b.share("answered", lines, 0.7, status("200"))
 	lines = b.door(400, at("/delayed", 50))
 	b.well("delayed requests", lines)
-	b.share("delayed by a second", lines, 0.5, func(l load.Line) bool { return l.Took >= 1000 })
+	b.share("delayed by a second", lines, 0.5, func(l load.Line) bool { return l.Took >= 900 })
 }
 
 // timeout: a request that takes longer is given up; one without a bound is not.
@@ -61,12 +61,12 @@ func (b *bench) timeout() {
 	b.everyPod("delay", delay.String())
 	defer b.everyPod("delay", "0")
 	for _, l := range b.door(10, at("/bounded", 10)) {
-		if l.Status != "504" || l.Took < 300 || l.Took >= float64(delay.Milliseconds()) {
+		if l.Status != "504" || l.Took < 250 || l.Took >= float64(delay.Milliseconds()) {
 			b.Errorf("bounded to 300 ms: %s after %.0f ms", l.Status, l.Took)
 		}
 	}
 	for _, l := range b.door(10, at("/", 10)) {
-		if l.Status != "200" || l.Took < float64(delay.Milliseconds()) {
+		if l.Status != "200" || l.Took < float64(delay.Milliseconds())-100 { // clocks of two processes
 			b.Errorf("without a bound: %s after %.0f ms", l.Status, l.Took)
 		}
 	}

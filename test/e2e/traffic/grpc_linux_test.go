@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/weftmesh/weft/samples/bookshop/load"
-	"github.com/weftmesh/weft/test/stat"
 )
 
 // usedWithin is how soon after it is Ready a new pod must be called.
@@ -40,7 +39,7 @@ func (b *bench) spread() {
 	}
 	for _, service := range services {
 		var report load.GRPCReport
-		out := b.must("", "exec", "-n", "calls", "deploy/client", "--", bookshop, "grpc-load", "--target", service+":9000", "--calls", fmt.Sprint(calls))
+		out := b.Must("", "exec", "-n", "calls", "deploy/client", "--", bookshop, "grpc-load", "--target", service+":9000", "--calls", fmt.Sprint(calls))
 		if err := json.Unmarshal([]byte(out), &report); err != nil {
 			b.Fatal(err)
 		}
@@ -61,11 +60,15 @@ func (b *bench) evenly(what string, got map[string]int, pods map[string]corev1.P
 			b.Errorf("%s: %d calls were answered by %s, which is none of %v", what, n, pod, names(pods))
 		}
 	}
-	want := stat.Binomial(sum, 1/float64(len(pods)))
-	b.Logf("%s: calls by pod %v, want %v", what, got, want)
+	// Not a throw of dice: of two pods the one with fewer calls under way is
+	// taken, and on a busy machine one pod has more of them for a while. A
+	// pinned connection gives one pod all, and the others none.
+	fair := sum / len(pods)
+	low, high := fair/3, fair*5/3
+	b.Logf("%s: calls by pod %v, want %d to %d", what, got, low, high)
 	for pod := range pods {
-		if !want.Contains(got[pod]) {
-			b.Errorf("%s: %s had %d calls of %d, want %v", what, pod, got[pod], sum, want)
+		if got[pod] < low || got[pod] > high {
+			b.Errorf("%s: %s had %d calls of %d, want %d to %d", what, pod, got[pod], sum, low, high)
 		}
 	}
 }
@@ -82,7 +85,7 @@ func (b *bench) scaled() {
 	for _, s := range streams {
 		s.since(time.Now(), 100)
 	}
-	b.must("", "scale", "-n", "calls", "deployment/ratings", "--replicas=6")
+	b.Must("", "scale", "-n", "calls", "deployment/ratings", "--replicas=6")
 	b.ready("calls")
 	pods := b.pods("calls", "app=ratings")
 	if len(pods) != 6 {
@@ -98,9 +101,9 @@ func (b *bench) scaled() {
 	for _, s := range streams {
 		b.evenly(s.what, byPod(s.since(time.Now(), 300)), pods)
 	}
-	b.must("", "scale", "-n", "calls", "deployment/ratings", "--replicas=2")
-	b.eventually("two pods are left", func() error {
-		list, err := b.client.CoreV1().Pods("calls").List(b.Context(), metav1.ListOptions{LabelSelector: "app=ratings"})
+	b.Must("", "scale", "-n", "calls", "deployment/ratings", "--replicas=2")
+	b.Eventually("two pods are left", func() error {
+		list, err := b.API.CoreV1().Pods("calls").List(b.Context(), metav1.ListOptions{LabelSelector: "app=ratings"})
 		if err == nil && len(list.Items) != 2 {
 			err = fmt.Errorf("%d pods", len(list.Items))
 		}
@@ -148,7 +151,7 @@ func byPod(lines []load.Line) map[string]int {
 // condition's own time counts whole seconds.
 func (b *bench) watchReady(namespace, selector string) func(pod string) time.Time {
 	b.Helper()
-	events, err := b.client.CoreV1().Pods(namespace).Watch(b.Context(), metav1.ListOptions{LabelSelector: selector})
+	events, err := b.API.CoreV1().Pods(namespace).Watch(b.Context(), metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -164,7 +167,7 @@ func (b *bench) watchReady(namespace, selector string) func(pod string) time.Tim
 	})
 	return func(pod string) (at time.Time) {
 		b.Helper()
-		b.eventually(pod+" is seen to be Ready", func() error {
+		b.Eventually(pod+" is seen to be Ready", func() error {
 			lock.Lock()
 			defer lock.Unlock()
 			if at = ready[pod]; at.IsZero() {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/weftmesh/weft/samples/bookshop/load"
 	"github.com/weftmesh/weft/samples/bookshop/shop"
+	"github.com/weftmesh/weft/test/e2e/rig"
 	"github.com/weftmesh/weft/test/stat"
 )
 
@@ -33,8 +34,8 @@ type stream struct {
 // fromLAN runs a client outside of the cluster.
 func (b *bench) fromLAN(args ...string) *stream {
 	b.Helper()
-	cmd := exec.CommandContext(b.Context(), filepath.Join(b.bin, "bookshop"), append(args, "--follow")...)
-	if err := b.cluster.Inside("lan", cmd); err != nil {
+	cmd := exec.CommandContext(b.Context(), filepath.Join(b.Bin, "bookshop"), append(args, "--follow")...)
+	if err := b.Inside("lan", cmd); err != nil {
 		b.Fatal(err)
 	}
 	return b.follow(strings.Join(args, " "), cmd)
@@ -43,8 +44,8 @@ func (b *bench) fromLAN(args ...string) *stream {
 // fromPod runs a client in a pod of a Deployment, in its first container.
 func (b *bench) fromPod(namespace, deployment string, args ...string) *stream {
 	b.Helper()
-	in := []string{"--kubeconfig", b.cluster.Kubeconfig(), "exec", "-i", "-n", namespace, "deploy/" + deployment, "--", bookshop}
-	cmd := exec.CommandContext(b.Context(), b.kubectl, append(append(in, args...), "--follow")...)
+	in := []string{"--kubeconfig", b.Kubeconfig(), "exec", "-i", "-n", namespace, "deploy/" + deployment, "--", bookshop}
+	cmd := exec.CommandContext(b.Context(), b.KubectlPath, append(append(in, args...), "--follow")...)
 	return b.follow(deployment+": "+strings.Join(args, " "), cmd)
 }
 
@@ -104,7 +105,7 @@ func (s *stream) seen() []load.Line {
 // until waits for the lines to be such that check gives no error.
 func (s *stream) until(what string, check func([]load.Line) error) {
 	s.b.Helper()
-	s.b.eventually(what, func() error {
+	s.b.Eventually(what, func() error {
 		select {
 		case <-s.ended:
 			return fmt.Errorf("%s: the client has ended: %w", s.what, s.err)
@@ -142,7 +143,7 @@ func (s *stream) wait() []load.Line {
 	s.b.Helper()
 	select {
 	case <-s.ended:
-	case <-time.After(patience):
+	case <-time.After(rig.Patience):
 		s.b.Fatalf("%s: the client does not end", s.what)
 	}
 	if s.err != nil {

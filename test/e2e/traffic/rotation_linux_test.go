@@ -18,7 +18,7 @@ func (b *bench) rotation() {
 	began := time.Now()
 	steady := b.knocks(50, request{host: "details.example.com", path: "/"})
 	held := map[string]bool{} // ends of the server's certificates
-	b.eventually(fmt.Sprintf("%d renewals of the server's certificate", renewals), func() error {
+	b.Eventually(fmt.Sprintf("%d renewals of the server's certificate", renewals), func() error {
 		held[b.validUntil("shop", pod)] = true
 		if len(held) <= renewals {
 			return fmt.Errorf("seen until now: %v", held)
@@ -47,7 +47,7 @@ func (b *bench) rotation() {
 // validUntil is the end of the certificate that a pod's Envoy serves with.
 func (b *bench) validUntil(namespace, pod string) string {
 	b.Helper()
-	out := b.weft("", "proxy-config", "secrets", "-n", namespace, pod)
+	out := b.MustWeft("", "proxy-config", "secrets", "-n", namespace, pod)
 	for line := range strings.Lines(out) {
 		if fields := strings.Fields(line); len(fields) > 2 && fields[0] == "default" {
 			return fields[2]

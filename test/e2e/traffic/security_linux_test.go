@@ -34,7 +34,7 @@ func (b *bench) everyHop() {
 		"details":  identity("shop", "frontend"), "reviews": identity("shop", "frontend"), "ratings": identity("shop", "reviews"),
 	}
 	var page load.Line
-	b.eventually("a page with stars", func() error {
+	b.Eventually("a page with stars", func() error {
 		page = b.door(1, request{path: "/", header: forged})[0]
 		if page.Failed() || answerOf(page, "ratings").Pod == "" {
 			return fmt.Errorf("%s: no ratings in %+v", page.Status, page.Answer)
@@ -67,11 +67,11 @@ func (b *bench) strict() {
 	steady.since(time.Now(), 50)
 	b.apply("shop", strictDetails)
 	applied := time.Now()
-	b.eventually("details refuses plaintext", func() error { return b.serves("details", 0) })
+	b.Eventually("details refuses plaintext", func() error { return b.serves("details", 0) })
 	b.Logf("STRICT held at most %v after kubectl apply", time.Since(applied).Round(time.Millisecond))
 	steady.since(time.Now(), 50)
-	b.must(strictDetails, "delete", "-n", "shop", "-f", "-")
-	b.eventually("details serves plaintext again", func() error { return b.serves("details", 10) })
+	b.Must(strictDetails, "delete", "-n", "shop", "-f", "-")
+	b.Eventually("details serves plaintext again", func() error { return b.serves("details", 10) })
 	steady.since(time.Now(), 50)
 	lines := steady.stop()
 	b.share("calls with the frontend's identity", lines, 1, func(l load.Line) bool {
@@ -120,20 +120,20 @@ spec:
 // other, whatever its proxy asks for.
 func (b *bench) anothersIdentity() {
 	wish := b.replaced(honest, "SECRET_TTL: 1h", "SERVICE_ACCOUNT: reviews")
-	if _, err := b.run(wish, "apply", "-f", "-"); err == nil || !strings.Contains(err.Error(), "proxyMetadata.SERVICE_ACCOUNT") {
+	if _, err := b.Kubectl(wish, "apply", "-f", "-"); err == nil || !strings.Contains(err.Error(), "proxyMetadata.SERVICE_ACCOUNT") {
 		b.Errorf("a pod that asks the injector for another account: %v", err)
 	}
 	refused := b.refused()
 	var pod corev1.Pod
-	if err := yaml.Unmarshal([]byte(b.weft(honest, "inject", "-f", "-")), &pod); err != nil {
+	if err := yaml.Unmarshal([]byte(b.MustWeft(honest, "inject", "-f", "-")), &pod); err != nil {
 		b.Fatal(err)
 	}
 	pod.Labels["sidecar.istio.io/inject"] = "false" // it is made as it is
 	b.create(pod)
 	pod.Name = "liar"
 	b.create(claiming(pod, "reviews"))
-	b.eventually("the honest one is Ready", func() error {
-		p, err := b.client.CoreV1().Pods("shop").Get(b.Context(), "honest", metav1.GetOptions{})
+	b.Eventually("the honest one is Ready", func() error {
+		p, err := b.API.CoreV1().Pods("shop").Get(b.Context(), "honest", metav1.GetOptions{})
 		if err == nil && !isReady(p) {
 			err = errors.New("not yet")
 		}
@@ -142,33 +142,33 @@ func (b *bench) anothersIdentity() {
 	if until, err := time.Parse(time.RFC3339, b.validUntil("shop", "honest")); err != nil || time.Until(until) < 50*time.Minute {
 		b.Errorf("its certificate holds until %v, want an hour from now: %v", until, err)
 	}
-	b.eventually("the other one is told why not", func() error {
-		log, err := b.run("", "logs", "-n", "shop", "liar", "-c", "istio-proxy")
+	b.Eventually("the other one is told why not", func() error {
+		log, err := b.Kubectl("", "logs", "-n", "shop", "liar", "-c", "istio-proxy")
 		if err == nil && !strings.Contains(log, identity("shop", "reviews")) {
 			err = errors.New("its log has no refusal:\n" + log)
 		}
 		return err
 	})
-	b.eventually("the CA counts it", func() error {
+	b.Eventually("the CA counts it", func() error {
 		if now := b.refused(); now <= refused {
 			return fmt.Errorf("%d refusals, before it %d", now, refused)
 		}
 		return nil
 	})
-	p, err := b.client.CoreV1().Pods("shop").Get(b.Context(), "liar", metav1.GetOptions{})
+	p, err := b.API.CoreV1().Pods("shop").Get(b.Context(), "liar", metav1.GetOptions{})
 	if err != nil || isReady(p) {
 		b.Errorf("the liar is Ready, %v", err)
 	}
-	log := b.must("", "logs", "-n", "shop", "liar", "-c", "istio-proxy")
+	log := b.Must("", "logs", "-n", "shop", "liar", "-c", "istio-proxy")
 	if strings.Contains(log, "certificate issued") {
 		b.Errorf("the liar has a certificate:\n%s", log)
 	}
-	b.must("", "delete", "pod", "-n", "shop", "honest", "liar", "--wait=false")
+	b.Must("", "delete", "pod", "-n", "shop", "honest", "liar", "--wait=false")
 }
 
 func (b *bench) create(pod corev1.Pod) {
 	b.Helper()
-	if _, err := b.client.CoreV1().Pods("shop").Create(b.Context(), &pod, metav1.CreateOptions{}); err != nil {
+	if _, err := b.API.CoreV1().Pods("shop").Create(b.Context(), &pod, metav1.CreateOptions{}); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -191,7 +191,7 @@ func claiming(pod corev1.Pod, account string) corev1.Pod {
 func (b *bench) refused() (n int) {
 	b.Helper()
 	for _, pod := range names(b.pods("weft-system", "app=weft-ca")) {
-		text := b.must("", "get", "--raw", "/api/v1/namespaces/weft-system/pods/"+pod+":15014/proxy/metrics")
+		text := b.Must("", "get", "--raw", "/api/v1/namespaces/weft-system/pods/"+pod+":15014/proxy/metrics")
 		for line := range strings.Lines(text) {
 			var one float64
 			if _, err := fmt.Sscanf(line, `weft_ca_refused_total{reason="csr_name"} %g`, &one); err == nil {

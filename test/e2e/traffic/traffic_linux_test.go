@@ -9,7 +9,7 @@ import (
 // minute, so that all that is done here is done while they rotate.
 func TestTraffic(t *testing.T) {
 	b := newBench(t)
-	b.weft("", "install", "-y", "--set", "ca.ttl=30s", "--set", "pilot.replicas=1", "--set", "ca.replicas=1", "--set", "injector.replicas=1")
+	b.MustWeft("", "install", "-y", "--set", "ca.ttl=30s", "--set", "pilot.replicas=1", "--set", "ca.replicas=1", "--set", "injector.replicas=1")
 	b.deploy()
 	b.part("every hop", false, (*bench).everyHop)
 	b.part("gRPC", false, (*bench).grpc)
@@ -27,22 +27,22 @@ func (b *bench) deploy() {
 	for _, ns := range []string{"shop", "calls", "fields"} {
 		b.namespace(ns)
 	}
-	b.must("", "apply", "-n", "shop", "-f", samples+"bookshop")
-	b.must("", "apply", "-n", "calls", "-f", samples+"grpc")
+	b.Must("", "apply", "-n", "shop", "-f", samples+"bookshop")
+	b.Must("", "apply", "-n", "calls", "-f", samples+"grpc")
 	b.apply("calls", unrepeated)
-	b.must("", "patch", "-n", "calls", "deployment", "ratings", "--patch", onBothNodes)
+	b.Must("", "patch", "-n", "calls", "deployment", "ratings", "--patch", onBothNodes)
 	b.apply("fields", b.replaced(b.file("bookshop/details.yaml"), "replicas: 1", "replicas: 2"))
 	b.apply("fields", fieldRoutes)
 	b.apply("shop", doors)
 	for _, ns := range []string{"shop", "calls", "fields"} {
 		b.ready(ns)
 	}
-	port := b.must("", "get", "service", "-n", "weft-system", "istio-ingressgateway", "-o", `jsonpath={.spec.ports[?(@.name=="http2")].nodePort}`)
-	for n := range b.cluster.Nodes() {
-		b.doors = append(b.doors, fmt.Sprintf("http://%s:%s", b.cluster.Node(n+1).Address(), port))
+	port := b.Must("", "get", "service", "-n", "weft-system", "istio-ingressgateway", "-o", `jsonpath={.spec.ports[?(@.name=="http2")].nodePort}`)
+	for n := range b.Nodes() {
+		b.doors = append(b.doors, fmt.Sprintf("http://%s:%s", b.Node(n+1).Address(), port))
 	}
 	for _, host := range []string{"", "reviews.example.com", "details.example.com", "fields.example.com"} {
-		b.eventually("the gateway answers for "+host, func() error {
+		b.Eventually("the gateway answers for "+host, func() error {
 			for _, l := range b.door(2, request{host: host, path: "/"}) {
 				if l.Failed() {
 					return fmt.Errorf("%s: %s", l.Status, l.Error)

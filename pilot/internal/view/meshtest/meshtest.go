@@ -20,7 +20,7 @@ type Mesh struct{ m model.Mesh }
 func New() *Mesh {
 	return &Mesh{m: model.Mesh{Settings: &model.Settings{
 		TrustDomain: "cluster.local", ClusterDomain: "cluster.local", RootNamespace: "weft-system", ClusterID: "Kubernetes",
-		OutboundAllowAny: true, AutoMTLS: true, ConnectTimeout: 10 * time.Second, ProtocolDetectionTimeout: 5 * time.Second,
+		OutboundAllowAny: true, AutoMTLS: true, ConnectTimeout: 10 * time.Second,
 		DefaultRetry: &model.Retry{Attempts: 2, On: "connect-failure,refused-stream,unavailable,cancelled"},
 	}}}
 }
@@ -80,6 +80,14 @@ func (m *Mesh) Gateway(all ...*model.Gateway) *Mesh {
 func (m *Mesh) PeerAuth(all ...*model.PeerAuth) *Mesh {
 	for _, p := range all {
 		m.m.PeerAuth = with(m.m.PeerAuth, p.Namespace, p.Name, p)
+	}
+	return m
+}
+
+// Sidecar adds or replaces Sidecars.
+func (m *Mesh) Sidecar(all ...*model.Sidecar) *Mesh {
+	for _, s := range all {
+		m.m.Sidecars = with(m.m.Sidecars, s.Namespace, s.Name, s)
 	}
 	return m
 }

@@ -3,6 +3,7 @@ package meshtest
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 
 	"github.com/weftmesh/weft/internal/model"
 )
@@ -19,6 +20,29 @@ func visibility(rnd *rand.Rand, namespaces []string) model.Visibility {
 		return model.Visibility{None: true}
 	}
 	return model.Visibility{}
+}
+
+// sidecar is one of the namespace "default" that names a host or two.
+func sidecar(rnd *rand.Rand, namespaces []string, host string) *model.Sidecar {
+	s := &model.Sidecar{Namespace: "default", Name: fmt.Sprint("s", rnd.IntN(2)), Unknown: []*model.UnknownPolicy{nil, {}, {AllowAny: true}}[rnd.IntN(3)]}
+	for range rnd.IntN(3) {
+		l := model.EgressListener{Port: []uint32{0, 0, 80}[rnd.IntN(3)], Protocol: model.Protocol(rnd.IntN(3))}
+		for range 1 + rnd.IntN(2) {
+			in := append([]string{"*", "."}, namespaces...)[rnd.IntN(2+len(namespaces))]
+			l.Hosts = append(l.Hosts, model.ScopeHost{Namespace: in, Host: []string{"*", host, "*.svc.cluster.local"}[rnd.IntN(3)], Excluded: rnd.IntN(4) == 0})
+		}
+		s.Egress = append(s.Egress, l)
+	}
+	return s
+}
+
+// declared makes a service one of a ServiceEntry.
+func declared(rnd *rand.Rand, s *model.Service, rank string) {
+	s.Origin, s.Rank = model.Origin("/apis/networking.istio.io/v1/namespaces/"+s.Namespace+"/service-entry/"+s.Name), rank
+	s.Headless, s.Resolve, s.Outside = false, model.Resolution(rnd.IntN(5)), rnd.IntN(2) == 0
+	s.CIDRs = [][]string{nil, nil, {"10.2.0.0/16"}, {"10.2.0.0/16", "fd00:2::/64"}}[rnd.IntN(4)]
+	s.Host = []string{"*.outside", "a.outside", "b.outside", "a1.other"}[rnd.IntN(4)]
+	s.Name = s.Host
 }
 
 // Random makes one random edit of a small mesh: an object of any kind, often
@@ -40,6 +64,9 @@ func Random(rnd *rand.Rand, m *Mesh) {
 			s.Ports = append(s.Ports, Port(p, model.Protocol(rnd.IntN(7))))
 		}
 		s.ExportTo = visibility(rnd, ns)
+		if rnd.IntN(3) == 0 {
+			declared(rnd, s, rank)
+		}
 		m.Service(s)
 	case 3, 4:
 		var pods []*model.Endpoint
@@ -64,11 +91,17 @@ func Random(rnd *rand.Rand, m *Mesh) {
 			SourceLabels: []map[string]string{nil, {"app": "a0"}}[rnd.IntN(2)]}
 		vs.ExportTo = visibility(rnd, ns)
 		vs.Gateways = []string{"mesh", "default/web"}[rnd.IntN(2):]
+		if vs.HTTP[0].Scope.Port == 0 && !strings.HasPrefix(host, "*") { // a destination is one host
+			vs.TCP = []*model.BytesRoute{{Scope: vs.HTTP[0].Scope, Destinations: []model.Destination{{Host: host, Weight: 1}, {Host: host, Weight: 3}}}}
+		}
 		m.VirtualService(vs)
 	default:
 		mode := model.MTLSMode(rnd.IntN(3))
 		m.PeerAuth(&model.PeerAuth{Namespace: in, Name: name, Rank: rank, Mode: &mode,
 			Selector: []map[string]string{nil, {"app": name}}[rnd.IntN(2)], Ports: map[uint32]model.MTLSMode{80: model.MTLSMode(rnd.IntN(3))}})
+	}
+	if rnd.IntN(12) == 0 {
+		m.Sidecar(sidecar(rnd, ns, host))
 	}
 	if rnd.IntN(20) == 0 {
 		m.Secret(&model.Secret{Namespace: in, Name: "cred", CA: []byte{byte(rnd.IntN(3))}})

@@ -25,9 +25,9 @@ func main() {
 	}
 	root.AddCommand(
 		// services
-		newFrontend(), newDetails(), newReviews(), newRatings(), newIdle(),
+		newFrontend(), newDetails(), newReviews(), newRatings(), newGreet(), newIdle(), newIssuer(),
 		// clients
-		newLoad(), newGRPCLoad(), newGet(), newControl(),
+		newLoad(), newGRPCLoad(), newGet(), newDial(), newControl(),
 		// one-off
 		newCerts(),
 	)

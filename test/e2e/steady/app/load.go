@@ -99,7 +99,7 @@ func send(c *http.Client, url string) (string, error) {
 	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode >= http.StatusBadRequest {
-		err = fmt.Errorf("%s: %.300s", response.Status, text)
+		err = fmt.Errorf("%s: %.1500s", response.Status, text)
 	}
 	return string(text), err
 }

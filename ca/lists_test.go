@@ -1,0 +1,88 @@
+package ca
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weftmesh/weft/ca/internal/store"
+	"github.com/weftmesh/weft/internal/enroll"
+)
+
+// revoke writes a list of the store's own CA beside its key.
+func (m *mesh) revoke(until time.Time, serials ...*big.Int) {
+	m.t.Helper()
+	pair, err := tls.LoadX509KeyPair(filepath.Join(m.path("store"), store.CertFile), filepath.Join(m.path("store"), store.KeyFile))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-2 * time.Hour), NextUpdate: until}
+	for _, n := range serials {
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: n, RevocationTime: time.Now()})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, pair.Leaf, pair.PrivateKey.(crypto.Signer))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.write(filepath.Join("store", store.CRLFile), pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}))
+}
+
+func (m *mesh) listStatus(r *running) Lists {
+	m.t.Helper()
+	var s RotationStatus
+	if _, body := m.get(r, "/debug/rotation"); json.Unmarshal([]byte(body), &s) != nil {
+		m.t.Fatalf("status: %s", body)
+	}
+	return s.Revoked
+}
+
+// A list beside the key is published beside the roots; what is wrong with one is
+// told, and none that is wrong takes the last good one away.
+func TestListsArePublished(t *testing.T) {
+	m := newMesh(t)
+	r := m.start(m.options())
+	published := func() string {
+		text, err := os.ReadFile(m.path(enroll.CRLFile))
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	if got := m.listStatus(r); len(got.Of) > 0 || got.Fault != "" || published() != "" {
+		t.Errorf("without a list: %+v", got)
+	}
+	m.revoke(time.Now().Add(time.Hour), big.NewInt(7), big.NewInt(8))
+	within(t, "the list is published", func() bool { return published() != "" })
+	good := published()
+	if got := m.listStatus(r); len(got.Of) != 1 || got.Of[0].Revoked != 2 || got.Fault != "" {
+		t.Errorf("status %+v", got)
+	}
+	if m.metric(r, "weft_ca_crl_fault") != 0 {
+		t.Error("a fault is counted")
+	}
+	m.write(enroll.CRLFile, []byte("of another hand"))
+	within(t, "the published file is mended", func() bool { return published() == good })
+	m.write(filepath.Join("store", store.CRLFile), []byte("garbage"))
+	within(t, "garbage is logged", func() bool { return strings.Contains(m.logs.String(), "want PEM blocks") })
+	if got := m.listStatus(r); got.Fault == "" || m.metric(r, "weft_ca_crl_fault") != 1 || published() != good {
+		t.Errorf("garbage: %+v, published %q", got, published())
+	}
+	m.revoke(time.Now().Add(-time.Hour), big.NewInt(7))
+	within(t, "an old list is told", func() bool { s := m.listStatus(r); return len(s.Of) == 1 && strings.Contains(s.Fault, "ended at") })
+	if err := os.Remove(filepath.Join(m.path("store"), store.CRLFile)); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "no list, nothing published", func() bool { return published() == "" })
+	if _, err := issueOne(t, m.client(r, m.token(claimsOf()))); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/weftmesh/weft/internal/figures"
+	"github.com/weftmesh/weft/internal/local/controller"
+)
+
+// What several proxies say of a host is one line of it; those that eject it say
+// what they counted.
+func TestEndpointsJoinProxies(t *testing.T) {
+	var all []upstream
+	for _, name := range []string{"z", "a"} {
+		found, err := upstreams([]byte(clusters), controller.PodStatus{Namespace: "n", Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, found...)
+	}
+	all = append(all, upstream{cluster: "outbound|80||b", address: "10.0.0.3:80", state: "UNHEALTHY"}, upstream{cluster: "inbound|80||b"}, upstream{cluster: "xds-grpc"},
+		upstream{cluster: "outbound|80|v1|c.shop.svc.cluster.local", address: "10.0.0.4:80", state: "HEALTHY"})
+	got := fmt.Sprintf("%+v", endpointsOf(all, "", ""))
+	if want := "[{Service:b Port:80 Subset: Pod: Address:10.0.0.2:80 Proxies:2 Eject:[{Pod:n/a Requests:12 Failed:5 Refused:0} {Pod:n/z Requests:12 Failed:5 Refused:0}] NotReady:0} " +
+		"{Service:b Port:80 Subset: Pod: Address:10.0.0.3:80 Proxies:3 Eject:[] NotReady:1} " +
+		"{Service:c.shop.svc.cluster.local Port:80 Subset:v1 Pod: Address:10.0.0.4:80 Proxies:1 Eject:[] NotReady:0}]"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if n := len(endpointsOf(all, "c", "shop")); n != 1 {
+		t.Errorf("%d of service c in shop", n)
+	}
+	if n := len(endpointsOf(all, "", "other")); n != 0 {
+		t.Errorf("%d of another namespace", n)
+	}
+	if got := ejectedTable(endpointsOf(all, "b", "")); len(got) != 3 || got[1][6] != "5 of 12 requests failed" {
+		t.Errorf("table %v", got)
+	}
+}
+
+// Requests that a breaker refused, or that had no host, are counted by caller.
+func TestRequestsThatReachedNoHost(t *testing.T) {
+	flow := func(flags string) figures.Flow {
+		return figures.Flow{Reporter: figures.FromSource, Service: "b", ServiceNamespace: "n", Flags: flags}
+	}
+	served := flow("UO")
+	served.Reporter = figures.FromDestination
+	l := look{samples: map[string]figures.Sample{"n/a": {Flows: map[figures.Flow]figures.Counts{
+		flow("UO"): {Requests: 3}, flow("UH"): {Requests: 2}, flow("URX,UO"): {Requests: 4}, flow("-"): {Requests: 9}, served: {Requests: 5},
+	}}}}
+	if got := fmt.Sprintf("%+v", rejectedOf(l, "b.n.svc.cluster.local", "n")); got != "[{Caller:n/a Service:b.n Overflowed:7 Unhealthy:2}]" {
+		t.Error(got)
+	}
+	if n := len(rejectedOf(l, "c", "")) + len(rejectedOf(l, "", "other")); n != 0 {
+		t.Errorf("%d of other services", n)
+	}
+}

@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/weftmesh/weft/internal/figures"
+	"github.com/weftmesh/weft/internal/local/controller"
+)
+
+// Bounds of one look at a mesh: pods asked at a time, and how long each may take.
+const (
+	askedAtOnce = 16
+	patience    = 10 * time.Second
+)
+
+// look is what all proxies of a mesh had counted when they were asked.
+type look struct {
+	at      time.Time
+	pods    []figures.Pod
+	samples map[string]figures.Sample // by NAMESPACE/POD
+	hosts   []upstream                // of proxies that leave some out, or of all
+	missing []string                  // pods that did not answer, and why
+}
+
+// look asks all proxies, and those that say that they leave hosts out for which.
+func (r reach) look(ctx context.Context) (look, error) {
+	all, err := r.list(ctx)
+	if err != nil {
+		return look{}, err
+	}
+	out := look{at: time.Now(), samples: map[string]figures.Sample{}}
+	byIP := map[string]string{}
+	for _, p := range all {
+		byIP[p.IP] = p.Namespace + "/" + p.Name
+	}
+	delete(byIP, "") // of pods without an address, and of hosts without one
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	turns := make(chan struct{}, askedAtOnce)
+	for _, p := range all {
+		if p.Synced == "" {
+			continue
+		}
+		wg.Go(func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			sample, hosts, err := r.ask(ctx, p)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				out.missing = append(out.missing, fmt.Sprintf("%s/%s: %v", p.Namespace, p.Name, err))
+			}
+			if sample.Flows != nil {
+				out.samples[p.Namespace+"/"+p.Name] = sample
+			}
+			out.hosts = append(out.hosts, hosts...)
+		})
+	}
+	wg.Wait()
+	for i := range out.hosts {
+		address, _, _ := net.SplitHostPort(out.hosts[i].address)
+		out.hosts[i].pod = byIP[address]
+	}
+	slices.Sort(out.missing)
+	for _, p := range all {
+		out.pods = append(out.pods, out.figuresPod(p))
+	}
+	if len(out.samples) == 0 && len(out.missing) > 0 {
+		err = fmt.Errorf("no proxy answers: %s", figures.Printable(out.missing[0], 500))
+	}
+	return out, errors.Join(ctx.Err(), err)
+}
+
+// figuresPod is a pod as its figures want it.
+func (l *look) figuresPod(p controller.PodStatus) figures.Pod {
+	out := podOf(p)
+	by := map[string]bool{}
+	for _, u := range l.hosts {
+		if u.state == ejectedState && u.pod == p.Namespace+"/"+p.Name {
+			by[u.by.Namespace+"/"+u.by.Name] = true
+		}
+	}
+	out.Ejected = len(by)
+	return out
+}
+
+func podOf(p controller.PodStatus) figures.Pod {
+	return figures.Pod{Namespace: p.Namespace, Name: p.Name, Workload: p.Workload, Proxy: p.Synced != "", Gateway: p.Synced != "" && !p.Sidecar && !p.Proxyless}
+}
+
+// ask asks one proxy. An error may come with a sample of what could be read.
+func (r reach) ask(ctx context.Context, p controller.PodStatus) (figures.Sample, []upstream, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	text, err := r.get(ctx, p, agentPort, "stats/prometheus?"+figures.Query)
+	if err != nil {
+		return figures.Sample{}, nil, err
+	}
+	sample, err := figures.Read(bytes.NewReader(text), podOf(p), time.Now())
+	sample.Partial = err != nil
+	if p.Proxyless || !r.hosts && sample.Ejecting == 0 {
+		return sample, nil, err
+	}
+	text, more := r.get(ctx, p, adminPort, "clusters?format=json")
+	if more != nil {
+		return sample, nil, errors.Join(err, more)
+	}
+	hosts, more := upstreams(text, p)
+	return sample, hosts, errors.Join(err, more)
+}
+
+// all is what was counted since the proxies' start.
+func (l look) all() (out []figures.Delta) {
+	for _, s := range l.samples {
+		out = append(out, figures.All(s))
+	}
+	return out
+}
+
+// since is what was counted since an earlier look, by those that answered both.
+func (l look) since(before look) (out []figures.Delta) {
+	for name, s := range l.samples {
+		if old, there := before.samples[name]; there {
+			if d, sure := figures.Between(old, s); sure {
+				out = append(out, d)
+			}
+		}
+	}
+	return out
+}
+
+// unanswered says which pods are not counted.
+func (a *app) unanswered(l look) {
+	if n := len(l.missing); n > 0 {
+		fmt.Fprintf(a.err, "%d %s not counted: %s\n", n, plural(n, "pod"), figures.Printable(strings.Join(l.missing, "; "), 500))
+	}
+}

@@ -1,0 +1,125 @@
+package config
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	meshv1 "istio.io/api/mesh/v1alpha1"
+	networkingbeta "istio.io/api/networking/v1beta1"
+
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// ProxyTarget is the workload that ProxyConfigs are asked for.
+type ProxyTarget struct {
+	Root      string // namespace; empty: weft-system
+	Namespace string
+	Labels    map[string]string
+}
+
+// ProxyLevels are what objects of kind ProxyConfig say of one workload, as the
+// part of MeshConfig's that they have. Neither is nil.
+type ProxyLevels struct {
+	// Below goes over defaultConfig of the mesh and under the annotation
+	// proxy.istio.io/config: of the root namespace, then of the workload's.
+	Below *meshv1.ProxyConfig
+	// Above goes over the annotation: of those that select the workload.
+	Above *meshv1.ProxyConfig
+}
+
+// ProxyConfigsOf merges the objects of kind ProxyConfig among all that hold for
+// a workload. Of several of one level the oldest counts.
+//
+// Source: istio.io/api networking/v1beta1, proxy_config.proto.
+func ProxyConfigsOf(all []*Object, to ProxyTarget) ProxyLevels {
+	root := cmp.Or(to.Root, "weft-system")
+	var mesh, wide, own *Object
+	for _, o := range all {
+		in, ok := o.Spec.(*networkingbeta.ProxyConfig)
+		if !ok {
+			continue
+		}
+		selector := in.GetSelector().GetMatchLabels()
+		switch {
+		case o.Namespace == to.Namespace && len(selector) > 0:
+			if model.Selects(selector, to.Labels) {
+				own = older(own, o)
+			}
+		case len(selector) > 0:
+		case o.Namespace == root:
+			mesh = older(mesh, o)
+		case o.Namespace == to.Namespace:
+			wide = older(wide, o)
+		}
+	}
+	return ProxyLevels{Below: OverlayProxy(asMesh(mesh), asMesh(wide)), Above: asMesh(own)}
+}
+
+// Proxy is what holds for a workload's proxy: MeshConfig's defaultConfig and the
+// ProxyConfigs of the set, without the pod's annotation.
+func (s Set) Proxy(to ProxyTarget) *meshv1.ProxyConfig {
+	base := &meshv1.ProxyConfig{}
+	for _, o := range s.Of(MeshConfig).All() {
+		if in, ok := o.Spec.(*meshv1.MeshConfig); ok {
+			to.Root = cmp.Or(to.Root, in.GetRootNamespace())
+			base = OverlayProxy(base, in.GetDefaultConfig())
+		}
+	}
+	var all []*Object
+	for _, o := range s.Of(ProxyConfig).All() {
+		all = append(all, o)
+	}
+	levels := ProxyConfigsOf(all, to)
+	return OverlayProxy(OverlayProxy(base, levels.Below), levels.Above)
+}
+
+func older(a, b *Object) *Object {
+	if a == nil || cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.Key(), a.Key())) < 0 {
+		return b
+	}
+	return a
+}
+
+// asMesh is what o says in the words of MeshConfig; nil says nothing.
+func asMesh(o *Object) *meshv1.ProxyConfig {
+	out := &meshv1.ProxyConfig{}
+	if o == nil {
+		return out
+	}
+	in, _ := o.Spec.(*networkingbeta.ProxyConfig)
+	out.Concurrency, out.Image = in.GetConcurrency(), in.GetImage()
+	if len(in.GetEnvironmentVariables()) > 0 {
+		out.ProxyMetadata = maps.Clone(in.GetEnvironmentVariables())
+	}
+	return out
+}
+
+// OverlayProxy lays over on base: each field that is set replaces base's, but
+// for proxyMetadata, whose names are merged. The arguments are not changed.
+func OverlayProxy(base, over *meshv1.ProxyConfig) *meshv1.ProxyConfig {
+	out := proto.CloneOf(base)
+	if out == nil {
+		out = &meshv1.ProxyConfig{}
+	}
+	if over == nil {
+		return out
+	}
+	over = proto.CloneOf(over)
+	var set []protoreflect.FieldDescriptor
+	over.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		set = append(set, f)
+		return true
+	})
+	wrappers := []protoreflect.FullName{"google.protobuf.Int32Value", "google.protobuf.BoolValue", "google.protobuf.Duration"}
+	for _, f := range set {
+		// Merged, a wrapper of 0 or false would say nothing.
+		if f.Message() != nil && !f.IsMap() && slices.Contains(wrappers, f.Message().FullName()) {
+			out.ProtoReflect().Clear(f)
+		}
+	}
+	proto.Merge(out, over)
+	return out
+}

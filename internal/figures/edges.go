@@ -1,0 +1,95 @@
+package figures
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Edge is a pair of which one calls the other.
+type Edge struct {
+	From Node `json:"from"`
+	To   Node `json:"to"`
+	// By is who says so: the server, who knows whom it let in, or the clients
+	// where it has no proxy or the call did not arrive.
+	By string `json:"by"`
+	Figures
+}
+
+// Node is an end of an edge.
+type Node struct {
+	Namespace string `json:"namespace"`
+	Workload  string `json:"workload"`
+	Identity  string `json:"identity"`          // SPIFFE URI that its certificate proved; "unknown": none
+	Service   string `json:"service,omitempty"` // NAME.NAMESPACE or host that was called, where no workload of it is known
+}
+
+// pair names an edge whoever reports it.
+type pair struct{ fromNamespace, from, toNamespace, to, service string }
+
+// link names an edge with the identities of its ends.
+type link struct {
+	pair
+	fromIdentity, toIdentity string
+}
+
+// Edges are who calls whom, by names. The server's word goes before the
+// clients', which know their own identity and the server's.
+func Edges(counted []Delta) []Edge {
+	servers, clients, seen := map[link]*tally{}, map[link]*tally{}, map[pair]bool{}
+	for _, d := range counted {
+		for f, c := range d.Flows {
+			if c.Requests+c.Opened == 0 {
+				continue
+			}
+			l := link{pairOf(f), f.Source.Principal, f.Destination.Principal}
+			into, by := clients, ByClients
+			if f.Reporter == FromDestination {
+				if own := keyOf(Workloads, d.Pod); own.namespace != l.toNamespace || own.name != l.to {
+					continue // no server speaks for another
+				}
+				into, by, seen[l.pair] = servers, ByServer, true
+			}
+			if into[l] == nil {
+				into[l] = &tally{by: by}
+			}
+			into[l].add(f, c, d)
+		}
+	}
+	out := []Edge{}
+	for l, t := range servers {
+		out = append(out, edge(l, t))
+	}
+	for l, t := range clients {
+		if !seen[l.pair] {
+			out = append(out, edge(l, t))
+		}
+	}
+	slices.SortFunc(out, func(a, b Edge) int {
+		return cmp.Or(a.From.compare(b.From), a.To.compare(b.To))
+	})
+	return out
+}
+
+// pairOf names the service only where nobody of it is known.
+func pairOf(f Flow) pair {
+	p := pair{fromNamespace: f.Source.Namespace, from: f.Source.Workload, toNamespace: f.Destination.Namespace, to: f.Destination.Workload}
+	if p.to == Unknown {
+		p.service = f.Service
+		if f.ServiceNamespace != Unknown && f.Service != Unknown {
+			p.service += "." + f.ServiceNamespace
+		}
+	}
+	return p
+}
+
+func edge(l link, t *tally) Edge {
+	return Edge{
+		From: Node{Namespace: l.fromNamespace, Workload: l.from, Identity: l.fromIdentity},
+		To:   Node{Namespace: l.toNamespace, Workload: l.to, Identity: l.toIdentity, Service: l.service},
+		By:   t.by, Figures: t.figures(),
+	}
+}
+
+func (n Node) compare(o Node) int {
+	return cmp.Or(cmp.Compare(n.Namespace, o.Namespace), cmp.Compare(n.Workload, o.Workload), cmp.Compare(n.Service, o.Service), cmp.Compare(n.Identity, o.Identity))
+}

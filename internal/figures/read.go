@@ -1,0 +1,183 @@
+package figures
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// Query is what is asked of an agent's page: with it Envoy leaves out what is not
+// read here.
+const Query = `filter=%5Eistio%7Coutlier_detection%5C.ejections_active`
+
+// Names of Istio's metrics.
+const (
+	requestsTotal = "istio_requests_total"
+	duration      = "istio_request_duration_milliseconds"
+	requestBytes  = "istio_request_bytes"
+	responseBytes = "istio_response_bytes"
+	tcpReceived   = "istio_tcp_received_bytes_total"
+	tcpSent       = "istio_tcp_sent_bytes_total"
+	tcpOpened     = "istio_tcp_connections_opened_total"
+	tcpClosed     = "istio_tcp_connections_closed_total"
+)
+
+// types are the families that are read.
+const types = "# TYPE " + requestsTotal + " counter\n# TYPE " + duration + " histogram\n" +
+	"# TYPE " + requestBytes + " histogram\n# TYPE " + responseBytes + " histogram\n" +
+	"# TYPE " + tcpReceived + " counter\n# TYPE " + tcpSent + " counter\n" +
+	"# TYPE " + tcpOpened + " counter\n# TYPE " + tcpClosed + " counter\n"
+
+// maxLine bounds a line, which has all of a series' labels.
+const maxLine = 1 << 20
+
+// Read reads a page of metrics in Prometheus' text format. What is not among
+// Istio's standard metrics is left out, whatever an app writes there. With an
+// error comes what could be read before it.
+func Read(page io.Reader, of Pod, at time.Time) (Sample, error) {
+	out := Sample{Pod: of, At: at, Flows: map[Flow]Counts{}}
+	text := bytes.NewBufferString(types)
+	lines := bufio.NewScanner(page)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		line := lines.Bytes()
+		switch name := nameOf(line); {
+		case wanted(name):
+			text.Write(line)
+			text.WriteByte('\n')
+		case strings.HasPrefix(name, "envoy_cluster_") && strings.HasSuffix(name, "_outlier_detection_ejections_active"):
+			out.Ejecting += valueOf(line)
+		}
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(text)
+	for name, family := range families {
+		for _, m := range family.GetMetric() {
+			out.add(name, m)
+		}
+	}
+	if lines.Err() != nil {
+		err = lines.Err()
+	}
+	if err != nil {
+		err = fmt.Errorf("metrics of %s/%s: %w", of.Namespace, of.Name, err)
+	}
+	return out, err
+}
+
+// nameOf is a sample's metric; "" of a comment.
+func nameOf(line []byte) string {
+	end := bytes.IndexAny(line, "{ \t")
+	if end <= 0 || line[0] == '#' {
+		return ""
+	}
+	return string(line[:end])
+}
+
+// wanted says whether a metric is part of a family that is read.
+func wanted(name string) bool {
+	switch name {
+	case requestsTotal, tcpReceived, tcpSent, tcpOpened, tcpClosed:
+		return true
+	}
+	for _, part := range []string{"_bucket", "_sum", "_count"} {
+		switch family, found := strings.CutSuffix(name, part); {
+		case found && (family == duration || family == requestBytes || family == responseBytes):
+			return true
+		}
+	}
+	return false
+}
+
+// valueOf is a gauge's value, 0 where it is no number.
+func valueOf(line []byte) int {
+	_, text, _ := bytes.Cut(line[bytes.LastIndexByte(line, '}')+1:], []byte(" "))
+	n, err := strconv.ParseFloat(string(bytes.TrimSpace(text)), 64)
+	if err != nil || !(n > 0 && n < math.MaxInt32) {
+		return 0
+	}
+	return int(n)
+}
+
+func (s *Sample) add(name string, m *dto.Metric) {
+	flow := flowOf(m)
+	c := s.Flows[flow]
+	switch n := countable(m.GetCounter().GetValue()); name {
+	case requestsTotal:
+		c.Requests += n
+	case duration:
+		c.Duration = c.Duration.add(histogramOf(m.GetHistogram()))
+	case requestBytes:
+		c.Received += countable(m.GetHistogram().GetSampleSum())
+	case responseBytes:
+		c.Sent += countable(m.GetHistogram().GetSampleSum())
+	case tcpReceived:
+		c.Received += n
+	case tcpSent:
+		c.Sent += n
+	case tcpOpened:
+		c.Opened += n
+	case tcpClosed:
+		c.Closed += n
+	}
+	s.Flows[flow] = c
+}
+
+// countable is 0 for what no counter can be: NaN, infinite, negative.
+func countable(v float64) float64 {
+	if math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
+		return 0
+	}
+	return v
+}
+
+// histogramOf makes counts of each bucket of those up to each bound. Buckets
+// that hold nothing are kept: they say where the next one begins.
+func histogramOf(h *dto.Histogram) Histogram {
+	out, before := Histogram{}, 0.0
+	for _, b := range h.GetBucket() {
+		n := max(float64(b.GetCumulativeCount()), before)
+		if bound := b.GetUpperBound(); !math.IsNaN(bound) {
+			out[bound] += n - before
+			before = n
+		}
+	}
+	if all := float64(h.GetSampleCount()); all > before {
+		out[math.Inf(1)] += all - before
+	}
+	return out
+}
+
+func flowOf(m *dto.Metric) Flow {
+	l := make(map[string]string, len(m.GetLabel()))
+	for _, pair := range m.GetLabel() {
+		l[pair.GetName()] = pair.GetValue()
+	}
+	known := func(name string) string {
+		if v := l[name]; v != "" {
+			return v
+		}
+		return Unknown
+	}
+	end := func(side string) End {
+		return End{
+			Workload: known(side + "_workload"), Namespace: known(side + "_workload_namespace"),
+			Version: known(side + "_canonical_revision"), Principal: known(side + "_principal"),
+		}
+	}
+	return Flow{
+		Reporter: l["reporter"], Source: end("source"), Destination: end("destination"),
+		Service: known("destination_service_name"), ServiceNamespace: known("destination_service_namespace"),
+		Protocol: l["request_protocol"], Code: l["response_code"], GRPCStatus: l["grpc_response_status"], Flags: l["response_flags"],
+		Security: known("connection_security_policy"),
+	}
+}

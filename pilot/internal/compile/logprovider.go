@@ -1,0 +1,135 @@
+package compile
+
+import (
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/structpb"
+	mesh "istio.io/api/mesh/v1alpha1"
+
+	"github.com/weftmesh/weft/internal/diag"
+	"github.com/weftmesh/weft/internal/model"
+)
+
+// The providers that every mesh has, unless MeshConfig gives the names another
+// meaning. Source: Istio, DefaultMeshConfig.
+const (
+	logsByName    = "envoy"
+	metricsByName = "prometheus"
+	stdout        = "/dev/stdout"
+)
+
+// compileTelemetryDefaults reads what MeshConfig says of logs and metrics. A
+// format that cannot be used leaves Istio's default in force.
+//
+// Source: istio.io/api mesh/v1alpha1, MeshConfig.accessLogFile,
+// accessLogFormat, accessLogEncoding, extensionProviders, defaultProviders.
+func compileTelemetryDefaults(in *mesh.MeshConfig, d *diag.List) model.TelemetryDefaults {
+	out := model.TelemetryDefaults{Meters: []string{metricsByName}, Metrics: []string{metricsByName}}
+	format := meshLogFormat(in, d)
+	if file := in.GetAccessLogFile(); file != "" && checkText(file, "accessLogFile", d) {
+		out.File = &model.LogProvider{Path: file, Format: format}
+	}
+	names := []string{}
+	for i, p := range in.GetExtensionProviders() {
+		at := diag.Path("extensionProviders").Index(i)
+		log, isLog := p.GetProvider().(*mesh.MeshConfig_ExtensionProvider_EnvoyFileAccessLog)
+		_, isMeter := p.GetProvider().(*mesh.MeshConfig_ExtensionProvider_Prometheus)
+		if again := slices.Contains(names, p.GetName()); again && (isLog || isMeter) {
+			d.Add(diag.Duplicate, at.Field("name"), "another provider before it is called %q too; this one is not used", p.GetName())
+			continue
+		}
+		names = append(names, p.GetName())
+		switch {
+		case p.GetName() == "" && (isLog || isMeter):
+			d.Add(diag.Invalid, at.Field("name"), "it is empty; the provider is not used")
+		case isLog:
+			if l := fileProvider(p.GetName(), log.EnvoyFileAccessLog, format, at.Field("envoyFileAccessLog"), d); l != nil {
+				out.Providers = append(out.Providers, l)
+			}
+		case isMeter && p.GetName() != metricsByName:
+			out.Meters = append(out.Meters, p.GetName())
+		}
+	}
+	if !slices.Contains(names, logsByName) {
+		out.Providers = append(out.Providers, &model.LogProvider{Name: logsByName, Path: stdout, Format: format})
+	}
+	slices.SortFunc(out.Providers, func(a, b *model.LogProvider) int { return strings.Compare(a.Name, b.Name) })
+	defaultProviders(in.GetDefaultProviders(), &out, d)
+	return out
+}
+
+// defaultProviders reads those of objects that name none.
+func defaultProviders(in *mesh.MeshConfig_DefaultProviders, out *model.TelemetryDefaults, d *diag.List) {
+	at := diag.Path("defaultProviders")
+	for i, name := range in.GetAccessLogging() {
+		if out.Provider(name) == nil {
+			d.Add(diag.NoProvider, at.Field("accessLogging").Index(i), "there is no provider of logs %q", name)
+			continue
+		}
+		out.Logs = append(out.Logs, name)
+	}
+	var meters []string
+	for i, name := range in.GetMetrics() {
+		if !slices.Contains(out.Meters, name) {
+			d.Add(diag.NoProvider, at.Field("metrics").Index(i), "there is no provider of metrics %q", name)
+			continue
+		}
+		meters = append(meters, name)
+	}
+	if len(meters) > 0 { // else Istio's default stays
+		out.Metrics = meters
+	}
+}
+
+// meshLogFormat is that of accessLogFile and of the provider "envoy".
+func meshLogFormat(in *mesh.MeshConfig, d *diag.List) model.LogFormat {
+	const at = diag.Path("accessLogFormat")
+	if in.GetAccessLogEncoding() != mesh.MeshConfig_JSON {
+		out, _ := textFormat(in.GetAccessLogFormat(), at, d)
+		return out
+	}
+	fields := &structpb.Struct{}
+	if text := in.GetAccessLogFormat(); text != "" {
+		if err := fields.UnmarshalJSON([]byte(text)); err != nil {
+			d.Add(diag.Invalid, at, "accessLogEncoding is JSON, so it must be a JSON object; Istio's fields are logged")
+			return model.LogFormat{JSON: true}
+		}
+	}
+	if out, ok := jsonFormat(fields, at, d); ok {
+		return out
+	}
+	return model.LogFormat{JSON: true}
+}
+
+type fileLog = mesh.MeshConfig_ExtensionProvider_EnvoyFileAccessLogProvider
+
+// fileProvider reads a log to a file; nil: it cannot be used.
+func fileProvider(name string, in *fileLog, ofMesh model.LogFormat, at diag.Path, d *diag.List) *model.LogProvider {
+	out := &model.LogProvider{Name: name, Path: in.GetPath()}
+	if out.Path == "" {
+		out.Path = stdout
+	}
+	ok := checkText(out.Path, at.Field("path"), d)
+	at = at.Field("logFormat")
+	switch format := in.GetLogFormat().GetLogFormat().(type) {
+	case *mesh.MeshConfig_ExtensionProvider_EnvoyFileAccessLogProvider_LogFormat_Text:
+		var sound bool
+		out.Format, sound = textFormat(format.Text, at.Field("text"), d)
+		ok = ok && sound
+	case *mesh.MeshConfig_ExtensionProvider_EnvoyFileAccessLogProvider_LogFormat_Labels:
+		var sound bool
+		out.Format, sound = jsonFormat(format.Labels, at.Field("labels"), d)
+		ok = ok && sound
+	default:
+		// Istio lets the provider of this name follow MeshConfig's format.
+		if name == logsByName && in.GetLogFormat() == nil && !in.GetOmitEmptyValues() {
+			out.Format = ofMesh
+		}
+	}
+	out.Format.OmitEmpty = in.GetOmitEmptyValues()
+	if !ok {
+		return nil
+	}
+	return out
+}
