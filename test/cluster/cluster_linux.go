@@ -163,7 +163,7 @@ func (c *Cluster) describe(l layout, o Options, relay machine.Relay) error {
 	}
 	head := machine.Machine{
 		Name: "control", Dir: l.machine("control"), Address: netip.PrefixFrom(control, lan.Bits()), Gateway: lanHost,
-		Routes: l.podRoutes(o.Nodes, 0), Programs: l.controlPlane(),
+		Routes: l.podRoutes(o.Nodes, 0), Programs: l.controlPlane(o.LostAfter),
 	}
 	c.plan.Machines = []machine.Machine{lanMachine, head}
 	for n := 1; n <= o.Nodes; n++ {
@@ -333,14 +333,36 @@ func (b *base) RESTConfig() *rest.Config { return rest.CopyConfig(b.config) }
 func (b *base) Kubeconfig() string { return filepath.Join(b.plan.Dir, "kubeconfig") }
 
 // KillAPIServer stops the API server at once; what it stored stays.
-func (b *base) KillAPIServer() error {
-	_, err := machine.Ask(b.apiMachine, machine.Request{Operation: machine.Stop, Name: "kube-apiserver"})
+func (b *base) KillAPIServer() error { return b.stop("kube-apiserver") }
+
+// KillAPIServer stops the API server, and the controllers with it, as they do
+// elsewhere when they cannot renew their lease. New ones give nodes new time;
+// the old would call every node lost for its silence while none could speak.
+func (c *Cluster) KillAPIServer() error {
+	return errors.Join(c.stop(controllers), c.base.KillAPIServer())
+}
+
+// StartAPIServer starts both again, and returns when the API server is ready.
+func (c *Cluster) StartAPIServer(ctx context.Context) error {
+	if err := c.base.StartAPIServer(ctx); err != nil {
+		return err
+	}
+	return c.start(controllers)
+}
+
+func (b *base) stop(program string) error {
+	_, err := machine.Ask(b.apiMachine, machine.Request{Operation: machine.Stop, Name: program})
+	return err
+}
+
+func (b *base) start(program string) error {
+	_, err := machine.Ask(b.apiMachine, machine.Request{Operation: machine.Start, Name: program})
 	return err
 }
 
 // StartAPIServer starts it again, and returns when it is ready.
 func (b *base) StartAPIServer(ctx context.Context) error {
-	if _, err := machine.Ask(b.apiMachine, machine.Request{Operation: machine.Start, Name: "kube-apiserver"}); err != nil {
+	if err := b.start("kube-apiserver"); err != nil {
 		return err
 	}
 	return b.Ready(ctx)

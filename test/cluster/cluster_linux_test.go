@@ -71,7 +71,7 @@ spec:
 
 func TestTwoNodes(t *testing.T) {
 	start := time.Now()
-	c := cluster.New(t, cluster.Options{Nodes: 2, Images: []string{echoImage(t)}})
+	c := cluster.New(t, cluster.Options{Nodes: 2, LostAfter: 16 * time.Second, Images: []string{echoImage(t)}})
 	t.Logf("up after %v", time.Since(start).Round(time.Millisecond))
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // Options say which cluster to bring up. The zero value is one node and a name
@@ -23,6 +24,9 @@ type Options struct {
 	Nodes int
 	// ProxyMode is kube-proxy's: nftables (the default) or iptables.
 	ProxyMode string
+	// LostAfter is how long after a node's last word the node counts as lost; 0
+	// is Kubernetes' own 50 s.
+	LostAfter time.Duration
 	// Images are archives to load into every node, as LoadImages does.
 	Images []string
 	// Detached leaves the cluster running when this process ends; Down ends it.
@@ -70,6 +74,9 @@ func (o Options) fill() (Options, error) {
 	}
 	if o.ProxyMode == "" {
 		o.ProxyMode = "nftables"
+	}
+	if o.LostAfter == 0 {
+		o.LostAfter = 50 * time.Second
 	}
 	if o.Progress == nil {
 		o.Progress = func(string) {}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/weftmesh/weft/test/cluster/machine"
 )
@@ -55,25 +56,28 @@ func (l layout) apiServer(etcdPort, port string, more ...string) machine.Program
 	return l.program("kube-apiserver", []string{"tcp://127.0.0.1:" + etcdPort}, append(args, more...)...)
 }
 
+// controllers is the program that looks after nodes and pods.
+const controllers = "kube-controller-manager"
+
 // ready is the condition that the cluster's API server serves.
 func ready() []string { return []string{"https://" + control.String() + ":" + apiPort + "/readyz"} }
 
-// controlPlane are the programs of the control plane's machine.
-func (l layout) controlPlane() []machine.Program {
+// controlPlane are the programs of the control plane's machine, which takes a
+// node for lost so long after its last word.
+func (l layout) controlPlane(lostAfter time.Duration) []machine.Program {
 	const etcdPort = "2379"
 	manager, scheduler := l.pki("controller-manager.conf"), l.pki("scheduler.conf")
 	return []machine.Program{
 		l.etcd("/var/lib/etcd", etcdPort, "2380"),
 		// Webhooks are called at their pods: this machine has no kube-proxy.
 		l.apiServer(etcdPort, apiPort, "--bind-address=0.0.0.0", "--advertise-address="+control.String(), "--enable-aggregator-routing=true"),
-		l.program("kube-controller-manager", ready(), "--kubeconfig="+manager,
+		l.program(controllers, ready(), "--kubeconfig="+manager,
 			"--authentication-kubeconfig="+manager, "--authorization-kubeconfig="+manager, "--bind-address=127.0.0.1",
 			"--cluster-signing-cert-file="+l.pki("ca.crt"), "--cluster-signing-key-file="+l.pki("ca.key"),
 			"--root-ca-file="+l.pki("ca.crt"), "--service-account-private-key-file="+l.pki("sa.key"),
 			"--use-service-account-credentials=true", "--client-ca-file="+l.pki("ca.crt"),
 			"--requestheader-client-ca-file="+l.pki("front-ca.crt"), "--allocate-node-cidrs=false", "--leader-elect=false",
-			// A node is lost 16 s after its last word, not 50: tests wait for it.
-			"--node-monitor-period=2s", "--node-monitor-grace-period=16s"),
+			"--node-monitor-period=2s", "--node-monitor-grace-period="+lostAfter.String()),
 		l.program("kube-scheduler", ready(), "--kubeconfig="+scheduler,
 			"--authentication-kubeconfig="+scheduler, "--authorization-kubeconfig="+scheduler,
 			"--bind-address=127.0.0.1", "--leader-elect=false"),

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/weftmesh/weft/test/cluster"
 	"github.com/weftmesh/weft/test/e2e/rig"
 )
 
@@ -22,7 +23,13 @@ type Bench struct {
 // for sets.
 func NewBench(t *testing.T, sets ...string) *Bench {
 	t.Helper()
-	r := rig.New(t, rig.Program{Package: "./test/e2e/steady/app", Args: []string{"serve"}})
+	return NewBenchOn(t, cluster.Options{}, sets...)
+}
+
+// NewBenchOn is NewBench with options for the cluster, as rig.NewOn has them.
+func NewBenchOn(t *testing.T, o cluster.Options, sets ...string) *Bench {
+	t.Helper()
+	r := rig.NewOn(t, o, rig.Program{Package: "./test/e2e/steady/app", Args: []string{"serve"}})
 	r.Install("", sets...)
 	return &Bench{Rig: r, App: filepath.Join(r.Bin, "app"), loads: &atomic.Int64{}}
 }
