@@ -219,23 +219,24 @@ func (m *mtls) ports(pods []*model.Workload) map[uint32][]served {
 			}
 		}
 	}
+	know := func(port uint32) { out[port] = append(out[port], []served(nil)...) } // even of no Service
 	for _, port := range w.Ports {
-		out[port] = append(out[port], []served(nil)...)
+		know(port)
 	}
 	for _, mesh := range []*model.Mesh{m.now, m.then} {
 		for _, p := range mesh.PeerAuth.All() {
 			if p.Namespace == w.Namespace && len(p.Selector) > 0 && model.Selects(p.Selector, w.Labels) {
 				for port := range p.Ports {
-					out[port] = append(out[port], []served(nil)...)
+					know(port)
 				}
 			}
 		}
 	}
 	for _, c := range m.named(pods) {
-		out[c.Port] = append(out[c.Port], []served(nil)...)
+		know(c.Port)
 	}
 	for _, c := range m.calls(pods) {
-		out[c.Port] = append(out[c.Port], []served(nil)...)
+		know(c.Port)
 	}
 	return out
 }

@@ -29,8 +29,7 @@ type LogRule struct {
 	Sides Sides
 	// Providers by name; none: those of the level above.
 	Providers []string
-	// Disabled; nil: as the level above.
-	Disabled *bool
+	Disabled  bool
 	// Filter is a CEL expression; empty: all is logged.
 	Filter string
 }

@@ -60,6 +60,19 @@ var (
 // Source: Envoy, "Custom request/response headers" and "Access logging,
 // command operators".
 func checkFormat(s string, at diag.Path, d *diag.List) bool {
+	return scanFormat(s, func(s string) int {
+		n := commandLength(s)
+		if n == 0 {
+			d.Add(diag.Invalid, at, "%q is not a command such as %%REQ(NAME)%% that Envoy knows; write %%%% for the character %%", s)
+		}
+		return n
+	})
+}
+
+// scanFormat reports whether each "%" of a format is doubled or begins a
+// command; length gives the bytes of the one at the start of a string, 0 if
+// there is none.
+func scanFormat(s string, length func(string) int) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] != '%' {
 			continue
@@ -68,9 +81,8 @@ func checkFormat(s string, at diag.Path, d *diag.List) bool {
 			i++
 			continue
 		}
-		n := commandLength(s[i:])
+		n := length(s[i:])
 		if n == 0 {
-			d.Add(diag.Invalid, at, "%q is not a command such as %%REQ(NAME)%% that Envoy knows; write %%%% for the character %%", s[i:])
 			return false
 		}
 		i += n - 1

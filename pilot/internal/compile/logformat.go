@@ -48,25 +48,16 @@ func checkLogFormat(s string, at diag.Path, d *diag.List) bool {
 		d.Add(diag.Invalid, at, "it has %d bytes, at most %d are allowed", len(s), maxLogFormat)
 		return false
 	}
-	for i := 0; i < len(s); i++ {
-		if s[i] != '%' {
-			continue
-		}
-		if strings.HasPrefix(s[i:], "%%") {
-			i++
-			continue
-		}
-		n, why := commandLength(s[i:]), ""
+	return scanFormat(s, func(s string) int {
+		n, why := commandLength(s), ""
 		if n == 0 {
-			n, why = logCommandLength(s[i:])
+			n, why = logCommandLength(s)
 		}
 		if n == 0 {
-			d.Add(diag.Invalid, at, "%.100q begins no command such as %%PROTOCOL%% or %%REQ(NAME)%% that Envoy knows%s; write %%%% for the character %%", s[i:], why)
-			return false
+			d.Add(diag.Invalid, at, "%.100q begins no command such as %%PROTOCOL%% or %%REQ(NAME)%% that Envoy knows%s; write %%%% for the character %%", s, why)
 		}
-		i += n - 1
-	}
-	return true
+		return n
+	})
 }
 
 // logCommandLength is commandLength for the commands of logs alone.

@@ -37,7 +37,7 @@ func compileTelemetry(o *config.Object, in scope, d *diag.List) *model.Telemetry
 		if filter != "" && !logFilter(filter, at.Field("filter").Field("expression"), d) {
 			continue
 		}
-		out.Logs = append(out.Logs, model.LogRule{Sides: sides(rule.GetMatch().GetMode()), Providers: names, Disabled: boolOf(rule.GetDisabled()), Filter: filter})
+		out.Logs = append(out.Logs, model.LogRule{Sides: sides(rule.GetMatch().GetMode()), Providers: names, Disabled: rule.GetDisabled().GetValue(), Filter: filter})
 	}
 	for i, rule := range spec.GetMetrics() {
 		at := diag.Path("spec.metrics").Index(i)

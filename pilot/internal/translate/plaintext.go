@@ -40,14 +40,5 @@ func (b *builder) plainCallers(s side, when *accesslog.AccessLogFilter, types ..
 			Stat: &stats.Config_Stat{Name: "plaintext_last_call_timestamp_seconds", Tags: tags}, ValueFormat: "%EMIT_TIME(%s)%", Set: &stats.Config_Gauge_Set{LogType: t},
 		})
 	}
-	return &accesslog.AccessLog{Name: "envoy.access_loggers.stats", Filter: when, ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: b.pack(config)}}
-}
-
-// httpLogs are the metrics of requests.
-func (b *builder) httpLogs(s side) []*accesslog.AccessLog {
-	out := b.httpMetrics(s)
-	if s.wire != "" {
-		out = append(out, b.plainCallers(s, nil, logdata.AccessLogType_DownstreamEnd))
-	}
-	return out
+	return b.statsLog(when, config)
 }

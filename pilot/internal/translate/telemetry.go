@@ -163,12 +163,16 @@ func (p peer) tags(prefix string) []*stats.Config_Tag {
 // httpMetrics counts requests when they end.
 func (b *builder) httpMetrics(s side) []*accesslog.AccessLog {
 	tags := append(s.tags(), requestProtocol(), tag("response_code", "%RESPONSE_CODE%"), tag("grpc_response_status", "%GRPC_STATUS_NUMBER%"))
-	return b.metrics(nil, tags,
+	out := b.metrics(nil, tags,
 		metric{name: "requests_total"},
 		metric{name: "request_duration_milliseconds", format: "%DURATION%", unit: stats.Config_Histogram_Milliseconds},
 		metric{name: "request_bytes", format: "%DOWNSTREAM_WIRE_BYTES_RECEIVED%", unit: stats.Config_Histogram_Bytes},
 		metric{name: "response_bytes", format: "%DOWNSTREAM_WIRE_BYTES_SENT%", unit: stats.Config_Histogram_Bytes},
 	)
+	if s.wire != "" {
+		out = append(out, b.plainCallers(s, nil, logdata.AccessLogType_DownstreamEnd))
+	}
+	return out
 }
 
 // requestProtocol is "grpc" or "http": Kiali ignores every other value.
@@ -240,7 +244,12 @@ func (b *builder) metrics(when *accesslog.AccessLogFilter, tags []*stats.Config_
 	if len(config.GetCounters())+len(config.GetHistograms()) == 0 {
 		return nil
 	}
-	return []*accesslog.AccessLog{{Name: "envoy.access_loggers.stats", Filter: when, ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: b.pack(config)}}}
+	return []*accesslog.AccessLog{b.statsLog(when, config)}
+}
+
+// statsLog counts what passes a filter; nil: everything.
+func (b *builder) statsLog(when *accesslog.AccessLogFilter, config *stats.Config) *accesslog.AccessLog {
+	return &accesslog.AccessLog{Name: "envoy.access_loggers.stats", Filter: when, ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: b.pack(config)}}
 }
 
 // overridden are tags after a Telemetry has changed them; new ones come last.

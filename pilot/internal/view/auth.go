@@ -123,9 +123,12 @@ func modesFor(policies []*model.PeerAuth, labels map[string]string, namespace, r
 	return m
 }
 
-func older(a, b *model.PeerAuth) *model.PeerAuth {
-	if a == nil || b.Rank < a.Rank {
+// older is the one of two objects that comes first by rank; a may be nil.
+func older[T any](a, b *T, rank func(*T) string) *T {
+	if a == nil || rank(b) < rank(a) {
 		return b
 	}
 	return a
 }
+
+func peerAuthRank(p *model.PeerAuth) string { return p.Rank }

@@ -156,15 +156,15 @@ func (c *Classifier) sidecarOf(namespace string, labels map[string]string) *mode
 	for _, s := range c.sidecarsIn(namespace) {
 		switch {
 		case s.Selector == nil:
-			wide = olderSidecar(wide, s)
+			wide = older(wide, s, sidecarRank)
 		case model.Selects(s.Selector, labels):
-			own = olderSidecar(own, s)
+			own = older(own, s, sidecarRank)
 		}
 	}
 	if c.mesh != nil && c.mesh.Settings.RootNamespace != namespace {
 		for _, s := range c.sidecarsIn(c.mesh.Settings.RootNamespace) {
 			if s.Selector == nil {
-				mesh = olderSidecar(mesh, s)
+				mesh = older(mesh, s, sidecarRank)
 			}
 		}
 	}
@@ -176,12 +176,7 @@ func (c *Classifier) sidecarsIn(namespace string) []*model.Sidecar {
 	return values(of)
 }
 
-func olderSidecar(a, b *model.Sidecar) *model.Sidecar {
-	if a == nil || b.Rank < a.Rank {
-		return b
-	}
-	return a
-}
+func sidecarRank(s *model.Sidecar) string { return s.Rank }
 
 // Classes is Classifier.Classes from nothing.
 func Classes(mesh *model.Mesh, proxy model.Proxy) []model.ProxyClass {

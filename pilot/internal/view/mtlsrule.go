@@ -39,12 +39,12 @@ func ruling(policies []*model.PeerAuth, labels map[string]string, namespace, roo
 		switch {
 		case len(p.Selector) > 0:
 			if p.Namespace == namespace && model.Selects(p.Selector, labels) {
-				workload = older(workload, p)
+				workload = older(workload, p, peerAuthRank)
 			}
 		case p.Namespace == root:
-			mesh = older(mesh, p)
+			mesh = older(mesh, p, peerAuthRank)
 		case p.Namespace == namespace:
-			ns = older(ns, p)
+			ns = older(ns, p, peerAuthRank)
 		}
 	}
 	return mesh, ns, workload

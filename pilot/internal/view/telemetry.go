@@ -26,7 +26,7 @@ func telemetries(in *inputs, role model.Role) *memo.Derived[*model.Settings, *mo
 		var levels [3]*model.Telemetry
 		for _, t := range memo.All(r, &mine.Cell).All() {
 			at := level(t, s.RootNamespace)
-			levels[at] = olderTelemetry(levels[at], t)
+			levels[at] = older(levels[at], t, telemetryRank)
 		}
 		m := merging{defaults: &s.Telemetry, server: role == model.RoleInbound}
 		return m.of(slices.DeleteFunc(levels[:], func(t *model.Telemetry) bool { return t == nil })), true
@@ -44,12 +44,7 @@ func level(t *model.Telemetry, root string) int {
 	return 0
 }
 
-func olderTelemetry(a, b *model.Telemetry) *model.Telemetry {
-	if a == nil || b.Rank < a.Rank {
-		return b
-	}
-	return a
-}
+func telemetryRank(t *model.Telemetry) string { return t.Rank }
 
 // telemetryKeys are the labels by which a Telemetry tells the workloads of its
 // namespace apart on one side, as "namespace/key".
@@ -120,7 +115,7 @@ func (m merging) logs(levels []*model.Telemetry) (out []model.AccessLog) {
 				named, names = append(named, rule.Providers...), rule.Providers
 			}
 			for _, name := range names {
-				said[name] = log{filter: rule.Filter, disabled: rule.Disabled != nil && *rule.Disabled}
+				said[name] = log{filter: rule.Filter, disabled: rule.Disabled}
 			}
 		}
 		if len(named) > 0 {
