@@ -25,11 +25,7 @@ func (a *app) edges() *cobra.Command {
 				return usageError{fmt.Errorf("--window %v: it may not be negative", w.window)}
 			}
 			w.name = strings.Join(args, "")
-			r, err := a.reach(&w.kube, w.namespace)
-			if err != nil {
-				return err
-			}
-			l, counted, err := a.count(cmd.Context(), r, w.window)
+			l, counted, err := a.counted(cmd.Context(), &w)
 			if err != nil {
 				return err
 			}
@@ -57,16 +53,12 @@ func (a *app) printEdges(w *choice, l look, edges []figures.Edge) error {
 	}
 	rows := [][]string{{"FROM", "TO", "MTLS", "REQUESTS", "SUCCESS", "TCP", "FROM IDENTITY", "TO IDENTITY", "COUNTED BY"}}
 	for _, e := range edges {
-		row := []string{
+		rows = append(rows, []string{
 			nodeText(e.From), nodeText(e.To), percent(e.MutualTLS), fmt.Sprintf("%.0f", e.Requests), percent(e.SuccessRate),
 			fmt.Sprintf("%.0f", e.Connections), identityText(e.From), identityText(e.To), e.By,
-		}
-		for i := range row {
-			row[i] = dash(figures.Printable(row[i], 2*longestName))
-		}
-		rows = append(rows, row)
+		})
 	}
-	if err := a.table(rows); err != nil {
+	if err := a.safeTable(rows); err != nil {
 		return err
 	}
 	a.unanswered(l)

@@ -14,7 +14,6 @@ import (
 
 	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/figures"
-	"github.com/weftmesh/weft/internal/local/controller"
 	"github.com/weftmesh/weft/pilot"
 )
 
@@ -239,11 +238,7 @@ func (a *app) plainCalls(ctx context.Context, w *mtlsStatus) (q pilot.MTLSQuesti
 	if err != nil {
 		return q, err
 	}
-	r, err := a.reach(&w.kube, w.from)
-	if err != nil {
-		return q, err
-	}
-	pods, err := r.list(ctx)
+	from, err := a.asker(ctx, &w.kube, w.from)
 	if err != nil {
 		return q, err
 	}
@@ -259,9 +254,6 @@ func (a *app) plainCalls(ctx context.Context, w *mtlsStatus) (q pilot.MTLSQuesti
 			set = set.With(&one)
 		}
 	}
-	from := asker{pods, func(ctx context.Context, p controller.PodStatus, path string) ([]byte, error) {
-		return r.get(ctx, p, adminPort, path)
-	}}
 	calls, answered, err := from.counted(ctx, w, a.err)
 	return pilot.MTLSQuestion{Now: set, Namespace: w.from, Workload: w.workload, Calls: calls, Answered: answered}, err
 }

@@ -25,19 +25,23 @@ envoy_other{source_address="10.244.0.7"} 1
 `
 
 func TestPlainCallsOfAPage(t *testing.T) {
-	got := callsOf("shop", "a", []byte(plainPage))
+	got, err := callsOf("shop", "a", []byte(plainPage))
 	want := []pilot.PlainCalls{
 		{Namespace: "shop", Pod: "a", Port: 8080, Address: "10.244.0.7", Wire: "plaintext", Calls: 12, Last: time.Unix(1795397970, 0)},
 		{Namespace: "shop", Pod: "a", Port: 9000, Address: "fd00::7", Wire: "tls", Calls: 1},
 	}
-	if len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
-		t.Errorf("%+v", got)
+	if err != nil || len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
+		t.Errorf("%+v, %v", got, err)
 	}
 	if left := recent(got, time.Hour, time.Unix(1795397970, 0).Add(time.Minute)); len(left) != 2 {
 		t.Errorf("recent: %+v", left)
 	}
 	if left := recent(got, time.Hour, time.Unix(1795397970, 0).Add(2*time.Hour)); len(left) != 1 || left[0].Port != 9000 {
 		t.Errorf("those that were not recent, or nobody knows: %+v", left)
+	}
+	odd := strings.NewReplacer("} 12\n", "} NaN\n", " 1795397970", " -5").Replace(plainPage)
+	if got, err := callsOf("shop", "a", []byte(odd)); err != nil || len(got) != 2 || got[0].Calls != 0 || !got[0].Last.IsZero() {
+		t.Errorf("numbers that nobody counts: %+v, %v", got, err)
 	}
 }
 
@@ -74,10 +78,13 @@ func TestMTLSForPeople(t *testing.T) {
 
 // Only a proxy that answers is known of.
 func TestWhoAnswersIsCounted(t *testing.T) {
-	from := asker{pods: []controller.PodStatus{{Namespace: "n", Name: "a", Synced: "yes"}, {Namespace: "n", Name: "gone", Synced: "yes"}, {Namespace: "n", Name: "bare"}}}
-	from.page = func(_ context.Context, p controller.PodStatus, _ string) ([]byte, error) {
-		if p.Name == "a" {
+	from := asker{pods: []controller.PodStatus{{Namespace: "n", Name: "a", Synced: "yes"}, {Namespace: "n", Name: "gone", Synced: "yes"}, {Namespace: "n", Name: "bare"}, {Namespace: "n", Name: "odd", Synced: "yes"}}}
+	from.get = func(_ context.Context, p controller.PodStatus, _ int, _ string) ([]byte, error) {
+		switch p.Name {
+		case "a":
 			return []byte(plainPage), nil
+		case "odd":
+			return []byte(plainPage + "{{{\n"), nil
 		}
 		return nil, errors.New("away\x1b[2J")
 	}
@@ -86,7 +93,7 @@ func TestWhoAnswersIsCounted(t *testing.T) {
 	if err != nil || len(calls) != 2 || !slices.Equal(answered, []string{"n/a"}) {
 		t.Errorf("%v of %v, %v", calls, answered, err)
 	}
-	if !strings.Contains(problems.String(), "n/gone: who called it is not known: away") || strings.Contains(problems.String(), "\x1b") {
+	if !strings.Contains(problems.String(), "pod n/odd: who called it is not known: ") || !strings.Contains(problems.String(), "n/gone: who called it is not known: away") || strings.Contains(problems.String(), "\x1b") {
 		t.Errorf("%q", problems.String())
 	}
 }

@@ -15,12 +15,6 @@ import (
 	"github.com/weftmesh/weft/internal/local/controller"
 )
 
-// Bounds of one look at a mesh: pods asked at a time, and how long each may take.
-const (
-	askedAtOnce = 16
-	patience    = 10 * time.Second
-)
-
 // look is what all proxies of a mesh had counted when they were asked.
 type look struct {
 	at      time.Time
@@ -43,28 +37,22 @@ func (r reach) look(ctx context.Context) (look, error) {
 	}
 	delete(byIP, "") // of pods without an address, and of hosts without one
 	var mu sync.Mutex
-	var wg sync.WaitGroup
-	turns := make(chan struct{}, askedAtOnce)
-	for _, p := range all {
-		if p.Synced == "" {
-			continue
+	err = each(ctx, all, func(asking context.Context, p controller.PodStatus) error {
+		sample, hosts, err := r.ask(asking, p)
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			out.missing = append(out.missing, fmt.Sprintf("%s/%s: %v", p.Namespace, p.Name, err))
 		}
-		wg.Go(func() {
-			turns <- struct{}{}
-			defer func() { <-turns }()
-			sample, hosts, err := r.ask(ctx, p)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				out.missing = append(out.missing, fmt.Sprintf("%s/%s: %v", p.Namespace, p.Name, err))
-			}
-			if sample.Flows != nil {
-				out.samples[p.Namespace+"/"+p.Name] = sample
-			}
-			out.hosts = append(out.hosts, hosts...)
-		})
+		if sample.Flows != nil {
+			out.samples[p.Namespace+"/"+p.Name] = sample
+		}
+		out.hosts = append(out.hosts, hosts...)
+		return ctx.Err()
+	})
+	if err != nil {
+		return look{}, err
 	}
-	wg.Wait()
 	for i := range out.hosts {
 		address, _, _ := net.SplitHostPort(out.hosts[i].address)
 		out.hosts[i].pod = byIP[address]
@@ -76,7 +64,7 @@ func (r reach) look(ctx context.Context) (look, error) {
 	if len(out.samples) == 0 && len(out.missing) > 0 {
 		err = fmt.Errorf("no proxy answers: %s", figures.Printable(out.missing[0], 500))
 	}
-	return out, errors.Join(ctx.Err(), err)
+	return out, err
 }
 
 // figuresPod is a pod as its figures want it.
@@ -98,8 +86,6 @@ func podOf(p controller.PodStatus) figures.Pod {
 
 // ask asks one proxy. An error may come with a sample of what could be read.
 func (r reach) ask(ctx context.Context, p controller.PodStatus) (figures.Sample, []upstream, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	text, err := r.get(ctx, p, agentPort, "stats/prometheus?"+figures.Query)
 	if err != nil {
 		return figures.Sample{}, nil, err
@@ -125,12 +111,16 @@ func (l look) all() (out []figures.Delta) {
 	return out
 }
 
-// since is what was counted since an earlier look, by those that answered both.
-func (l look) since(before look) (out []figures.Delta) {
+// since is what each proxy counted since the first of earlier looks, oldest
+// first, that it answered.
+func (l look) since(earlier ...look) (out []figures.Delta) {
 	for name, s := range l.samples {
-		if old, there := before.samples[name]; there {
-			if d, sure := figures.Between(old, s); sure {
-				out = append(out, d)
+		for _, before := range earlier {
+			if old, there := before.samples[name]; there && !old.Partial {
+				if d, sure := figures.Between(old, s); sure {
+					out = append(out, d)
+				}
+				break
 			}
 		}
 	}

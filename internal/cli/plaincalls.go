@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -9,101 +8,104 @@ import (
 	"math"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"github.com/weftmesh/weft/internal/figures"
+	"github.com/weftmesh/weft/internal/local/controller"
 	"github.com/weftmesh/weft/pilot"
 )
-
-// countedAtOnce bounds the proxies that are asked at a time what they have counted.
-const countedAtOnce = 8
 
 // counted asks all proxies that are looked at, and says which did answer,
 // "namespace/pod": of others nothing is known.
 func (from asker) counted(ctx context.Context, w *mtlsStatus, problems io.Writer) (out []pilot.PlainCalls, answered []string, err error) {
 	var lock sync.Mutex
-	group, asking := errgroup.WithContext(ctx)
-	group.SetLimit(countedAtOnce)
-	for _, p := range from.pods {
-		if p.Synced == "" || p.Proxyless || w.from != "" && p.Namespace != w.from {
-			continue
-		}
-		group.Go(func() error {
-			text, err := from.page(asking, p, "stats?format=prometheus&filter="+url.QueryEscape(`^weft\.plaintext_`))
-			lock.Lock()
-			defer lock.Unlock()
-			if err != nil {
-				fmt.Fprintf(problems, "pod %s/%s: who called it is not known: %v\n", p.Namespace, p.Name, figures.Printable(err.Error(), 500))
-				return ctx.Err()
-			}
-			answered = append(answered, p.Namespace+"/"+p.Name)
-			out = append(out, callsOf(p.Namespace, p.Name, text)...)
+	err = each(ctx, from.pods, func(asking context.Context, p controller.PodStatus) error {
+		if p.Proxyless || w.from != "" && p.Namespace != w.from {
 			return nil
-		})
-	}
-	err = group.Wait()
+		}
+		calls, err := from.plainCalls(asking, p)
+		lock.Lock()
+		defer lock.Unlock()
+		if err != nil {
+			fmt.Fprintf(problems, "pod %s/%s: who called it is not known: %v\n", p.Namespace, p.Name, figures.Printable(err.Error(), 500))
+			return ctx.Err()
+		}
+		answered = append(answered, p.Namespace+"/"+p.Name)
+		out = append(out, calls...)
+		return nil
+	})
 	return out, answered, err
 }
 
-// plainSeries is one series of a proxy's page; a name that is refused by
-// Envoy's own rules for labels cannot be in it.
-var (
-	plainSeries = regexp.MustCompile(`^envoy_weft_plaintext_(calls_total|last_call_timestamp_seconds)\{(.*)\} ([0-9]+)$`)
-	plainLabel  = regexp.MustCompile(`([a-z_]+)="([^"]*)"`)
-)
+func (from asker) plainCalls(ctx context.Context, p controller.PodStatus) ([]pilot.PlainCalls, error) {
+	text, err := from.page(ctx, p, "stats?format=prometheus&filter="+url.QueryEscape(`^weft\.plaintext_`))
+	if err != nil {
+		return nil, err
+	}
+	return callsOf(p.Namespace, p.Name, text)
+}
 
 // callsOf reads a proxy's page.
-func callsOf(namespace, pod string, page []byte) (out []pilot.PlainCalls) {
-	at := map[string]int{}
-	for lines := bufio.NewScanner(bytes.NewReader(page)); lines.Scan(); {
-		m := plainSeries.FindStringSubmatch(strings.TrimSpace(lines.Text()))
-		if m == nil {
-			continue
-		}
-		if _, ok := at[m[2]]; !ok {
-			by, whole := callsBy(namespace, pod, m[2])
-			if !whole {
-				continue
-			}
-			at[m[2]] = len(out)
-			out = append(out, by)
-		}
-		c := &out[at[m[2]]]
-		n, err := strconv.ParseUint(m[3], 10, 64)
-		switch {
-		case err != nil:
-		case m[1] == "calls_total":
-			c.Calls = n
-		case n > 0 && n < math.MaxInt32*4:
-			c.Last = time.Unix(int64(n), 0)
+func callsOf(namespace, pod string, page []byte) (out []pilot.PlainCalls, err error) {
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(page))
+	if err != nil {
+		return nil, err
+	}
+	last := map[pilot.PlainCalls]time.Time{}
+	for _, m := range families["envoy_weft_plaintext_last_call_timestamp_seconds"].GetMetric() {
+		if by, whole := callsBy(namespace, pod, m); whole {
+			last[by] = timeOf(m.GetGauge().GetValue())
 		}
 	}
-	return out
+	for _, m := range families["envoy_weft_plaintext_calls_total"].GetMetric() {
+		if by, whole := callsBy(namespace, pod, m); whole {
+			by.Calls, by.Last = countOf(m.GetCounter().GetValue()), last[by]
+			out = append(out, by)
+		}
+	}
+	return out, nil
+}
+
+// timeOf reads seconds; what is no time that is near is not known.
+func timeOf(seconds float64) time.Time {
+	if n := countOf(seconds); n > 0 && n < 4*math.MaxInt32 {
+		return time.Unix(int64(n), 0)
+	}
+	return time.Time{}
+}
+
+// countOf is 0 for what no proxy counts: NaN, infinite, negative.
+func countOf(v float64) uint64 {
+	if !(v > 0 && v < 1<<53) {
+		return 0
+	}
+	return uint64(v)
 }
 
 // callsBy reads a series' labels, which are whole where they name an address. A
 // pod may serve the page itself: nothing is taken but what a proxy would write.
-func callsBy(namespace, pod, labels string) (c pilot.PlainCalls, whole bool) {
+func callsBy(namespace, pod string, m *dto.Metric) (c pilot.PlainCalls, whole bool) {
 	c = pilot.PlainCalls{Namespace: namespace, Pod: pod}
-	for _, l := range plainLabel.FindAllStringSubmatch(labels, -1) {
-		switch l[1] {
+	for _, l := range m.GetLabel() {
+		switch value := l.GetValue(); l.GetName() {
 		case "source_address":
-			if address, err := netip.ParseAddr(l[2]); err == nil && address.Zone() == "" {
+			if address, err := netip.ParseAddr(value); err == nil && address.Zone() == "" {
 				c.Address = address.String()
 			}
 		case "destination_port":
-			if port, err := strconv.ParseUint(l[2], 10, 16); err == nil {
+			if port, err := strconv.ParseUint(value, 10, 16); err == nil {
 				c.Port = uint32(port)
 			}
 		case "wire":
-			if l[2] == "plaintext" || l[2] == "tls" {
-				c.Wire = l[2]
+			if value == "plaintext" || value == "tls" {
+				c.Wire = value
 			}
 		}
 	}

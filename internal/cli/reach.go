@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"time"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -18,6 +20,48 @@ type reach struct {
 	// hosts: a look is for the hosts of all proxies, not only of those that
 	// leave some out.
 	hosts bool
+}
+
+// asker asks pods for pages of their Envoys' administration.
+type asker struct {
+	reach
+	pods []controller.PodStatus // those that run, without a proxy too
+}
+
+func (a *app) asker(ctx context.Context, k *kube, namespace string) (asker, error) {
+	r, err := a.reach(k, namespace)
+	if err != nil {
+		return asker{}, err
+	}
+	pods, err := r.list(ctx)
+	return asker{r, pods}, err
+}
+
+func (from asker) page(ctx context.Context, p controller.PodStatus, path string) ([]byte, error) {
+	return from.get(ctx, p, adminPort, path)
+}
+
+// Bounds of asking: proxies at a time, and how long each may take.
+const (
+	askedAtOnce = 16
+	patience    = 10 * time.Second
+)
+
+// each asks of all pods with a proxy, some at a time. The first error ends it.
+func each(ctx context.Context, pods []controller.PodStatus, ask func(context.Context, controller.PodStatus) error) error {
+	group, asking := errgroup.WithContext(ctx)
+	group.SetLimit(askedAtOnce)
+	for _, p := range pods {
+		if p.Synced == "" {
+			continue
+		}
+		group.Go(func() error {
+			one, cancel := context.WithTimeout(asking, patience)
+			defer cancel()
+			return ask(one, p)
+		})
+	}
+	return group.Wait()
 }
 
 // reach finds the mesh. Who may not list the pods of all namespaces of a cluster

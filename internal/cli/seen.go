@@ -20,19 +20,13 @@ import (
 // cluster each is a connection by the API server.
 const askedAtMost = 50
 
-// asker reads pages of proxies' administration.
-type asker struct {
-	pods []controller.PodStatus // with a proxy
-	page func(ctx context.Context, p controller.PodStatus, path string) ([]byte, error)
-}
-
 // look fills in what the mesh's proxies have seen of ports without a protocol,
 // and what the pods' own have waited for.
 func (a *app) look(ctx context.Context, w *configuration, d *pilot.Description) error {
 	if len(d.Ports) == 0 {
 		return nil
 	}
-	from, err := a.asker(ctx, w)
+	from, err := a.asker(ctx, &w.kube, "")
 	if err != nil {
 		return err
 	}
@@ -72,17 +66,6 @@ func order(a, b bool) int {
 		return -1
 	}
 	return 1
-}
-
-func (a *app) asker(ctx context.Context, w *configuration) (asker, error) {
-	r, err := a.reach(&w.kube, "")
-	if err != nil {
-		return asker{}, err
-	}
-	pods, err := r.list(ctx)
-	return asker{pods, func(ctx context.Context, p controller.PodStatus, path string) ([]byte, error) {
-		return r.get(ctx, p, adminPort, path)
-	}}, err
 }
 
 // add adds what one proxy has seen. Its listeners say which of them lead to a

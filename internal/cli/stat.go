@@ -104,15 +104,7 @@ func (a *app) stat() *cobra.Command {
 			if err := w.read(args); err != nil {
 				return err
 			}
-			r, err := a.reach(&w.kube, w.namespace)
-			if err != nil {
-				return err
-			}
-			l, counted, err := a.count(cmd.Context(), r, w.window)
-			if err != nil {
-				return err
-			}
-			return a.printFigures(&w, l, w.rows(l, counted))
+			return a.figures(cmd.Context(), &w)
 		},
 	}
 	w.flags(a, c, "name", 5*time.Second)
@@ -124,6 +116,15 @@ func kindsOfFigures(_ *cobra.Command, args []string, _ string) ([]string, cobra.
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return strings.Split(kindNames(","), ","), cobra.ShellCompDirectiveNoFileComp
+}
+
+// counted is what the proxies of the chosen mesh count.
+func (a *app) counted(ctx context.Context, w *choice) (look, []figures.Delta, error) {
+	r, err := a.reach(&w.kube, w.namespace)
+	if err != nil {
+		return look{}, nil, err
+	}
+	return a.count(ctx, r, w.window)
 }
 
 // count asks the proxies, twice where a time is given.
@@ -150,8 +151,14 @@ func (a *app) count(ctx context.Context, r reach, window time.Duration) (look, [
 	return now, now.since(before), err
 }
 
-// printFigures prints rows, and on the error output what is missing in them.
-func (a *app) printFigures(w *choice, l look, rows []figures.Row) error {
+// figures prints the rows that were chosen, and on the error output what is
+// missing in them.
+func (a *app) figures(ctx context.Context, w *choice) error {
+	l, counted, err := a.counted(ctx, w)
+	if err != nil {
+		return err
+	}
+	rows := w.rows(l, counted)
 	if a.output == "json" {
 		return a.json(report{Kind: w.kind, Seconds: w.window.Seconds(), Rows: rows, Missing: l.missing})
 	}

@@ -36,18 +36,10 @@ func (a *app) top() *cobra.Command {
 			if interval < minInterval || w.window == 0 {
 				return usageError{fmt.Errorf("--interval %v, --window %v: watching takes at least %v, and a time to look back", interval, w.window, minInterval)}
 			}
-			r, err := a.reach(&w.kube, w.namespace)
-			if err != nil {
-				return err
-			}
 			if screen := int(os.Stdout.Fd()); a.output == "" && !once && term.IsTerminal(screen) {
-				return a.watch(cmd.Context(), newTop(&w), r, interval)
+				return a.watch(cmd.Context(), newTop(&w), interval)
 			}
-			l, counted, err := a.count(cmd.Context(), r, w.window)
-			if err != nil {
-				return err
-			}
-			return a.printFigures(&w, l, w.rows(l, counted))
+			return a.figures(cmd.Context(), &w)
 		},
 	}
 	w.flags(a, c, "rps", 10*time.Second)
@@ -66,9 +58,13 @@ type seenNow struct {
 }
 
 // watch draws until it is told to end. The terminal is left as it was found.
-func (a *app) watch(ctx context.Context, t *top, r reach, interval time.Duration) error {
+func (a *app) watch(ctx context.Context, t *top, interval time.Duration) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	r, err := a.reach(&t.choice.kube, t.choice.namespace)
+	if err != nil {
+		return err
+	}
 	first, err := r.look(ctx)
 	if err != nil {
 		return err

@@ -49,22 +49,6 @@ func (t *top) add(l look) {
 	}
 }
 
-// counted is what each proxy counted since the first look that it answered.
-func (t *top) counted() (out []figures.Delta) {
-	last := t.history[len(t.history)-1]
-	for name, s := range last.samples {
-		for _, l := range t.history {
-			if old, there := l.samples[name]; there && !old.Partial {
-				if d, sure := figures.Between(old, s); sure {
-					out = append(out, d)
-				}
-				break
-			}
-		}
-	}
-	return out
-}
-
 // Keys that are no character.
 const (
 	ctrlC     = "\x03"
@@ -156,7 +140,7 @@ const headLines = 3
 // frame is what the terminal is told to show: never more than fits.
 func (t *top) frame() string {
 	last := t.history[len(t.history)-1]
-	rows := slices.DeleteFunc(t.choice.rows(last, t.counted()), func(r figures.Row) bool {
+	rows := slices.DeleteFunc(t.choice.rows(last, last.since(t.history...)), func(r figures.Row) bool {
 		return !strings.Contains(r.Namespace+"/"+r.Name, t.filter)
 	})
 	if t.reverse {

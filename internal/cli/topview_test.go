@@ -132,3 +132,19 @@ func TestHistory(t *testing.T) {
 		t.Errorf("away: %s", frame)
 	}
 }
+
+// A proxy's figures begin with the first look that it answered whole.
+func TestSinceTheFirstWholeLook(t *testing.T) {
+	at := func(second int64, requests float64, partial bool) look {
+		s := figures.Sample{At: time.Unix(second, 0), Partial: partial, Flows: map[figures.Flow]figures.Counts{{Code: "200"}: {Requests: requests}}}
+		return look{samples: map[string]figures.Sample{"n/a": s}}
+	}
+	now := at(4, 10, false)
+	got := now.since(look{}, at(1, 1, true), at(2, 3, false), at(3, 6, false), now)
+	if len(got) != 1 || got[0].Seconds != 2 || got[0].Flows[figures.Flow{Code: "200"}].Requests != 7 {
+		t.Errorf("%+v", got)
+	}
+	if got := now.since(look{}, now); len(got) != 0 {
+		t.Errorf("of no time: %+v", got)
+	}
+}
