@@ -30,7 +30,9 @@ func (a *authority) admit(ctx context.Context) (issuer *issue.Issuer, done func(
 			return s.issuer, a.turn.RUnlock, nil
 		}
 		a.turn.RUnlock()
-		if wait(ctx, admitEvery) != nil {
+		select {
+		case <-time.After(admitEvery):
+		case <-ctx.Done():
 			return nil, nil, refusal.New(refusal.RootChanges, "%s; ask again", why)
 		}
 	}
@@ -45,15 +47,4 @@ func (a *authority) mayNotSign(s *signing, now time.Time) string {
 		return ""
 	}
 	return a.peers.mayNotSign(state.Active(), now)
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

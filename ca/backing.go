@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -85,15 +82,11 @@ func (folder) follow(context.Context, func(*store.Authority) error) error { retu
 
 // lists reads a file of the user's beside the key.
 func (f folder) lists() ([]byte, error) {
-	file, err := os.Open(filepath.Join(f.opts.Store, store.CRLFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	text, err := enroll.ReadLists(filepath.Join(f.opts.Store, store.CRLFile))
 	if err != nil {
 		return nil, fmt.Errorf("ca: %w", err)
 	}
-	defer func() { _ = file.Close() }()
-	return io.ReadAll(io.LimitReader(file, enroll.MaxCRL+1))
+	return text, nil
 }
 
 func (folder) publish(context.Context) error { return nil }

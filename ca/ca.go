@@ -141,6 +141,7 @@ type authority struct {
 	roster   *roster
 	turns    *fair.Turns // of those who ask for something
 	rotator  *rotator
+	reviewed reviewed
 	peers    *peers       // nil without replicas
 	turn     sync.RWMutex // read-held while a certificate is issued
 	metrics  *metrics

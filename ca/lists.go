@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,8 +17,13 @@ import (
 	"github.com/weftmesh/weft/internal/enroll"
 )
 
-// listsTick is how often the lists of revoked certificates are looked at.
-const listsTick = 2 * time.Second
+const (
+	// listsTick is how often the lists of revoked certificates are looked at.
+	listsTick = 2 * time.Second
+	// listsReview is how long what was found of them holds while they are the same:
+	// lists begin and end.
+	listsReview = time.Minute
+)
 
 // Lists is what GET /debug/rotation tells of revoked certificates.
 type Lists struct {
@@ -27,12 +33,38 @@ type Lists struct {
 	good  []byte // what is published
 }
 
-// lists looks at what is said of revoked certificates.
-func (a *authority) lists(st *store.Authority, now time.Time) (out Lists) {
-	text, err := a.backing.lists()
-	if err == nil {
-		out.good, out.Of, err = enroll.CheckLists(text, st.Chain, st.Roots, now)
+// reviewed is what was last found of lists, and of which: to check their signatures
+// is not for every look at them.
+type reviewed struct {
+	mu    sync.Mutex
+	text  []byte
+	by    *store.Authority
+	at    time.Time
+	found Lists
+}
+
+// of returns what of text a CA may publish at a moment, and what is wrong with it.
+func (r *reviewed) of(text []byte, st *store.Authority, now time.Time) Lists {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.by != st || !bytes.Equal(r.text, text) || now.Sub(r.at) >= listsReview {
+		r.text, r.by, r.at, r.found = text, st, now, review(text, st, now)
 	}
+	return r.found
+}
+
+// lists looks at what is said of revoked certificates.
+func (a *authority) lists(st *store.Authority, now time.Time) Lists {
+	text, err := a.backing.lists()
+	if err != nil {
+		return Lists{Fault: err.Error()}
+	}
+	return a.reviewed.of(text, st, now)
+}
+
+func review(text []byte, st *store.Authority, now time.Time) (out Lists) {
+	var err error
+	out.good, out.Of, err = enroll.CheckLists(text, st.Chain, st.Roots, now)
 	switch {
 	case err != nil:
 		out.Fault = err.Error()

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rand"
 	"crypto/tls"
@@ -84,5 +85,43 @@ func TestListsArePublished(t *testing.T) {
 	within(t, "no list, nothing published", func() bool { return published() == "" })
 	if _, err := issueOne(t, m.client(r, m.token(claimsOf()))); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestListsAreReviewedOnce: signatures are checked anew for other lists, by another
+// key, and after a minute, and else not.
+func TestListsAreReviewedOnce(t *testing.T) {
+	m := newMesh(t)
+	m.start(m.options())
+	m.revoke(time.Now().Add(30 * time.Second))
+	text, err := enroll.ReadLists(filepath.Join(m.path("store"), store.CRLFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(m.path("store"), store.CertFile), filepath.Join(m.path("store"), store.KeyFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r reviewed
+	signer, now := &store.Authority{Chain: []*x509.Certificate{pair.Leaf}}, time.Now()
+	first := r.of(text, signer, now)
+	if len(first.Of) != 1 || first.Fault != "" {
+		t.Fatalf("found %+v", first)
+	}
+	anew := func(text []byte, by *store.Authority, at time.Time) bool {
+		before := &r.found.Of[0]
+		return &r.of(text, by, at).Of[0] != before
+	}
+	if anew(bytes.Clone(text), signer, now.Add(listsReview-1)) {
+		t.Error("the same lists were checked twice")
+	}
+	if !anew(text, &store.Authority{Chain: signer.Chain}, now) {
+		t.Error("another key has not checked the lists")
+	}
+	if !anew(append(bytes.Clone(text), text...), signer, now) {
+		t.Error("other lists were not checked")
+	}
+	if r.of(text, signer, now); !anew(text, signer, now.Add(listsReview)) || r.found.Fault == "" {
+		t.Errorf("a list that has ended since is told as %+v", r.found)
 	}
 }

@@ -6,6 +6,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +21,20 @@ const CRLFile = "ca-crl.pem"
 
 // MaxCRL bounds such a file, in bytes: it travels in a ConfigMap, beside the roots.
 const MaxCRL = 512 << 10
+
+// ReadLists is the text of a file of lists, empty where there is no file. Of one
+// that is larger than MaxCRL it is as much as ParseCRLs needs to refuse it.
+func ReadLists(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return io.ReadAll(io.LimitReader(f, MaxCRL+1))
+}
 
 // crlLeeway is how long before its end a list is no longer used: Envoy would
 // refuse every peer from the end on, and has to be told before.

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -95,7 +94,7 @@ func (s *revokedState) load(path string, now time.Time) error {
 	if stat == s.stat && now.Sub(s.read) < rootsReread {
 		return nil
 	}
-	text, err := readBounded(path, MaxCRL+1)
+	text, err := ReadLists(path)
 	if err != nil {
 		return fmt.Errorf("enroll: %w", err)
 	}
@@ -108,13 +107,4 @@ func (s *revokedState) load(path string, now time.Time) error {
 	}
 	s.stat, s.read = stat, now
 	return nil
-}
-
-func readBounded(path string, most int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	return io.ReadAll(io.LimitReader(f, most))
 }
