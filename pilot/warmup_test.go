@@ -157,15 +157,21 @@ func startWorld(t *testing.T, text string) world {
 
 func startWith(t *testing.T, all []*discovery.Resource) world {
 	t.Helper()
+	return startOptions(t, envoy.Options{Resources: all})
+}
+
+func startOptions(t *testing.T, opts envoy.Options) world {
+	t.Helper()
 	binary, err := envoybin.Ensure(t.Context(), func(s string) { t.Log(s) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	lookup, err := golden.Lookup(all, "default")
+	lookup, err := golden.Lookup(opts.Resources, "default")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := envoy.Start(t.Context(), envoy.Options{Binary: binary, Resources: all})
+	opts.Binary = binary
+	p, err := envoy.Start(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}

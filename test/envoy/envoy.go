@@ -27,6 +27,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,6 +57,10 @@ type Options struct {
 	Placed bool
 	// Place is where the proxy says it is, "REGION/ZONE/SUBZONE".
 	Place string
+	// Nameserver is the DNS server that the proxy asks. With one, clusters of hosts
+	// that clients name (dynamic_forward_proxy) stay as they are: no echo server
+	// takes the place of what DNS says.
+	Nameserver netip.AddrPort
 	// Ready is how long the proxy may take to be ready; 0 is 20 s.
 	Ready time.Duration
 }
@@ -65,6 +70,7 @@ type Options struct {
 type Proxy struct {
 	plan   *plan
 	place  string
+	names  netip.AddrPort // of the DNS server
 	echoes *echoes
 	ads    *adsServer
 	pki    *pki
@@ -89,7 +95,7 @@ func Start(ctx context.Context, opts Options) (_ *Proxy, err error) {
 	if opts.Identity == "" {
 		opts.Identity = "spiffe://cluster.local/ns/default/sa/default"
 	}
-	p := &Proxy{place: opts.Place, exited: make(chan struct{}), log: &lockedBuffer{}, echoes: newEchoes()}
+	p := &Proxy{place: opts.Place, names: opts.Nameserver, exited: make(chan struct{}), log: &lockedBuffer{}, echoes: newEchoes()}
 	defer func() {
 		if err != nil {
 			p.Close()
@@ -104,7 +110,7 @@ func Start(ctx context.Context, opts Options) (_ *Proxy, err error) {
 	p.echoes.pki = p.pki
 	if opts.Placed {
 		p.plan = &plan{resources: opts.Resources, bound: map[string]boundListener{}}
-	} else if p.plan, err = rebase(opts.Resources, p.echoes); err != nil {
+	} else if p.plan, err = rebase(opts.Resources, p.echoes, p.names.IsValid()); err != nil {
 		return nil, err
 	}
 	if p.ads, err = startADS(filepath.Join(p.dir, "xds"), p.plan.resources, p.pki); err != nil {
@@ -172,6 +178,13 @@ func (p *Proxy) bootstrap() object {
 			"cds_config": ads, "lds_config": ads,
 		},
 		"static_resources": object{"clusters": []object{grpc("xds-grpc"), grpc("sds-grpc")}},
+	}
+	if p.names.IsValid() {
+		config["typed_dns_resolver_config"] = object{"name": "envoy.network.dns_resolver.cares", "typed_config": object{
+			"@type":                "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+			"resolvers":            []object{{"socket_address": object{"address": p.names.Addr().String(), "port_value": p.names.Port()}}},
+			"dns_resolver_options": object{"no_default_search_domain": true},
+		}}
 	}
 	p.fellows(config)
 	return config

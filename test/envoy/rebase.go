@@ -24,6 +24,7 @@ type plan struct {
 	resources []*discovery.Resource
 	bound     map[string]boundListener // by name
 	order     []string
+	asks      bool // a DNS server for hosts that clients name
 }
 
 // boundListener is what is remembered of a listener that binds a port.
@@ -49,9 +50,10 @@ func (b boundListener) hears(at netip.AddrPort) bool {
 
 const originalDst = "type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
 
-// rebase copies resources with loopback addresses in place of their own.
-func rebase(resources []*discovery.Resource, e *echoes) (*plan, error) {
-	p := &plan{bound: map[string]boundListener{}}
+// rebase copies resources with loopback addresses in place of their own. Where
+// the proxy asks a DNS server, what that names is left alone.
+func rebase(resources []*discovery.Resource, e *echoes, asks bool) (*plan, error) {
+	p := &plan{bound: map[string]boundListener{}, asks: asks}
 	sans := map[string]string{} // what an endpoint of the cluster must prove to be
 	for _, r := range resources {
 		r = proto.CloneOf(r)
@@ -64,7 +66,9 @@ func rebase(resources []*discovery.Resource, e *echoes) (*plan, error) {
 		}
 		switch m := m.(type) {
 		case *listener.Listener:
-			dropLookups(m)
+			if !asks {
+				dropLookups(m)
+			}
 			if err = logged(m); err == nil {
 				err = p.listener(m)
 			}
@@ -140,9 +144,10 @@ func (p *plan) cluster(c *cluster.Cluster, e *echoes) error {
 	if bind := c.GetUpstreamBindConfig(); bind != nil {
 		bind.SocketOptions = nil // a mark needs a capability that a test has no use for
 	}
-	chosen := c.GetType() == cluster.Cluster_ORIGINAL_DST || c.GetClusterType().GetName() == "envoy.clusters.dynamic_forward_proxy"
+	named := c.GetClusterType().GetName() == "envoy.clusters.dynamic_forward_proxy"
+	chosen := c.GetType() == cluster.Cluster_ORIGINAL_DST || named
 	switch {
-	case c.GetType() == cluster.Cluster_EDS:
+	case c.GetType() == cluster.Cluster_EDS, named && p.asks:
 		return nil
 	case chosen:
 		port, err := e.listen(c.GetName(), anyEndpoint)

@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"time"
+
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	askedcluster "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dynamic_forward_proxy/v3"
@@ -8,12 +10,22 @@ import (
 	askedhttp "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_forward_proxy/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	askedsni "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/sni_dynamic_forward_proxy/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
+// askedAgain is how soon a name that DNS does not know is asked for again. Envoy
+// takes "there is no such name" for an answer that holds for the refresh rate, a
+// minute by default, and failures too.
+const askedAgain = 5 * time.Second
+
 // askedNames is the one cache of names that clients ask for (DYNAMIC_DNS):
-// Envoy wants the same settings of it wherever it is named.
+// Envoy wants the same settings of it wherever it is named, and refuses others by a
+// name that it has, so whoever changes them changes the name.
 func askedNames() *asked.DnsCacheConfig {
-	return &asked.DnsCacheConfig{Name: "asked", DnsLookupFamily: cluster.Cluster_ALL}
+	return &asked.DnsCacheConfig{
+		Name: "asked-5s", DnsLookupFamily: cluster.Cluster_ALL, DnsRefreshRate: durationpb.New(askedAgain),
+		DnsFailureRefreshRate: &cluster.Cluster_RefreshRate{BaseInterval: durationpb.New(time.Second), MaxInterval: durationpb.New(askedAgain)},
+	}
 }
 
 // byAsked makes out connect to the host that the request or the server name
