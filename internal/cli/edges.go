@@ -16,8 +16,8 @@ func (a *app) edges() *cobra.Command {
 	c := &cobra.Command{
 		Use: "edges [NAME]", GroupID: "look", Short: "Show who calls whom, with which identities, and whether by mutual TLS",
 		Long: "Show who calls whom, with which identities, and whether by mutual TLS, as the proxies have counted since\n" +
-			"their start. The server's proxy says so, which knows whose certificate it took; where it has none, or the\n" +
-			"call did not arrive, the client's. NAME is a workload at either end, or how its name begins.\n\n" + whichMesh,
+			"their start. The server's proxy says so, which knows whose certificate it took; where it has none, and\n" +
+			"of calls that did not arrive, the client's. NAME is a workload at either end, or how its name begins.\n\n" + whichMesh,
 		Example: "  weft edges\n  weft edges reviews --window 30s\n  weft edges -n shop -o json",
 		Args:    exactly(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -10,7 +10,7 @@ type Edge struct {
 	From Node `json:"from"`
 	To   Node `json:"to"`
 	// By is who says so: the server, who knows whom it let in, or the clients
-	// where it has no proxy or the call did not arrive.
+	// where it has no proxy, and for calls that did not arrive.
 	By string `json:"by"`
 	Figures
 }
@@ -33,41 +33,50 @@ type link struct {
 }
 
 // Edges are who calls whom, by names. The server's word goes before the
-// clients', which know their own identity and the server's.
+// clients', which know their own identity and the server's, save for calls that
+// did not arrive.
 func Edges(counted []Delta) []Edge {
 	servers, clients, seen := map[link]*tally{}, map[link]*tally{}, map[pair]bool{}
-	for _, d := range counted {
-		for f, c := range d.Flows {
-			if c.Requests+c.Opened == 0 {
-				continue
-			}
-			l := link{pairOf(f), f.Source.Principal, f.Destination.Principal}
-			into, by := clients, ByClients
-			if f.Reporter == FromDestination {
-				if own := keyOf(Workloads, d.Pod); own.namespace != l.toNamespace || own.name != l.to {
-					continue // no server speaks for another
-				}
-				into, by, seen[l.pair] = servers, ByServer, true
-			}
-			if into[l] == nil {
-				into[l] = &tally{by: by}
-			}
-			into[l].add(f, c, d)
+	eachCall(counted, FromDestination, func(l link, f Flow, c Counts, d Delta) {
+		if own := keyOf(Workloads, d.Pod); own.namespace == l.toNamespace && own.name == l.to { // no server speaks for another
+			seen[l.pair] = true
+			count(servers, ByServer, l).add(f, c, d)
 		}
-	}
+	})
+	eachCall(counted, FromSource, func(l link, f Flow, c Counts, d Delta) {
+		if !seen[l.pair] || f.lost() {
+			count(clients, ByClients, l).add(f, c, d)
+		}
+	})
 	out := []Edge{}
 	for l, t := range servers {
 		out = append(out, edge(l, t))
 	}
 	for l, t := range clients {
-		if !seen[l.pair] {
-			out = append(out, edge(l, t))
-		}
+		out = append(out, edge(l, t))
 	}
 	slices.SortFunc(out, func(a, b Edge) int {
-		return cmp.Or(a.From.compare(b.From), a.To.compare(b.To))
+		return cmp.Or(a.From.compare(b.From), a.To.compare(b.To), cmp.Compare(a.By, b.By))
 	})
 	return out
+}
+
+// eachCall goes through the flows of one side in which something was called.
+func eachCall(counted []Delta, reporter string, do func(link, Flow, Counts, Delta)) {
+	for _, d := range counted {
+		for f, c := range d.Flows {
+			if f.Reporter == reporter && c.Requests+c.Opened > 0 {
+				do(link{pairOf(f), f.Source.Principal, f.Destination.Principal}, f, c, d)
+			}
+		}
+	}
+}
+
+func count(into map[link]*tally, by string, l link) *tally {
+	if into[l] == nil {
+		into[l] = &tally{by: by}
+	}
+	return into[l]
 }
 
 // pairOf names the service only where nobody of it is known.

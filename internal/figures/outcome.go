@@ -27,10 +27,21 @@ func (f Flow) Failed() bool {
 	return code >= 500 || slices.Contains(serverFaults, f.GRPCStatus)
 }
 
+// unarrived are Envoy's response flags of calls that no server was asked: there
+// was no connection, no healthy host, no room, no route or no cluster.
+var unarrived = []string{"UF", "UH", "UO", "NR", "NC"}
+
+// lost says whether a caller's proxy counted a call that did not arrive.
+func (f Flow) lost() bool {
+	return f.Reporter == FromSource && slices.ContainsFunc(strings.Split(f.Flags, ","), func(flag string) bool { return slices.Contains(unarrived, flag) })
+}
+
 // secure says whether a flow is by mutual TLS, as far as its reporter can tell:
-// the server knows what it took, the client only whom it reached.
+// the server knows what it took, the client only whom it reached, if anybody.
 func (f Flow) secure() (yes, known bool) {
 	switch {
+	case f.lost():
+		return false, false
 	case f.Reporter == FromDestination:
 		return f.Security == "mutual_tls", f.Security != Unknown
 	case f.Destination.Principal != Unknown:

@@ -11,8 +11,8 @@ type Kind string
 
 // Kinds of rows. Those of workloads and pods count what they were asked, by the
 // server's own word where it has a proxy; those of services and routes what
-// callers asked for, arrived or not, with the server's word for callers that
-// proved nothing.
+// callers asked for, arrived or not, with the server's word for callers whose
+// side no proxy counts.
 const (
 	Workloads Kind = "workloads"
 	Pods      Kind = "pods"
@@ -140,13 +140,19 @@ func reporterOf(p Pod) string {
 	return ByServer
 }
 
-// asked are the rows of what callers ask for. A server's word is taken where its
-// caller proved nothing, for then no proxy of the caller's has counted the call.
+// asked are the rows of what callers ask for. A server's word is taken of callers
+// that proved nothing, save for what callers' proxies have counted of that.
 func asked(of Kind, counted []Delta) []Row {
-	t, whole := table{}, map[key]float64{}
+	t, whole, unproven := table{}, map[key]float64{}, callsUnproven(counted)
 	for _, d := range counted {
 		for f, c := range d.Flows {
-			if f.Reporter != FromSource && !(f.Reporter == FromDestination && f.Source.Workload == Unknown) {
+			if f.Reporter == FromDestination && f.Source.Workload == Unknown {
+				u := unproven[wayOf(f)]
+				if u.callers > 0 && u.callers >= u.servers {
+					continue
+				}
+				c = c.part(u.servers-u.callers, u.servers)
+			} else if f.Reporter != FromSource {
 				continue
 			}
 			k := key{namespace: f.ServiceNamespace, name: f.Service}
