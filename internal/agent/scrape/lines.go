@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // maxLine bounds one line: a sample with all its labels.
@@ -39,15 +40,44 @@ func copyLines(r io.Reader, write lineWriter) error {
 	}
 }
 
-// passing drops the mark with which OpenMetrics ends: more may follow.
-func passing(w io.Writer) lineWriter {
+// passing drops the mark with which OpenMetrics ends: more may follow. It drops
+// and counts what has a name of the mesh's metrics: whoever reads the page takes
+// those for the proxy's word.
+func passing(w io.Writer, dropped func()) lineWriter {
 	return func(line []byte) error {
-		if bytes.HasPrefix(line, []byte("# EOF")) {
+		switch {
+		case bytes.HasPrefix(line, []byte("# EOF")):
+			return nil
+		case ofMesh(line):
+			dropped()
 			return nil
 		}
 		_, err := w.Write(line)
 		return err
 	}
+}
+
+// reserved begin the names of the mesh's own metrics.
+var reserved = [][]byte{[]byte("istio_"), []byte("weft_")}
+
+// ofMesh says whether a line is a sample or a comment of such a metric. A name
+// may be indented, and quoted, in braces too, where some label's value may be
+// taken for it. Source: Prometheus, "Exposition formats" and "UTF-8 in Prometheus".
+func ofMesh(line []byte) bool {
+	line = bytes.TrimLeft(line, " \t")
+	if words := bytes.Fields(line); len(words) > 2 && string(words[0]) == "#" {
+		switch string(words[1]) {
+		case "TYPE", "HELP", "UNIT":
+			line = words[2]
+		}
+	}
+	line = bytes.TrimPrefix(line, []byte(`"`))
+	return slices.ContainsFunc(reserved, func(start []byte) bool {
+		if bytes.HasPrefix(line, []byte("{")) {
+			return bytes.Contains(line, append([]byte(`"`), start...))
+		}
+		return bytes.HasPrefix(line, start)
+	})
 }
 
 var (

@@ -40,25 +40,30 @@ type Page struct {
 	log      *slog.Logger
 	scrapes  prometheus.Counter
 	failures *prometheus.CounterVec
+	dropped  prometheus.Counter
 }
 
 // Options say what goes onto the page.
 type Options struct {
 	Own     prometheus.Gatherer   // the agent's metrics
-	Metrics prometheus.Registerer // where the page registers its own
+	Metrics prometheus.Registerer // where the page registers those of its own that Istio's agent has
+	Ours    prometheus.Registerer // and the others
 	Envoy   string                // URL of Envoy's metrics; "" for none
 	App     string                // URL of the app's; "" for none
 	Log     *slog.Logger
 }
 
-// New returns the page. Its metrics have the names of Istio's agent.
+// New returns the page. Its metrics have the names of Istio's agent where that has them.
 func New(o Options) *Page {
 	p := &Page{own: o.Own, envoy: o.Envoy, app: o.App, log: o.Log}
 	p.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute, DisableCompression: true}}
 	p.scrapes = prometheus.NewCounter(prometheus.CounterOpts{Name: "scrapes_total", Help: "Scrapes of the merged metrics page."})
 	p.failures = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "scrape_failures_total", Help: "Parts left out of the merged metrics page."}, []string{"type"})
+	p.dropped = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "app_metric_lines_dropped_total", Help: "Lines of the app's metrics that were left out because they have a name of the mesh's own, istio_* or weft_*."})
 	o.Metrics.MustRegister(p.scrapes, p.failures)
+	o.Ours.MustRegister(p.dropped)
 	return p
 }
 
@@ -109,7 +114,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.count("envoy", p.relay(ctx, r, withQuery(p.envoy, r.URL.RawQuery), renaming(w)))
 	}
 	if p.app != "" {
-		p.count("application", p.relay(ctx, r, p.app, passing(w)))
+		p.count("application", p.relay(ctx, r, p.app, passing(w, p.dropped.Inc)))
 	}
 }
 

@@ -68,6 +68,7 @@ func part(t *testing.T, handler http.HandlerFunc) string {
 func scrape(t *testing.T, o Options) (int, string) {
 	t.Helper()
 	registry := prometheus.NewRegistry()
+	o.Ours = prometheus.WrapRegistererWithPrefix("weft_agent_", registry)
 	o.Own, o.Metrics, o.Log = registry, prometheus.WrapRegistererWithPrefix("istio_agent_", registry), slog.New(slog.DiscardHandler)
 	page := httptest.NewServer(New(o))
 	defer page.Close()
@@ -134,6 +135,52 @@ func TestPartsThatFail(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An app cannot write the mesh's figures, in whatever form a reader would take.
+func TestAppsCannotForge(t *testing.T) {
+	envoy := part(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "# TYPE envoy_istio_requests_total counter\nenvoy_istio_requests_total{source_app=\"a\"} 1\n")
+	})
+	forged := []string{
+		"# TYPE istio_requests_total gauge", "# HELP istio_requests_total of mine", "#  TYPE\tistio_tcp_sent_bytes_total counter", `# HELP "istio_requests_total" x`,
+		`istio_requests_total{source_app="a"} 9`, "istio_requests_total 9", " \tistio_requests_total 9", `{"istio_requests_total",source_app="a"} 9`, `{ source_app="a", "istio_requests_total" } 9`,
+		`"istio_requests_total" 9`, "istio_agent_scrapes_total 99", "weft_plaintext_calls_total 9", "istio_request_bytes_bucket{le=\"+Inf\"} 9",
+	}
+	kept := "# HELP mine of istio_requests_total\n# istio_ is a mesh\nmine{mesh=\"istio_\"} 1\nmy_istio_requests_total 2\nistio 3\n{\"my.own\",a=\"b\"} 4\n"
+	app := part(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, strings.Join(forged, "\n")+"\n"+kept)
+	})
+	_, body := scrape(t, Options{Envoy: envoy, App: app})
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(body))
+	if m := families["istio_requests_total"].GetMetric(); err != nil || len(m) != 1 || m[0].GetCounter().GetValue() != 1 {
+		t.Errorf("the proxy's word: %v, %v", m, err)
+	}
+	// Two scrapes, of which the second page has what the first counted.
+	if m := families["weft_agent_app_metric_lines_dropped_total"].GetMetric(); len(m) != 1 || int(m[0].GetCounter().GetValue()) != len(forged) {
+		t.Errorf("counted: %v, want %d", m, len(forged))
+	}
+	if !strings.HasSuffix(body, kept) || strings.Contains(body, "tcp_sent") || len(families["weft_plaintext_calls_total"].GetMetric())+len(families["istio_request_bytes"].GetMetric()) > 0 {
+		t.Errorf("the page:\n%s", body)
+	}
+}
+
+// FuzzForged: nothing of an app's page is read as the mesh's.
+func FuzzForged(f *testing.F) {
+	f.Add([]byte("istio_a 1\n# TYPE istio_a counter\n{\"istio_a\"} 1\n\tistio_a{b=\"c\"} 1\nx 1\n"))
+	f.Add([]byte("# TYPE \"istio_b\" counter\n{a=\"b\", \"weft_x\"} 1\n"))
+	f.Fuzz(func(t *testing.T, page []byte) {
+		var out bytes.Buffer
+		_ = copyLines(bytes.NewReader(page), passing(&out, func() {})) // what came before an error is on the page
+		parser := expfmt.NewTextParser(model.UTF8Validation)
+		families, _ := parser.TextToMetricFamilies(&out)
+		for name := range families {
+			if strings.HasPrefix(name, "istio_") || strings.HasPrefix(name, "weft_") {
+				t.Fatalf("%s is read of %q", name, page)
+			}
+		}
+	})
 }
 
 func TestTooMuch(t *testing.T) {
