@@ -2,7 +2,8 @@
 // gRPC calls: canary, header match, mirror, faults, retries and time-outs
 // through the ingress gateway; calls of one gRPC connection over pods of both
 // nodes, while they are scaled; ejection, mTLS, STRICT, attested identities and
-// the rotation of certificates under load. It uses the weft binary, kubectl and
+// the rotation of certificates under load; and what weft stat, edges, endpoints
+// and mtls status say of all that. It uses the weft binary, kubectl and
 // the samples as users have them, and imports nothing of the mesh.
 package traffic
 

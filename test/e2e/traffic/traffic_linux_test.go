@@ -12,6 +12,7 @@ func TestTraffic(t *testing.T) {
 	b.MustWeft("", "install", "-y", "--set", "ca.ttl=30s", "--set", "pilot.replicas=1", "--set", "ca.replicas=1", "--set", "injector.replicas=1")
 	b.deploy()
 	b.part("every hop", false, (*bench).everyHop)
+	b.part("figures", false, (*bench).figures)
 	b.part("gRPC", false, (*bench).grpc)
 	b.part("all", false, func(b *bench) {
 		b.part("bookshop", true, (*bench).canary)
