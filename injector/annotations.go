@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	meshapi "istio.io/api/mesh/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -18,18 +19,27 @@ const configAnnotation = "proxy.istio.io/config"
 // Honoured are the pod annotations that Inject reads, all but those that decide
 // whether a pod is injected at all. Source: istio.io/api/annotation.
 var honoured = map[string]func(s *settings, value string) error{
-	"sidecar.istio.io/nativeSidecar":                        (*settings).readNative,
-	"sidecar.istio.io/proxyImage":                           (*settings).readImage,
-	"sidecar.istio.io/proxyImageType":                       readImageType,
-	"sidecar.istio.io/logLevel":                             func(s *settings, v string) error { return oneOf(&s.logLevel, v, envoyLevels) },
-	"sidecar.istio.io/componentLogLevel":                    (*settings).readComponentLevel,
-	"sidecar.istio.io/agentLogLevel":                        (*settings).readAgentLevel,
-	"sidecar.istio.io/interceptionMode":                     (*settings).readInterception,
-	"sidecar.istio.io/rewriteAppHTTPProbers":                func(s *settings, v string) error { return boolean(&s.rewrite, v) },
-	"prometheus.istio.io/merge-metrics":                     func(s *settings, v string) error { return boolean(&s.mergeMetrics, v) },
-	"sidecar.istio.io/userVolume":                           (*settings).readVolumes,
-	"sidecar.istio.io/userVolumeMount":                      (*settings).readMounts,
-	"sidecar.istio.io/discoveryAddress":                     (*settings).readDiscovery,
+	"sidecar.istio.io/nativeSidecar":         (*settings).readNative,
+	"sidecar.istio.io/proxyImage":            (*settings).readImage,
+	"sidecar.istio.io/proxyImageType":        readImageType,
+	"sidecar.istio.io/logLevel":              func(s *settings, v string) error { return oneOf(&s.logLevel, v, envoyLevels) },
+	"sidecar.istio.io/componentLogLevel":     (*settings).readComponentLevel,
+	"sidecar.istio.io/agentLogLevel":         (*settings).readAgentLevel,
+	"sidecar.istio.io/interceptionMode":      (*settings).readInterception,
+	"sidecar.istio.io/rewriteAppHTTPProbers": func(s *settings, v string) error { return boolean(&s.rewrite, v) },
+	"prometheus.istio.io/merge-metrics":      func(s *settings, v string) error { return boolean(&s.mergeMetrics, v) },
+	"sidecar.istio.io/userVolume":            (*settings).readVolumes,
+	"sidecar.istio.io/userVolumeMount":       (*settings).readMounts,
+	"sidecar.istio.io/discoveryAddress":      (*settings).readDiscovery,
+	"sidecar.istio.io/statsInclusionPrefixes": func(s *settings, v string) error {
+		return s.readStats(v, func(m *meshapi.ProxyConfig_ProxyStatsMatcher) *[]string { return &m.InclusionPrefixes })
+	},
+	"sidecar.istio.io/statsInclusionSuffixes": func(s *settings, v string) error {
+		return s.readStats(v, func(m *meshapi.ProxyConfig_ProxyStatsMatcher) *[]string { return &m.InclusionSuffixes })
+	},
+	"sidecar.istio.io/statsInclusionRegexps": func(s *settings, v string) error {
+		return s.readStats(v, func(m *meshapi.ProxyConfig_ProxyStatsMatcher) *[]string { return &m.InclusionRegexps })
+	},
 	"weft.mesh/stop-after-drain":                            func(s *settings, v string) error { return boolean(&s.stopAfterDrain, v) },
 	"status.sidecar.istio.io/port":                          (*settings).readStatusPort,
 	"readiness.status.sidecar.istio.io/failureThreshold":    func(s *settings, v string) error { return seconds(&s.readiness.failures, v, 1) },
@@ -62,9 +72,6 @@ var ignored = map[string]string{
 	"sidecar.istio.io/statsFlushInterval":                "metrics are read when they are scraped",
 	"sidecar.istio.io/statsHistogramBins":                "histograms have Istio's default buckets",
 	"sidecar.istio.io/statsHistogramBuckets":             "histograms have Istio's default buckets",
-	"sidecar.istio.io/statsInclusionPrefixes":            "the statistics are Istio's default ones and some more, of all proxies alike",
-	"sidecar.istio.io/statsInclusionRegexps":             "the statistics are Istio's default ones and some more, of all proxies alike",
-	"sidecar.istio.io/statsInclusionSuffixes":            "the statistics are Istio's default ones and some more, of all proxies alike",
 	"sidecar.istio.io/controlPlaneAuthPolicy":            "the control plane always proves its identity",
 	"sidecar.istio.io/enableCoreDump":                    "core dumps are the node's to allow",
 	"topology.istio.io/controlPlaneClusters":             "there is one cluster",

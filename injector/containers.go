@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/weftmesh/weft/internal/config"
 )
 
 // Paths in the proxy's image and container.
@@ -128,6 +130,9 @@ func (s *settings) environment() []corev1.EnvVar {
 	literal("ISTIO_META_WORKLOAD_NAME", s.workload())
 	literal("ISTIO_PROMETHEUS_ANNOTATIONS", s.prometheus)
 	literal("ISTIO_KUBE_APP_PROBERS", s.probes)
+	if text, _ := config.AgentProxy(s.proxy); !s.grpc {
+		literal(config.AgentVariable, text)
+	}
 	metadata := s.proxy.GetProxyMetadata()
 	for _, name := range slices.Sorted(maps.Keys(metadata)) {
 		literal(name, metadata[name])

@@ -21,6 +21,7 @@ import (
 var readConfig = []protoreflect.Name{
 	"discovery_address", "concurrency", "interception_mode", "proxy_metadata", "status_port", "termination_drain_duration",
 	"hold_application_until_proxy_starts", "mesh_id", "image", "readiness_probe",
+	"proxy_stats_matcher", "runtime_values", "file_flush_interval", "file_flush_min_size_kb",
 }
 
 // refusedConfig are the fields that would change who is trusted or what runs.
@@ -136,6 +137,10 @@ func (s *settings) applyProxyConfig() error {
 			failed = append(failed, at("image.imageType", "%q: %v", t, err))
 		}
 	}
+	_, wrong := config.AgentProxy(p)
+	for _, w := range wrong {
+		failed = append(failed, at(w.Field, "%v", w.Err))
+	}
 	s.applyReadiness(p)
 	failed = append(failed, s.applyMetadata(p))
 	return errors.Join(failed...)
@@ -157,7 +162,7 @@ func (s *settings) applyReadiness(p *meshapi.ProxyConfig) {
 // identity and its health.
 var ownVariables = []string{
 	"POD_NAME", "POD_NAMESPACE", "INSTANCE_IP", "HOST_IP", "SERVICE_ACCOUNT", "TRUST_DOMAIN",
-	"ISTIO_KUBE_APP_PROBERS", "ISTIO_PROMETHEUS_ANNOTATIONS",
+	"ISTIO_KUBE_APP_PROBERS", "ISTIO_PROMETHEUS_ANNOTATIONS", config.AgentVariable,
 }
 
 // applyMetadata checks proxyMetadata, which becomes the agent's environment.
@@ -182,6 +187,19 @@ func (s *settings) readMetadata(name, value string) error {
 		if ttl, err := time.ParseDuration(value); err != nil || ttl <= 0 {
 			return errors.New("want a duration such as 24h, for which the pod's certificates hold")
 		}
+	}
+	return nil
+}
+
+// readStats takes one of Istio's three annotations of a list each, which goes
+// before that list of the ProxyConfig.
+func (s *settings) readStats(value string, into func(*meshapi.ProxyConfig_ProxyStatsMatcher) *[]string) error {
+	if s.proxy.GetProxyStatsMatcher() == nil {
+		s.proxy.ProxyStatsMatcher = &meshapi.ProxyConfig_ProxyStatsMatcher{}
+	}
+	*into(s.proxy.GetProxyStatsMatcher()) = splitList(value)
+	if _, wrong := config.AgentProxy(s.proxy); len(wrong) > 0 {
+		return wrong[0]
 	}
 	return nil
 }

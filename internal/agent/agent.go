@@ -155,6 +155,7 @@ func (a *agent) makeNames(istio, _ prometheus.Registerer) error {
 func (a *agent) makeEnvoy(_, own prometheus.Registerer) error {
 	config, err := bootstrap.JSON(bootstrap.Config{
 		Node: a.o.Node, Ports: a.o.Ports, SocketMark: a.o.SocketMark, MaxConnections: a.o.Envoy.MaxConnections, MaxHeap: heapLimit(cgroups),
+		Stats: a.o.Envoy.Stats, Runtime: a.o.Envoy.Runtime,
 		XDSSocket: a.o.socket("xds.sock"), SDSSocket: a.o.socket("sds.sock"),
 	})
 	if err != nil {
@@ -315,6 +316,12 @@ func (o Options) arguments() []string {
 	}
 	if o.Envoy.ComponentLevel != "" {
 		args = append(args, "--component-log-level", o.Envoy.ComponentLevel)
+	}
+	if d := o.Envoy.FlushInterval; d > 0 {
+		args = append(args, "--file-flush-interval-msec", strconv.FormatInt(d.Milliseconds(), 10))
+	}
+	if n := o.Envoy.FlushKB; n > 0 {
+		args = append(args, "--file-flush-min-size-kb", strconv.FormatUint(uint64(n), 10))
 	}
 	return args
 }

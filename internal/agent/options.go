@@ -58,12 +58,16 @@ type Options struct {
 
 // EnvoyOptions say which Envoy to run, and how.
 type EnvoyOptions struct {
-	Path           string   // the binary
-	Concurrency    int      // worker threads; 0: 2
-	LogLevel       string   // "": warning
-	ComponentLevel string   // COMPONENT:LEVEL,...; "": LogLevel for all
-	MaxConnections int64    // downstream connections; 0: 50,000
-	Output         *os.File // nil: os.Stdout
+	Path           string // the binary
+	Concurrency    int    // worker threads; 0: 2
+	LogLevel       string // "": warning
+	ComponentLevel string // COMPONENT:LEVEL,...; "": LogLevel for all
+	MaxConnections int64  // downstream connections; 0: 50,000
+	Stats          bootstrap.Stats
+	Runtime        map[string]string // values of Envoy's runtime; empty ones take a value of ours away
+	FlushInterval  time.Duration     // of files of logs; 0: Envoy's own
+	FlushKB        uint32            // bytes of a log that are flushed at once, in KiB; 0: Envoy's own
+	Output         *os.File          // nil: os.Stdout
 }
 
 // PilotOptions say where the pilot is.

@@ -12,8 +12,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -70,6 +72,9 @@ type Config struct {
 	SocketMark     uint32 // SO_MARK of upstream sockets; 0: none
 	MaxConnections int64  // downstream connections of the whole Envoy; 0: 50,000
 	MaxHeap        int64  // bytes of heap, near which requests are refused; 0: no bound
+	Stats          Stats  // that are kept beside those of every proxy
+	// Runtime are values of Envoy's runtime. An empty one takes one of ours away.
+	Runtime map[string]string
 }
 
 const defaultMaxConnections = 50_000
@@ -103,8 +108,8 @@ func Build(c Config) *bootstrapv3.Bootstrap {
 		},
 		ClusterManager:         clusterManager(c),
 		OverloadManager:        overload(c),
-		LayeredRuntime:         runtime(),
-		StatsConfig:            statsConfig(),
+		LayeredRuntime:         runtime(c.Runtime),
+		StatsConfig:            statsConfig(c.Stats),
 		DeferredStatOptions:    &bootstrapv3.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
 		MemoryAllocatorManager: memory(),
 	}
@@ -187,16 +192,33 @@ func marked(mark uint32) *corev3.BindConfig {
 }
 
 // runtime lets a regex be as long as Istio's API lets a user write it; what is
-// too costly is refused by the pilot, which can name the object. The empty
-// admin layer lets a person change a value in a running proxy.
-func runtime() *bootstrapv3.LayeredRuntime {
+// too costly is refused by the pilot, which can name the object. A user's values
+// win. The empty admin layer lets a person change a value in a running proxy.
+func runtime(own map[string]string) *bootstrapv3.LayeredRuntime {
 	static := &structpb.Struct{Fields: map[string]*structpb.Value{
 		"re2.max_program_size.error_level": structpb.NewNumberValue(32768),
 	}}
+	for name, text := range own {
+		if static.Fields[name] = runtimeValue(text); text == "" {
+			delete(static.GetFields(), name)
+		}
+	}
 	return &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{
 		{Name: "static", LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: static}},
 		{Name: "admin", LayerSpecifier: &bootstrapv3.RuntimeLayer_AdminLayer_{AdminLayer: &bootstrapv3.RuntimeLayer_AdminLayer{}}},
 	}}
+}
+
+// runtimeValue gives a text the kind it has in Envoy, which reads no number and no
+// flag from a string. Source: envoyproxy/envoy#27434.
+func runtimeValue(text string) *structpb.Value {
+	if n, err := strconv.ParseFloat(text, 64); err == nil && !math.IsInf(n, 0) && !math.IsNaN(n) {
+		return structpb.NewNumberValue(n)
+	}
+	if text == "true" || text == "false" {
+		return structpb.NewBoolValue(text == "true")
+	}
+	return structpb.NewStringValue(text)
 }
 
 // memory gives freed pages back: 100 MiB at most a second. Measured with 100

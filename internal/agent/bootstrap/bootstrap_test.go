@@ -129,6 +129,7 @@ func TestEnvoyAcceptsIt(t *testing.T) {
 			dir := t.TempDir()
 			c := exampleConfig(dir)
 			c.Node.Role, c.SocketMark, c.Node.SelfDiscovery, c.MaxHeap = role, mark, mark == 0, 512<<20
+			c.Stats, c.Runtime = userStats, userRuntime
 			raw, err := JSON(c)
 			if err != nil {
 				t.Fatal(err)

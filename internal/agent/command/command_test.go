@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/weftmesh/weft/internal/agent"
+	"github.com/weftmesh/weft/internal/agent/bootstrap"
 	"github.com/weftmesh/weft/internal/agent/node"
 )
 
@@ -71,6 +73,24 @@ func TestLifetime(t *testing.T) {
 	}
 }
 
+// TestProxyConfig: the agent reads what config.AgentProxy writes (the same text is
+// in that test), and leaves the rest of a ProxyConfig to others.
+func TestProxyConfig(t *testing.T) {
+	const text = `{"runtimeValues":{"x":"1"},"proxyStatsMatcher":{"inclusionPrefixes":["a"],"inclusionSuffixes":["b"],"inclusionRegexps":["c.*"]},"fileFlushInterval":"0.100s","fileFlushMinSizeKb":8,"connectionSettings":{"globalDownstreamConnectionLimit":7},"another":1}`
+	o, err := parse(environment("PROXY_CONFIG="+text), "--max-connections=9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := agent.EnvoyOptions{
+		Path: "/bin/sh", Concurrency: o.Envoy.Concurrency, LogLevel: o.Envoy.LogLevel, MaxConnections: 7,
+		Stats:   bootstrap.Stats{Prefixes: []string{"a"}, Suffixes: []string{"b"}, Regexps: []string{"c.*"}},
+		Runtime: map[string]string{"x": "1"}, FlushInterval: 100 * time.Millisecond, FlushKB: 8,
+	}
+	if !reflect.DeepEqual(o.Envoy, want) {
+		t.Errorf("%s: %+v", text, o.Envoy)
+	}
+}
+
 // TestMistakes are told with the flag or the variable that is at fault.
 func TestMistakes(t *testing.T) {
 	for _, c := range []struct {
@@ -86,6 +106,8 @@ func TestMistakes(t *testing.T) {
 		{env: []string{"ISTIO_META_ENABLE_SELF_DISCOVERY=perhaps"}, want: "ISTIO_META_ENABLE_SELF_DISCOVERY"},
 		{env: []string{"SECRET_TTL=soon"}, want: "SECRET_TTL"},
 		{env: []string{"SECRET_TTL=-1h"}, want: "SECRET_TTL"},
+		{env: []string{"PROXY_CONFIG=["}, want: "PROXY_CONFIG"},
+		{env: []string{`PROXY_CONFIG={"fileFlushInterval":"0s"}`}, want: "fileFlushInterval"},
 	} {
 		if _, err := parse(environment(c.env...), c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v %v: %v", c.env, c.args, err)

@@ -105,10 +105,14 @@ func (f *flags) options(pod node.Node, getenv func(string) string) (agent.Option
 	if err != nil {
 		return agent.Options{}, err
 	}
+	run := agent.EnvoyOptions{
+		Path: envoy, Concurrency: f.concurrency, LogLevel: f.envoyLogLevel, ComponentLevel: f.componentLogLevel, MaxConnections: f.maxConnections}
+	if err := readProxyConfig(getenv("PROXY_CONFIG"), &run); err != nil {
+		return agent.Options{}, err
+	}
 	return agent.Options{
 		Node: pod, Ports: f.ports, RunDir: f.runDir, SocketMark: f.socketMark, Proxyless: f.proxyless, GroupAccess: f.groupAccess, WorkloadSDS: f.workloadSDS,
-		Envoy: agent.EnvoyOptions{
-			Path: envoy, Concurrency: f.concurrency, LogLevel: f.envoyLogLevel, ComponentLevel: f.componentLogLevel, MaxConnections: f.maxConnections},
+		Envoy:          run,
 		Pilot:          agent.PilotOptions{Addresses: f.pilot, ID: pilot, Insecure: f.insecurePilot},
 		CA:             agent.CAOptions{Address: f.ca, ID: ca, RootsFile: f.rootCert, TokenFile: f.token, TTL: ttl},
 		DNS:            agent.DNSOptions{Listen: f.dnsListen, Upstream: f.dnsUpstream, Search: f.dnsSearch},

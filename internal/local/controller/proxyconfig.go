@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	mesh "istio.io/api/mesh/v1alpha1"
+
+	"github.com/weftmesh/weft/internal/config"
 )
 
 // workers is how many threads Envoy has: one, unless a ProxyConfig or
@@ -23,8 +25,12 @@ func workers(settings *mesh.ProxyConfig) int {
 }
 
 // withSettings adds the variables that a ProxyConfig gives the agent to those
-// that say who the pod is, which it cannot change.
+// that say who the pod is, which it cannot change. What Envoy would not start with
+// is left out: the pilot says so.
 func withSettings(env []string, settings *mesh.ProxyConfig) []string {
+	if text, _ := config.AgentProxy(settings); text != "" {
+		env = append(env, config.AgentVariable+"="+text)
+	}
 	for _, name := range slices.Sorted(maps.Keys(settings.GetProxyMetadata())) {
 		taken := slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
 		if !taken && name != "" && !strings.ContainsAny(name, "= \t\n\x00") {

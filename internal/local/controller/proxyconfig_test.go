@@ -14,7 +14,7 @@ const proxySettings = `
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: istio, namespace: weft-system}
-data: {mesh: "defaultConfig: {concurrency: 2, proxyMetadata: {MESH: mesh, OWN: mesh}}"}
+data: {mesh: "defaultConfig: {concurrency: 2, proxyMetadata: {MESH: mesh, OWN: mesh}, runtimeValues: {x: '1'}}"}
 ---
 apiVersion: networking.istio.io/v1beta1
 kind: ProxyConfig
@@ -42,7 +42,7 @@ func TestProxyConfig(t *testing.T) {
 		namespace, app, concurrency string
 		env                         []string
 	}{
-		{"shop", "web", "--concurrency=3", []string{"MESH=mesh", "OWN=web", "POD_NAME=web"}},
+		{"shop", "web", "--concurrency=3", []string{"MESH=mesh", "OWN=web", "POD_NAME=web", `PROXY_CONFIG={"runtimeValues":{"x":"1"}}`}},
 		{"shop", "other", "--concurrency=3", []string{"MESH=mesh", "OWN=mesh"}},
 		{"default", "web", "--concurrency=2", []string{"OWN=mesh"}},
 	} {

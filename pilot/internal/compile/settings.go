@@ -109,6 +109,10 @@ func readMeshConfig(in *mesh.MeshConfig, out *model.Settings, d *diag.List) {
 		}
 	}
 	out.Headers = compileProxyHeaders(in.GetDefaultConfig().GetProxyHeaders(), "defaultConfig.proxyHeaders", d)
+	_, wrong := config.AgentProxy(in.GetDefaultConfig())
+	for _, w := range wrong {
+		d.Add(diag.Invalid, diag.Path("defaultConfig").Field(w.Field), "%v; proxies start without it, and a pod with it is refused", w.Err)
+	}
 	out.HTTP10 = in.GetDefaultConfig().GetProxyMetadata()[http10Metadata] == "1"
 	out.Locality = localityOf(in.GetZoneAwareLbSetting(), in.GetLocalityLbSetting(), "", d)
 	out.Authorizers = compileAuthorizers(in.GetExtensionProviders(), d)
