@@ -11,10 +11,11 @@ import (
 	meshapi "istio.io/api/mesh/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/weftmesh/weft/internal/config"
 )
 
-// configAnnotation overrules defaultConfig of the mesh for one pod.
-const configAnnotation = "proxy.istio.io/config"
+const configAnnotation = config.ProxyAnnotation
 
 // Honoured are the pod annotations that Inject reads, all but those that decide
 // whether a pod is injected at all. Source: istio.io/api/annotation.

@@ -8,11 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	meshapi "istio.io/api/mesh/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/yaml"
 
 	"github.com/weftmesh/weft/internal/config"
 )
@@ -21,6 +19,7 @@ import (
 var readConfig = []protoreflect.Name{
 	"discovery_address", "concurrency", "interception_mode", "proxy_metadata", "status_port", "termination_drain_duration",
 	"hold_application_until_proxy_starts", "mesh_id", "image", "readiness_probe",
+	"proxy_headers", "gateway_topology", // the pilot does, of the pod
 	"proxy_stats_matcher", "runtime_values", "file_flush_interval", "file_flush_min_size_kb",
 }
 
@@ -49,7 +48,7 @@ func proxyConfig(base *meshapi.ProxyConfig, annotation string) (*meshapi.ProxyCo
 	if annotation == "" {
 		return base, nil
 	}
-	over, err := parseProxyConfig(annotation)
+	over, err := config.ParseProxyConfig(annotation)
 	if err != nil {
 		return base, fmt.Errorf("pod annotation %s: %w", configAnnotation, err)
 	}
@@ -63,30 +62,18 @@ func proxyConfig(base *meshapi.ProxyConfig, annotation string) (*meshapi.ProxyCo
 	return config.OverlayProxy(base, over), errors.Join(failed...)
 }
 
-func parseProxyConfig(text string) (*meshapi.ProxyConfig, error) {
-	raw, err := yaml.YAMLToJSON([]byte(text))
-	if err != nil {
-		return nil, fmt.Errorf("want a ProxyConfig in YAML: %w", err)
-	}
-	out := &meshapi.ProxyConfig{}
-	if err := protojson.Unmarshal(orEmpty(raw), out); err != nil {
-		return nil, fmt.Errorf("want a ProxyConfig in YAML: %w", err)
-	}
-	return out, nil
-}
-
 // configWarnings name the fields of the annotation that nobody reads.
 func configWarnings(annotation string) (out []string) {
 	if annotation == "" {
 		return nil
 	}
-	over, err := parseProxyConfig(annotation)
+	over, err := config.ParseProxyConfig(annotation)
 	if err != nil {
 		return nil // an error already
 	}
 	over.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
 		if _, ok := refusedConfig[f.Name()]; !ok && !slices.Contains(readConfig, f.Name()) {
-			out = append(out, fmt.Sprintf("pod annotation %s: %s is ignored: set it for the whole mesh, where the pilot honours it", configAnnotation, f.JSONName()))
+			out = append(out, fmt.Sprintf("pod annotation %s: %s is ignored", configAnnotation, f.JSONName()))
 		}
 		return true
 	})

@@ -1,14 +1,18 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	meshv1 "istio.io/api/mesh/v1alpha1"
 	networkingbeta "istio.io/api/networking/v1beta1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/weftmesh/weft/internal/model"
 )
@@ -74,6 +78,25 @@ func (s Set) Proxy(to ProxyTarget) *meshv1.ProxyConfig {
 	}
 	levels := ProxyConfigsOf(all, to)
 	return OverlayProxy(OverlayProxy(base, levels.Below), levels.Above)
+}
+
+// ProxyAnnotation overrules defaultConfig of the mesh for one pod.
+const ProxyAnnotation = "proxy.istio.io/config"
+
+// ParseProxyConfig reads the value of ProxyAnnotation; an empty one says nothing.
+func ParseProxyConfig(text string) (*meshv1.ProxyConfig, error) {
+	raw, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("want a ProxyConfig in YAML: %w", err)
+	}
+	out := &meshv1.ProxyConfig{}
+	if bytes.Equal(raw, []byte("null")) {
+		return out, nil
+	}
+	if err := protojson.Unmarshal(raw, out); err != nil {
+		return nil, fmt.Errorf("want a ProxyConfig in YAML: %w", err)
+	}
+	return out, nil
 }
 
 func older(a, b *Object) *Object {

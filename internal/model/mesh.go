@@ -73,10 +73,8 @@ type Settings struct {
 	Locality *LocalityPolicy
 	// HostOwnership is weft.mesh/host-ownership.
 	HostOwnership Ownership
-	// Edge is MeshConfig's defaultConfig.gatewayTopology.
-	Edge Edge
-	// Headers is MeshConfig's defaultConfig.proxyHeaders.
-	Headers ProxyHeaders
+	// ProxySettings are MeshConfig's defaultConfig.
+	ProxySettings
 	// Defaults hold where no object says anything.
 	Defaults TrafficDefaults
 	// Authorizers are those of MeshConfig's extensionProviders that can be used,
@@ -192,6 +190,9 @@ type Workload struct {
 	InMesh     bool   // it has a sidecar: mTLS can be spoken to it
 	// Proxyless: its gRPC library speaks xDS, beside an agent without Envoy.
 	Proxyless bool
+	// Proxy is what the pod says of its own proxy, in place of what is for all; nil:
+	// nothing.
+	Proxy *ProxySettings
 	// Joined: it is no pod but a WorkloadEntry, which an agent may speak for.
 	Joined bool
 }

@@ -50,6 +50,8 @@ type ProxyClass struct {
 	// Workload is the name of the workload of a proxy with SelfDiscovery, for
 	// inbound and router classes.
 	Workload string
+	// Proxy is what the pod says of its own proxy.
+	Proxy OwnProxy
 	// Domain is the proxy's DNS domain suffix, if not "NAMESPACE.svc.CLUSTERDOMAIN".
 	Domain string
 }

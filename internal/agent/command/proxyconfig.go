@@ -16,7 +16,7 @@ type proxyConfig struct {
 	ProxyStatsMatcher struct {
 		InclusionPrefixes, InclusionSuffixes, InclusionRegexps []string
 	}
-	RuntimeValues      map[string]string
+	RuntimeValues      map[string]any // of a gateway as its chart has them
 	FileFlushInterval  string
 	FileFlushMinSizeKb uint32
 	ConnectionSettings struct{ GlobalDownstreamConnectionLimit int64 }
@@ -43,6 +43,9 @@ func readProxyConfig(text string, into *agent.EnvoyOptions) error {
 	if n := in.ConnectionSettings.GlobalDownstreamConnectionLimit; n > 0 {
 		into.MaxConnections = n
 	}
-	into.Runtime, into.FlushKB = in.RuntimeValues, in.FileFlushMinSizeKb
+	into.FlushKB, into.Runtime = in.FileFlushMinSizeKb, map[string]string{}
+	for name, v := range in.RuntimeValues {
+		into.Runtime[name] = fmt.Sprint(v)
+	}
 	return nil
 }

@@ -4,54 +4,96 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	mesh "istio.io/api/mesh/v1alpha1"
 
+	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/diag"
 	"github.com/weftmesh/weft/internal/model"
 )
 
-// compileProxyHeaders reads defaultConfig.proxyHeaders; nil says nothing.
+// compileProxySettings reads what the pilot has a say in of a ProxyConfig. What
+// that leaves open is as in base.
 //
-// Source: istio.io/api mesh/v1alpha1, message ProxyConfig.ProxyHeaders.
-func compileProxyHeaders(in *mesh.ProxyConfig_ProxyHeaders, at diag.Path, d *diag.List) (out model.ProxyHeaders) {
-	out = model.ProxyHeaders{
-		ClientCert:     compileForward(in.GetForwardedClientCert(), at.Field("forwardedClientCert"), d),
-		KeepServer:     in.GetServer().GetDisabled().GetValue(),
-		NoRequestID:    in.GetRequestId().GetDisabled().GetValue(),
-		NoAttemptCount: in.GetAttemptCount().GetDisabled().GetValue(),
-		NoDebug:        in.GetEnvoyDebugHeaders().GetDisabled().GetValue(),
-		KeepCase:       in.GetPreserveHttp1HeaderCase().GetValue(),
-		ForwardedHost:  in.GetXForwardedHost().GetEnabled().GetValue(),
-		ForwardedPort:  in.GetXForwardedPort().GetEnabled().GetValue(),
-	}
-	if name := in.GetServer().GetValue(); checkText(name, at.Field("server").Field("value"), d) {
-		out.Server = name
-	}
-	no := func(set *wrapperspb.BoolValue) bool { return set != nil && !set.GetValue() }
-	if c := in.GetSetCurrentClientCertDetails(); c != nil {
-		out.CertDetails = model.CertDetails{
-			NoSubject: no(c.GetSubject()), NoDNS: no(c.GetDns()), NoURI: no(c.GetUri()),
-			Cert: c.GetCert().GetValue(), Chain: c.GetChain().GetValue(),
+// Source: istio.io/api mesh/v1alpha1, message ProxyConfig.
+func compileProxySettings(base model.ProxySettings, in *mesh.ProxyConfig, at diag.Path, d *diag.List) (out model.ProxySettings) {
+	out = base
+	if t := in.GetGatewayTopology(); t != nil {
+		if n := t.GetNumTrustedProxies(); n > 0 {
+			out.Edge.TrustedProxies = n
 		}
+		out.Edge.ProxyProtocol = out.Edge.ProxyProtocol || t.GetProxyProtocol() != nil
+		compileForward(&out.Edge.ClientCert, t.GetForwardClientCertDetails(), at.Field("gatewayTopology.forwardClientCertDetails"), d)
 	}
+	compileProxyHeaders(&out.Headers, in.GetProxyHeaders(), at.Field("proxyHeaders"), d)
 	return out
 }
 
-// compileForward reads what becomes of X-Forwarded-Client-Cert. Of a value that
-// is none the default is in force.
-func compileForward(in mesh.ForwardClientCertDetails, at diag.Path, d *diag.List) model.ForwardClientCert {
+// ownProxy reads what a pod says of its own proxy; nil: nothing but what is for
+// all. An annotation that cannot be read is the injector's to refuse.
+func ownProxy(o *config.Object, in scope, d *diag.List) *model.ProxySettings {
+	text := o.Annotations[config.ProxyAnnotation]
+	if text == "" {
+		return nil
+	}
+	own, err := config.ParseProxyConfig(text)
+	if err != nil || own.GetGatewayTopology() == nil && own.GetProxyHeaders() == nil {
+		return nil
+	}
+	base := in.settings().ProxySettings
+	out := compileProxySettings(base, own, diag.Path("metadata.annotations").Key(config.ProxyAnnotation), d)
+	if out == base {
+		return nil
+	}
+	return &out
+}
+
+// compileProxyHeaders reads proxyHeaders into out.
+//
+// Source: istio.io/api mesh/v1alpha1, message ProxyConfig.ProxyHeaders.
+func compileProxyHeaders(out *model.ProxyHeaders, in *mesh.ProxyConfig_ProxyHeaders, at diag.Path, d *diag.List) {
+	compileForward(&out.ClientCert, in.GetForwardedClientCert(), at.Field("forwardedClientCert"), d)
+	if name := in.GetServer().GetValue(); name != "" && checkText(name, at.Field("server").Field("value"), d) {
+		out.Server = name
+	}
+	yes := func(into *bool, said *wrapperspb.BoolValue) {
+		if said != nil {
+			*into = said.GetValue()
+		}
+	}
+	yes(&out.KeepServer, in.GetServer().GetDisabled())
+	yes(&out.NoRequestID, in.GetRequestId().GetDisabled())
+	yes(&out.NoAttemptCount, in.GetAttemptCount().GetDisabled())
+	yes(&out.NoDebug, in.GetEnvoyDebugHeaders().GetDisabled())
+	yes(&out.KeepCase, in.GetPreserveHttp1HeaderCase())
+	yes(&out.ForwardedHost, in.GetXForwardedHost().GetEnabled())
+	yes(&out.ForwardedPort, in.GetXForwardedPort().GetEnabled())
+	no := func(into *bool, said *wrapperspb.BoolValue) {
+		if said != nil {
+			*into = !said.GetValue()
+		}
+	}
+	c := in.GetSetCurrentClientCertDetails()
+	no(&out.CertDetails.NoSubject, c.GetSubject())
+	no(&out.CertDetails.NoDNS, c.GetDns())
+	no(&out.CertDetails.NoURI, c.GetUri())
+	yes(&out.CertDetails.Cert, c.GetCert())
+	yes(&out.CertDetails.Chain, c.GetChain())
+}
+
+// compileForward reads what becomes of X-Forwarded-Client-Cert. A value that is
+// none leaves what there is.
+func compileForward(out *model.ForwardClientCert, in mesh.ForwardClientCertDetails, at diag.Path, d *diag.List) {
 	switch in {
 	case mesh.ForwardClientCertDetails_UNDEFINED:
 	case mesh.ForwardClientCertDetails_SANITIZE:
-		return model.ForwardSanitize
+		*out = model.ForwardSanitize
 	case mesh.ForwardClientCertDetails_FORWARD_ONLY:
-		return model.ForwardOnly
+		*out = model.ForwardOnly
 	case mesh.ForwardClientCertDetails_APPEND_FORWARD:
-		return model.ForwardAppend
+		*out = model.ForwardAppend
 	case mesh.ForwardClientCertDetails_SANITIZE_SET:
-		return model.ForwardSet
+		*out = model.ForwardSet
 	case mesh.ForwardClientCertDetails_ALWAYS_FORWARD_ONLY:
-		return model.ForwardAlways
+		*out = model.ForwardAlways
 	default:
-		d.Add(diag.Invalid, at, "%d is none; the default is in force", in)
+		d.Add(diag.Invalid, at, "%d is none; what holds without it is in force", in)
 	}
-	return model.ForwardDefault
 }

@@ -102,13 +102,7 @@ func readMeshConfig(in *mesh.MeshConfig, out *model.Settings, d *diag.List) {
 	out.ServiceExport = compileExportTo(in.GetDefaultServiceExportTo(), "defaultServiceExportTo", d)
 	out.VirtualServiceExport = compileExportTo(in.GetDefaultVirtualServiceExportTo(), "defaultVirtualServiceExportTo", d)
 	out.DestinationRuleExport = compileExportTo(in.GetDefaultDestinationRuleExportTo(), "defaultDestinationRuleExportTo", d)
-	if t := in.GetDefaultConfig().GetGatewayTopology(); t != nil {
-		out.Edge = model.Edge{
-			TrustedProxies: t.GetNumTrustedProxies(), ProxyProtocol: t.GetProxyProtocol() != nil,
-			ClientCert: compileForward(t.GetForwardClientCertDetails(), "defaultConfig.gatewayTopology.forwardClientCertDetails", d),
-		}
-	}
-	out.Headers = compileProxyHeaders(in.GetDefaultConfig().GetProxyHeaders(), "defaultConfig.proxyHeaders", d)
+	out.ProxySettings = compileProxySettings(model.ProxySettings{}, in.GetDefaultConfig(), "defaultConfig", d)
 	_, wrong := config.AgentProxy(in.GetDefaultConfig())
 	for _, w := range wrong {
 		d.Add(diag.Invalid, diag.Path("defaultConfig").Field(w.Field), "%v; proxies start without it, and a pod with it is refused", w.Err)

@@ -28,7 +28,7 @@ const (
 )
 
 // compilePod reads one Pod: where it is and who it may claim to be.
-func compilePod(o *config.Object, in scope, _ *diag.List) *model.Workload {
+func compilePod(o *config.Object, in scope, d *diag.List) *model.Workload {
 	pod, ok := o.Spec.(*core.Pod)
 	// A pod that has ended keeps its object, but its address may be another's.
 	if !ok || pod.Status.Phase == core.PodSucceeded || pod.Status.Phase == core.PodFailed {
@@ -48,6 +48,9 @@ func compilePod(o *config.Object, in scope, _ *diag.List) *model.Workload {
 	out.InMesh = !out.Proxyless && (o.Annotations[sidecarStatus] != "" || o.Labels[tlsModeLabel] == "istio")
 	if out.ServiceAccount == "" {
 		out.ServiceAccount = "default"
+	}
+	if !out.Proxyless {
+		out.Proxy = ownProxy(o, in, d)
 	}
 	if out.Node != "" {
 		out.Locality = in.locality(out.Node)

@@ -15,6 +15,12 @@ import (
 // snapshots that they would have without it, and a resource that is replaced
 // has another content.
 func TestForkEqualsFromNothing(t *testing.T) {
+	forkEqualsFromNothing(t, model.OwnProxy{})
+	forkEqualsFromNothing(t, model.OwnProxy{Said: true, ProxySettings: model.ProxySettings{Headers: model.ProxyHeaders{NoAttemptCount: true, KeepCase: true}}})
+}
+
+func forkEqualsFromNothing(t *testing.T, own model.OwnProxy) {
+	t.Helper()
 	rnd := rand.New(rand.NewPCG(13, 14))
 	type client struct {
 		class  model.ProxyClass
@@ -23,7 +29,7 @@ func TestForkEqualsFromNothing(t *testing.T) {
 	}
 	var clients []*client
 	for _, namespace := range []string{"default", "other", "weft-system", "nobody"} {
-		clients = append(clients, &client{class: model.ProxyClass{Role: model.RoleOutbound, Namespace: namespace, Labels: "app=a0"}})
+		clients = append(clients, &client{class: model.ProxyClass{Role: model.RoleOutbound, Namespace: namespace, Labels: "app=a0", Proxy: own}})
 	}
 	key, _ := view.Common(clients[0].class)
 	m, viewer, common := meshtest.Bookshop(), view.New(key), New()

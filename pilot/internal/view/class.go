@@ -69,7 +69,7 @@ func (c *Classifier) Update(mesh *model.Mesh) bool {
 	before := c.counts()
 	same := c.mesh != nil && c.mesh.Workloads.Equal(mesh.Workloads) && c.mesh.Sidecars.Equal(mesh.Sidecars) && c.mesh.Settings == mesh.Settings
 	c.mesh = mesh
-	c.in.set(mesh)
+	c.in.set(mesh, mesh.Settings)
 	c.in.graph.Run()
 	return !same || before != c.counts()
 }
@@ -97,9 +97,13 @@ func keyList[V comparable](groups *memo.Cell[V]) string {
 func (c *Classifier) Classes(proxy model.Proxy) []model.ProxyClass {
 	labels, ports := proxy.Labels, map[string]uint32(nil)
 	place, node := proxy.Locality, ""
+	var said model.OwnProxy
 	if c.mesh != nil {
 		if w, ok := c.mesh.Workloads.Get(proxy.Namespace + "/" + proxy.Name); ok {
 			labels, ports, place, node = w.Labels, w.Ports, w.Locality, w.Node
+			if w.Proxy != nil {
+				said = model.OwnProxy{Said: true, ProxySettings: *w.Proxy}
+			}
 		}
 	}
 	ns := proxy.Namespace
@@ -119,7 +123,7 @@ func (c *Classifier) Classes(proxy model.Proxy) []model.ProxyClass {
 		for k, v := range clientLabels {
 			routerLabels[k] = v
 		}
-		own := model.ProxyClass{Role: model.RoleRouter, Namespace: ns, Labels: model.FormatLabels(routerLabels), Ports: c.namedPorts(ns, ports), Bare: !proxy.Proven, Metadata: c.metadata(model.RoleRouter, proxy)}
+		own := model.ProxyClass{Role: model.RoleRouter, Namespace: ns, Labels: model.FormatLabels(routerLabels), Ports: c.namedPorts(ns, ports), Bare: !proxy.Proven, Metadata: c.metadata(model.RoleRouter, proxy), Proxy: said}
 		c.discovers(&own, proxy, labels, at)
 		return []model.ProxyClass{own}
 	}
@@ -130,8 +134,8 @@ func (c *Classifier) Classes(proxy model.Proxy) []model.ProxyClass {
 		key = ns + "/" + key
 		return has(&c.server.Cell, key) || has(&c.auth.Cell, key) || has(&c.rules.Cell, key) || has(&c.heard.Cell, key)
 	})
-	client := model.ProxyClass{Role: model.RoleOutbound, Namespace: ns, Labels: model.FormatLabels(clientLabels), Bare: !proxy.Proven, Metadata: c.metadata(model.RoleOutbound, proxy)}
-	server := model.ProxyClass{Role: model.RoleInbound, Namespace: ns, Labels: model.FormatLabels(serverLabels), Ports: c.namedPorts(ns, ports), Bare: !proxy.Proven, Metadata: c.metadata(model.RoleInbound, proxy)}
+	client := model.ProxyClass{Role: model.RoleOutbound, Namespace: ns, Labels: model.FormatLabels(clientLabels), Bare: !proxy.Proven, Metadata: c.metadata(model.RoleOutbound, proxy), Proxy: said}
+	server := model.ProxyClass{Role: model.RoleInbound, Namespace: ns, Labels: model.FormatLabels(serverLabels), Ports: c.namedPorts(ns, ports), Bare: !proxy.Proven, Metadata: c.metadata(model.RoleInbound, proxy), Proxy: said}
 	c.discovers(&client, proxy, labels, at)
 	c.discovers(&server, proxy, labels, at)
 	if s := c.sidecarOf(ns, labels); s != nil {
@@ -144,6 +148,7 @@ func (c *Classifier) Classes(proxy model.Proxy) []model.ProxyClass {
 	}
 	if proxy.Proxyless {
 		client.Role, server.Role = model.RoleGRPCClient, model.RoleGRPCServer
+		client.Proxy, server.Proxy = model.OwnProxy{}, model.OwnProxy{}
 	}
 	return []model.ProxyClass{client, server}
 }

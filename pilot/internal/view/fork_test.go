@@ -34,6 +34,15 @@ var narrow = []model.ProxyClass{
 	{Role: model.RoleOutbound, Namespace: "other", Sidecar: "default/gone", Reach: model.ReachNarrow},
 }
 
+// owners are those whose pods say the same of their own proxies.
+var owners = []model.ProxyClass{
+	{Role: model.RoleOutbound, Namespace: "default", Proxy: ownServer},
+	{Role: model.RoleOutbound, Namespace: "other", Labels: "app=a0", Proxy: ownServer},
+	{Role: model.RoleOutbound, Namespace: "nobody", Proxy: ownServer},
+}
+
+var ownServer = model.OwnProxy{Said: true, ProxySettings: model.ProxySettings{Headers: model.ProxyHeaders{Server: "mine"}}}
+
 // servers are inbound classes: of workloads that services and policies select,
 // with named ports and without, and of some that nothing selects.
 var servers = []model.ProxyClass{
@@ -51,6 +60,7 @@ var servers = []model.ProxyClass{
 func TestForkEqualsFromNothing(t *testing.T) {
 	t.Run("outbound", func(t *testing.T) { forkEqualsFromNothing(t, clients) })
 	t.Run("narrow", func(t *testing.T) { forkEqualsFromNothing(t, narrow) })
+	t.Run("owners", func(t *testing.T) { forkEqualsFromNothing(t, owners) })
 	t.Run("inbound", func(t *testing.T) { forkEqualsFromNothing(t, servers) })
 }
 

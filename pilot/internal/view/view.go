@@ -29,6 +29,10 @@ type Viewer struct {
 	reporting *memo.Derived[*model.Settings, *model.Reporting]
 	mesh      *model.Mesh
 	last      *model.View
+	// trunk is what the Viewer was forked from; nil: nothing.
+	trunk *Viewer
+	// own are the settings of, with what the class's pods say in them.
+	own, of *model.Settings
 }
 
 // side is one role's part of the graph.
@@ -45,7 +49,7 @@ func New(class model.ProxyClass) *Viewer { return newViewer(class, &memo.Graph{}
 // the classes of a role share too little. Those that see no more than their
 // Sidecar names have one of their own, which sees nothing.
 func Common(class model.ProxyClass) (model.ProxyClass, bool) {
-	common := model.ProxyClass{Role: class.Role, Bare: class.Bare, SelfDiscovery: class.SelfDiscovery}
+	common := model.ProxyClass{Role: class.Role, Bare: class.Bare, SelfDiscovery: class.SelfDiscovery, Proxy: class.Proxy}
 	if class.Reach == model.ReachNarrow {
 		common.Reach = class.Reach
 	}
@@ -55,7 +59,28 @@ func Common(class model.ProxyClass) (model.ProxyClass, bool) {
 // Fork returns a Viewer of class, of which v's is the Common one. Its Views
 // are those of New(class). It holds only what differs from v's, as long as
 // both are shown the same meshes, v first. It belongs to the goroutine of v.
-func (v *Viewer) Fork(class model.ProxyClass) *Viewer { return newViewer(class, v.in.graph.Fork()) }
+func (v *Viewer) Fork(class model.ProxyClass) *Viewer {
+	out := newViewer(class, v.in.graph.Fork())
+	out.trunk = v
+	return out
+}
+
+// settings are the mesh's, with what the class's pods say of their own proxies in
+// place of what is for all. A fork has its trunk's, as all that they share goes by
+// them.
+func (v *Viewer) settings(mesh *model.Mesh) *model.Settings {
+	switch {
+	case !v.class.Proxy.Said || mesh.Settings == nil:
+		return mesh.Settings
+	case v.trunk != nil:
+		return v.trunk.settings(mesh)
+	case v.of != mesh.Settings:
+		own := *mesh.Settings
+		own.ProxySettings = v.class.Proxy.ProxySettings
+		v.own, v.of = &own, mesh.Settings
+	}
+	return v.own
+}
 
 func newViewer(class model.ProxyClass, g *memo.Graph) *Viewer {
 	v := &Viewer{class: class, in: newInputs(g)}
@@ -90,9 +115,10 @@ func (v *Viewer) View(mesh *model.Mesh) *model.View {
 		return v.last
 	}
 	v.mesh = mesh
-	v.in.set(mesh)
+	settings := v.settings(mesh)
+	v.in.set(mesh, settings)
 	v.in.graph.Run()
-	next := &model.View{Class: v.class, Settings: mesh.Settings}
+	next := &model.View{Class: v.class, Settings: settings}
 	v.side.fill(next)
 	next.Filters = v.filters.Table()
 	next.Authorizations = v.authorizations.Table()
@@ -156,8 +182,8 @@ func newInputs(g *memo.Graph) *inputs {
 	}
 }
 
-func (in *inputs) set(mesh *model.Mesh) {
-	in.settings.Set(memo.Table[*model.Settings]{}.With("", mesh.Settings))
+func (in *inputs) set(mesh *model.Mesh, settings *model.Settings) {
+	in.settings.Set(memo.Table[*model.Settings]{}.With("", settings))
 	in.services.Set(mesh.Services)
 	in.endpoints.Set(mesh.Endpoints)
 	in.policies.Set(mesh.Policies)

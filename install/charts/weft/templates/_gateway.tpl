@@ -6,8 +6,14 @@ root, role (ingress or egress), gateway (its values). */}}
 {{- $ns := $root.Release.Namespace -}}
 {{- $own := mustMergeOverwrite (dict "app" $g.name "istio" (printf "%sgateway" .role)) $g.labels -}}
 {{- $labels := include "weft.labels" (list $root (printf "%s-gateway" .role)) -}}
-{{- if hasKey ($g.podAnnotations | default dict) "proxy.istio.io/config" }}
-{{- fail (printf "gateways.%s.podAnnotations: nobody reads proxy.istio.io/config here; write what it says into meshConfig.defaultConfig" .role) }}
+{{- $said := fromYaml (get ($g.podAnnotations | default dict) "proxy.istio.io/config") }}
+{{- range $field, $_ := omit $said "gatewayTopology" "proxyHeaders" }}
+{{- fail (printf "gateways.%s.podAnnotations: of proxy.istio.io/config only gatewayTopology and proxyHeaders are read here, not %s; write what it says into meshConfig.defaultConfig" $.role $field) }}
+{{- end }}
+{{- /* What Envoy starts with: the agent reads it, of an injected pod the injector says it. */}}
+{{- $start := pick ($root.Values.meshConfig.defaultConfig | default dict) "proxyStatsMatcher" "runtimeValues" "fileFlushInterval" "fileFlushMinSizeKb" }}
+{{- with dig "connectionSettings" "globalDownstreamConnectionLimit" 0 ($root.Values.meshConfig.defaultConfig | default dict) }}
+{{- $_ := set $start "connectionSettings" (dict "globalDownstreamConnectionLimit" .) }}
 {{- end }}
 ---
 apiVersion: v1
@@ -134,6 +140,10 @@ spec:
               value: {{ $g.name }}
             - name: ISTIO_METAJSON_LABELS
               value: {{ toJson $own | quote }}
+            {{- with $start }}
+            - name: PROXY_CONFIG
+              value: {{ toJson . | quote }}
+            {{- end }}
           ports:
             {{- range $g.ports }}
             - {name: {{ .name }}, containerPort: {{ .targetPort | default .port }}, protocol: TCP}
