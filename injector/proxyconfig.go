@@ -19,7 +19,7 @@ import (
 var readConfig = []protoreflect.Name{
 	"discovery_address", "concurrency", "interception_mode", "proxy_metadata", "status_port", "termination_drain_duration",
 	"hold_application_until_proxy_starts", "mesh_id", "image", "readiness_probe",
-	"proxy_headers", "gateway_topology", // the pilot does, of the pod
+	"proxy_headers", "gateway_topology", "connection_settings", // the pilot does, of the pod
 	"proxy_stats_matcher", "runtime_values", "file_flush_interval", "file_flush_min_size_kb",
 }
 

@@ -63,7 +63,7 @@ func Explain(set config.Set, q Question) (Explanation, error) {
 		return Explanation{}, err
 	}
 	call.Port, call.Method, call.Host, call.Headers = port, strings.ToUpper(q.Method), cmp.Or(q.Host, q.To), map[string][]string{}
-	call.Path = authz.Normal(q.Path, e.mesh.Settings.Defaults.Paths)
+	call.Path = authz.Normal(q.Path, e.mesh.Settings.PathFormOf(&to))
 	call.Bytes = call.Method == "TCP"
 	for name, values := range q.Headers {
 		call.Headers[strings.ToLower(name)] = values

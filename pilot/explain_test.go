@@ -94,7 +94,7 @@ func rightsOf(o simulate.Outcome) (allowed, ok bool) {
 func asSeen(call simulate.Call, p model.Proxy) authz.Call {
 	out := authz.Call{
 		Source: netip.MustParseAddr("127.0.0.1"), Destination: call.Destination.Addr(), Port: uint32(call.Destination.Port()), Bytes: call.TCP,
-		Method: call.Method, Host: strings.TrimSuffix(call.Host, "."), Path: authz.Normal(call.Path, model.PathsBase), Headers: call.Headers,
+		Method: call.Method, Host: strings.TrimSuffix(call.Host, "."), Path: authz.Normal(call.Path, new(model.Settings).PathForm()), Headers: call.Headers,
 	}
 	if out.Method == "" {
 		out.Method = "GET"

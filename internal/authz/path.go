@@ -9,16 +9,19 @@ import (
 
 // Normal is a request's path as the proxy normalises it before any policy is
 // asked.
-// Source: istio.io/api mesh/v1alpha1, MeshConfig.ProxyPathNormalization.
-func Normal(path string, how model.Paths) string {
+// Of one with escaped slashes that the proxy answers itself it is as it came where
+// it is refused, and where the redirect leads to.
+// Source: istio.io/api mesh/v1alpha1, MeshConfig.ProxyPathNormalization and
+// ProxyConfig.ConnectionSettings.
+func Normal(path string, how model.PathForm) string {
 	bare, query, asks := strings.Cut(path, "?")
-	if how == model.PathsDecode {
+	if how.Slashes == model.SlashesForward || how.Slashes == model.SlashesRedirect {
 		bare = urlpath.Unslash(bare)
 	}
-	if how != model.PathsNone {
+	if how.Segments {
 		bare = urlpath.Clean(bare)
 	}
-	if how == model.PathsMerge || how == model.PathsDecode {
+	if how.Merge {
 		bare = urlpath.Merge(bare)
 	}
 	if asks {

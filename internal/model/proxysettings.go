@@ -6,6 +6,8 @@ package model
 type ProxySettings struct {
 	Edge    Edge         // gatewayTopology
 	Headers ProxyHeaders // proxyHeaders
+	// Connections is connectionSettings.
+	Connections Connections
 }
 
 // OwnProxy are the ProxySettings of a class whose pods say some themselves. The

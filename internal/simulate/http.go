@@ -245,7 +245,7 @@ func escapedSlashes(bare string, action hcm.HttpConnectionManager_PathWithEscape
 		return unescaped, 0, nil
 	case hcm.HttpConnectionManager_UNESCAPE_AND_REDIRECT:
 		if unescaped != bare {
-			return bare, 0, unknown("UNESCAPE_AND_REDIRECT of a path with escaped slashes")
+			return bare, 307, nil // to itself, decoded
 		}
 		return bare, 0, nil
 	}

@@ -22,6 +22,9 @@ func compileProxySettings(base model.ProxySettings, in *mesh.ProxyConfig, at dia
 		out.Edge.ProxyProtocol = out.Edge.ProxyProtocol || t.GetProxyProtocol() != nil
 		compileForward(&out.Edge.ClientCert, t.GetForwardClientCertDetails(), at.Field("gatewayTopology.forwardClientCertDetails"), d)
 	}
+	if c := in.GetConnectionSettings(); c != nil {
+		compileConnections(&out.Connections, c, at.Field("connectionSettings"), d)
+	}
 	compileProxyHeaders(&out.Headers, in.GetProxyHeaders(), at.Field("proxyHeaders"), d)
 	return out
 }
@@ -34,7 +37,7 @@ func ownProxy(o *config.Object, in scope, d *diag.List) *model.ProxySettings {
 		return nil
 	}
 	own, err := config.ParseProxyConfig(text)
-	if err != nil || own.GetGatewayTopology() == nil && own.GetProxyHeaders() == nil {
+	if err != nil || own.GetGatewayTopology() == nil && own.GetProxyHeaders() == nil && own.GetConnectionSettings() == nil {
 		return nil
 	}
 	base := in.settings().ProxySettings

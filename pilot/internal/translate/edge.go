@@ -7,8 +7,6 @@ import (
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-
-	"github.com/weftmesh/weft/internal/model"
 )
 
 // What a stranger may take of a gateway.
@@ -30,11 +28,5 @@ func (b *builder) bounded(m *hcm.HttpConnectionManager) {
 		InitialStreamWindowSize:     wrapperspb.UInt32(streamWindow),
 		InitialConnectionWindowSize: wrapperspb.UInt32(connectionWindow),
 	}
-	switch b.Edge.Underscores {
-	case model.UnderscoresReject:
-		m.CommonHttpProtocolOptions.HeadersWithUnderscoresAction = core.HttpProtocolOptions_REJECT_REQUEST
-	case model.UnderscoresDrop:
-		m.CommonHttpProtocolOptions.HeadersWithUnderscoresAction = core.HttpProtocolOptions_DROP_HEADER
-	case model.UnderscoresAllow:
-	}
+	underscores(m, b.Edge.Underscores)
 }

@@ -23,27 +23,21 @@ const managerFilter = "envoy.filters.network.http_connection_manager"
 func (b *builder) manager(prefix string, s side) *hcm.HttpConnectionManager {
 	out := &hcm.HttpConnectionManager{
 		StatPrefix: prefix, CodecType: hcm.HttpConnectionManager_AUTO, HttpFilters: b.filters(), AccessLog: append(b.accessLogs(), b.httpMetrics(s)...),
-		HttpProtocolOptions:          b.http1Options(),
-		ServerName:                   "istio-envoy",
-		NormalizePath:                wrapperspb.Bool(true),
-		PathWithEscapedSlashesAction: hcm.HttpConnectionManager_KEEP_UNCHANGED,
-		StreamIdleTimeout:            durationpb.New(0),
-		RequestTimeout:               durationpb.New(0),
-		UpgradeConfigs:               []*hcm.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		StripTrailingHostDot:         true,
-		CommonHttpProtocolOptions:    &core.HttpProtocolOptions{},
+		HttpProtocolOptions:       b.http1Options(),
+		ServerName:                "istio-envoy",
+		StreamIdleTimeout:         durationpb.New(0),
+		RequestTimeout:            durationpb.New(0),
+		UpgradeConfigs:            []*hcm.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		StripTrailingHostDot:      true,
+		CommonHttpProtocolOptions: &core.HttpProtocolOptions{},
 	}
 	out.HttpProtocolOptions.AcceptHttp_10 = b.HTTP10
 	b.ownHeaders(out)
-	switch b.Defaults.Paths {
-	case model.PathsNone:
-		out.NormalizePath = wrapperspb.Bool(false)
-	case model.PathsMerge:
-		out.MergeSlashes = true
-	case model.PathsDecode:
-		out.MergeSlashes, out.PathWithEscapedSlashesAction = true, hcm.HttpConnectionManager_UNESCAPE_AND_FORWARD
-	case model.PathsBase:
+	b.paths(out)
+	if b.class.Role == model.RoleRouter {
+		b.bounded(out)
 	}
+	b.connections(out)
 	return out
 }
 
@@ -84,7 +78,6 @@ func (b *builder) routerManager(prefix string, c *model.HTTPChain, as form) *lis
 	m.RouteSpecifier = rds(c.Table)
 	m.UseRemoteAddress = wrapperspb.Bool(true)
 	m.XffNumTrustedHops = b.Edge.TrustedProxies
-	b.bounded(m)
 	all := &hcm.HttpConnectionManager_SetCurrentClientCertDetails{Subject: wrapperspb.Bool(true), Cert: true, Dns: true, Uri: true}
 	clientCert(m, forwarding(b.Edge.ClientCert, model.ForwardSet), all)
 	return b.filter(managerFilter, m)

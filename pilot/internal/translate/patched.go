@@ -55,6 +55,7 @@ func (t *Translator) patchesOf(r *memo.Reader, family patch.Family, name string,
 // finish is the last of a message's stages: it is edited as EnvoyFilters say,
 // checked and serialised.
 func (t *Translator) finish(r *memo.Reader, b *builder, typeURL string, m message) *rendered {
+	b.buffers(m.body)
 	plain := b.render(typeURL, m)
 	family := families[typeURL]
 	if !b.patched || family == "" {
