@@ -73,6 +73,8 @@ type Settings struct {
 	Locality *LocalityPolicy
 	// HostOwnership is weft.mesh/host-ownership.
 	HostOwnership Ownership
+	// DeniedBy is weft.mesh/denied-by.
+	DeniedBy DeniedBy
 	// ProxySettings are MeshConfig's defaultConfig.
 	ProxySettings
 	// Defaults hold where no object says anything.

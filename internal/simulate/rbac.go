@@ -3,6 +3,7 @@ package simulate
 import (
 	"maps"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -18,18 +19,45 @@ func (w walk) rbacHTTP(config *rbachttp.RBAC, next step) ([]Outcome, error) {
 	if err := checkKnown(config); err != nil {
 		return nil, err
 	}
-	allowed, err := w.allowed(config.GetRules())
-	if err != nil {
-		return nil, err
+	allowed, policy := true, ""
+	if rules := config.GetRules(); rules != nil {
+		var err error
+		if allowed, policy, err = w.takes(rules); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.mark("envoy.filters.http.rbac", config.GetShadowRulesStatPrefix(), config.GetShadowRules()); err != nil {
 		return nil, err
 	}
 	if !allowed {
+		w.tellDenier(policy)
 		return w.local(403, "RBAC: access denied"), nil
 	}
 	return next(w)
 }
+
+// denierHeader is where the pilot has a manager name the policy.
+const denierHeader = "x-weft-denied-by"
+
+// tellDenier puts the policy's NAMESPACE/NAME into the answer where the manager's
+// own replies have the header for it.
+func (w *walk) tellDenier(policy string) {
+	for _, m := range w.manager.GetLocalReplyConfig().GetMappers() {
+		for _, h := range m.GetHeadersToAdd() {
+			if h.GetHeader().GetKey() != denierHeader {
+				continue
+			}
+			name := "none"
+			if parts := policyName.FindStringSubmatch(policy); parts != nil {
+				name = parts[1] + "/" + parts[2]
+			}
+			w.out.Response = w.out.Response.With(denierHeader, name)
+		}
+	}
+}
+
+// policyName reads Istio's name of a rule.
+var policyName = regexp.MustCompile(`^ns\[([^]]+)\]-policy\[([^]]+)\]`)
 
 // rbacBytes decides on a connection, once its client has sent something.
 // Source: envoy.extensions.filters.network.rbac.v3.RBAC.

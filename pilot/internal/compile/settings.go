@@ -41,6 +41,7 @@ func compileSettings(objects memo.Table[*config.Object]) (out *model.Settings, f
 			readMeshConfig(in, out, d)
 			out.Balancer = ownBalancer(o, d)
 			out.HostOwnership = ownership(o, d)
+			out.DeniedBy = deniedBy(o, d)
 			out.Edge.Underscores = underscores(o, d)
 		}
 		if len(d.All()) > 0 {

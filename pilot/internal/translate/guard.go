@@ -14,6 +14,7 @@ import (
 func (b *builder) guard(m *hcm.HttpConnectionManager, as form) {
 	b.withoutClaims(m)
 	m.HttpFilters = slices.Concat(b.tokenFilters(), b.rightsFilters(as), m.GetHttpFilters())
+	b.tellDenier(m)
 }
 
 // guardOrigins are the objects that they come from.

@@ -92,11 +92,11 @@ func (b *builder) routerManager(prefix string, c *model.HTTPChain, as form) *lis
 // can forge one.
 func (b *builder) appManager(p model.InboundPort, mesh bool) *listener.Filter {
 	m := b.manager("inbound_"+p.Cluster, serverSide(p, mesh))
+	m.LocalReplyConfig = unreached()
 	b.guard(m, whole)
 	b.grpcWeb(m, p.Protocol == model.ProtocolGRPCWeb)
 	m.UseRemoteAddress = wrapperspb.Bool(false)
 	limitAge(m, p)
-	m.LocalReplyConfig = unreached()
 	clientCert(m, forwarding(b.Headers.ClientCert, model.ForwardAppend), b.callerDetails())
 	m.RouteSpecifier = &hcm.HttpConnectionManager_RouteConfig{RouteConfig: &route.RouteConfiguration{
 		Name: p.Cluster, ValidateClusters: wrapperspb.Bool(false), ResponseHeadersToRemove: []string{unreachedHeader},
