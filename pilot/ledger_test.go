@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"golang.org/x/tools/txtar"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -53,7 +54,9 @@ func TestEverySupportedFieldIsCalledFor(t *testing.T) {
 	}
 	for _, f := range supportedFields(t, ledger) {
 		cases := ledger.Field(string(f.Parent().FullName()), f.JSONName()).Cases
-		noticed := slices.ContainsFunc(cases, func(c string) bool { return len(without(t, c, f.FullName())) > 0 })
+		noticed := slices.ContainsFunc(cases, func(c string) bool {
+			return len(without(t, c, f.FullName())) > 0 || ofTraces(c) && changes(t, c, f.FullName())
+		})
 		if own := heldElsewhere[f.FullName()]; !noticed && own == "" {
 			t.Errorf("%s: no call of %v depends on it: add one that does", f.FullName(), cases)
 		} else if noticed && own != "" {
@@ -65,47 +68,85 @@ func TestEverySupportedFieldIsCalledFor(t *testing.T) {
 // heldElsewhere are fields whose effect takes time or more than one
 // configuration, and the tests that show it on a real Envoy.
 var heldElsewhere = map[protoreflect.FullName]string{
-	"istio.networking.v1alpha3.WorkloadEntry.locality":                                              "TestWorkloadEntryStands",
-	"istio.networking.v1alpha3.WorkloadEntry.weight":                                                "TestWorkloadEntryStands",
-	"istio.mesh.v1alpha1.MeshConfig.access_log_file":                                                "TestAccessLogFile",
-	"istio.mesh.v1alpha1.MeshConfig.access_log_encoding":                                            "TestAccessLogs",
-	"istio.mesh.v1alpha1.MeshConfig.access_log_format":                                              "TestAccessLogs",
-	"istio.mesh.v1alpha1.MeshConfig.DefaultProviders.access_logging":                                "TestAccessLogs",
-	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.envoy_file_access_log":                        "TestAccessLogs",
-	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyFileAccessLogProvider.log_format":        "TestAccessLogs",
-	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyFileAccessLogProvider.omit_empty_values": "TestAccessLogs",
-	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyFileAccessLogProvider.path":              "TestAccessLogs",
-	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyFileAccessLogProvider.LogFormat.labels":  "TestAccessLogs",
-	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyFileAccessLogProvider.LogFormat.text":    "TestAccessLogs",
-	"istio.mesh.v1alpha1.MeshConfig.default_providers":                                              "TestGolden/telemetry-default-metrics",
-	"istio.mesh.v1alpha1.MeshConfig.DefaultProviders.metrics":                                       "TestGolden/telemetry-default-metrics",
-	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.prometheus":                                   "TestGolden/telemetry-default-metrics",
-	"istio.mesh.v1alpha1.MeshConfig.protocol_detection_timeout":                                     "TestGolden/mesh-detection, and in time TestProtocols of test/local",
-	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.listener_per_connection_buffer_limit_bytes": "TestGolden/connection-settings",
-	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.cluster_per_connection_buffer_limit_bytes":  "TestGolden/connection-settings",
-	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http_idle_timeout":                          "TestGolden/connection-settings",
-	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http_max_connection_duration":               "TestGolden/connection-settings",
-	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http_drain_timeout":                         "TestGolden/connection-settings",
-	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http_request_timeout":                       "TestGolden/connection-settings",
-	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http_request_headers_timeout":               "TestGolden/connection-settings",
-	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http_stream_idle_timeout":                   "TestGolden/connection-settings",
-	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http_max_stream_duration":                   "TestGolden/connection-settings",
-	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http_max_concurrent_streams":                "TestGolden/connection-settings",
-	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http2_initial_stream_window_size":           "TestGolden/connection-settings",
-	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http2_initial_connection_window_size":       "TestGolden/connection-settings",
-	"istio.mesh.v1alpha1.Topology.proxy_protocol":                                                   "TestGolden/gateway-proxy-protocol, and through a balancer TestReach of test/e2e/reach",
-	"istio.networking.v1alpha3.HTTPRetry.retry_remote_localities":                                   "TestRetriesGoToOtherLocalities",
-	"istio.networking.v1alpha3.LoadBalancerSettings.warmup":                                         "TestWarmup",
-	"istio.networking.v1alpha3.LoadBalancerSettings.warmup_duration_secs":                           "TestWarmup",
-	"istio.networking.v1alpha3.TrafficPolicy.RetryBudget.budget_interval":                           "TestRetryBudgetInterval",
-	"istio.networking.v1alpha3.WarmupConfiguration.duration":                                        "TestWarmup",
-	"istio.networking.v1alpha3.WarmupConfiguration.minimum_percent":                                 "TestWarmup",
-	"istio.networking.v1alpha3.WarmupConfiguration.aggression":                                      "TestWarmup",
+	"istio.networking.v1alpha3.WorkloadEntry.locality":                                                 "TestWorkloadEntryStands",
+	"istio.networking.v1alpha3.WorkloadEntry.weight":                                                   "TestWorkloadEntryStands",
+	"istio.mesh.v1alpha1.MeshConfig.access_log_file":                                                   "TestAccessLogFile",
+	"istio.mesh.v1alpha1.MeshConfig.access_log_encoding":                                               "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.access_log_format":                                                 "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.DefaultProviders.access_logging":                                   "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.envoy_file_access_log":                           "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyFileAccessLogProvider.log_format":           "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyFileAccessLogProvider.omit_empty_values":    "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyFileAccessLogProvider.path":                 "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyFileAccessLogProvider.LogFormat.labels":     "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyFileAccessLogProvider.LogFormat.text":       "TestAccessLogs",
+	"istio.mesh.v1alpha1.MeshConfig.default_providers":                                                 "TestGolden/telemetry-default-metrics",
+	"istio.mesh.v1alpha1.MeshConfig.DefaultProviders.metrics":                                          "TestGolden/telemetry-default-metrics",
+	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.prometheus":                                      "TestGolden/telemetry-default-metrics",
+	"istio.mesh.v1alpha1.MeshConfig.protocol_detection_timeout":                                        "TestGolden/mesh-detection, and in time TestProtocols of test/local",
+	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.listener_per_connection_buffer_limit_bytes":    "TestGolden/connection-settings",
+	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.cluster_per_connection_buffer_limit_bytes":     "TestGolden/connection-settings",
+	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http_idle_timeout":                             "TestGolden/connection-settings",
+	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http_max_connection_duration":                  "TestGolden/connection-settings",
+	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http_drain_timeout":                            "TestGolden/connection-settings",
+	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http_request_timeout":                          "TestGolden/connection-settings",
+	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http_request_headers_timeout":                  "TestGolden/connection-settings",
+	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http_stream_idle_timeout":                      "TestGolden/connection-settings",
+	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http_max_stream_duration":                      "TestGolden/connection-settings",
+	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http_max_concurrent_streams":                   "TestGolden/connection-settings",
+	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http2_initial_stream_window_size":              "TestGolden/connection-settings",
+	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.http2_initial_connection_window_size":          "TestGolden/connection-settings",
+	"istio.mesh.v1alpha1.Topology.proxy_protocol":                                                      "TestGolden/gateway-proxy-protocol, and through a balancer TestReach of test/e2e/reach",
+	"istio.networking.v1alpha3.HTTPRetry.retry_remote_localities":                                      "TestRetriesGoToOtherLocalities",
+	"istio.networking.v1alpha3.LoadBalancerSettings.warmup":                                            "TestWarmup",
+	"istio.networking.v1alpha3.LoadBalancerSettings.warmup_duration_secs":                              "TestWarmup",
+	"istio.networking.v1alpha3.TrafficPolicy.RetryBudget.budget_interval":                              "TestRetryBudgetInterval",
+	"istio.networking.v1alpha3.WarmupConfiguration.duration":                                           "TestWarmup",
+	"istio.networking.v1alpha3.WarmupConfiguration.minimum_percent":                                    "TestWarmup",
+	"istio.networking.v1alpha3.WarmupConfiguration.aggression":                                         "TestWarmup",
+	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.OpenTelemetryTracingProvider.resource_detectors": "TestTraces/OTLP: the environment is always read",
+	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.ResourceDetectors.environment":                   "TestTraces/OTLP: the environment is always read",
+}
+
+// ofTraces are cases of what no call's answer shows: TestTraces makes their
+// calls on a real Envoy with a collector. Here each field must change what a
+// proxy is sent.
+func ofTraces(name string) bool { return strings.HasPrefix(name, "telemetry-tracing") }
+
+// changes reports whether a proxy of a case is sent something else without a
+// field.
+func changes(t *testing.T, name string, field protoreflect.FullName) bool {
+	_, all := edited(t, name, "")
+	_, less := edited(t, name, field)
+	return !slices.EqualFunc(all, less, func(a, b *discovery.Resource) bool { return proto.Equal(a, b) })
 }
 
 // without makes the calls of a case, in the simulator, with a field taken out
 // of its configuration; it returns what they notice.
 func without(t *testing.T, name string, field protoreflect.FullName) []string {
+	t.Helper()
+	b, all := edited(t, name, field)
+	p, listener := b.proxy(t)
+	simulated, err := simulate.New(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	simulated.Stand(place(p))
+	content, _ := b.Get("calls.yaml")
+	calls, err := golden.Calls(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lookup, err := golden.Lookup(all, p.Namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return golden.Check(t.Context(), calls, golden.Resolver{Listener: listener, Address: lookup}, simulated, nil)
+}
+
+// edited is a case, and what its proxy is sent with a field taken out of its
+// configuration.
+func edited(t *testing.T, name string, field protoreflect.FullName) (behaviour, []*discovery.Resource) {
 	t.Helper()
 	f, err := golden.Load("testdata/" + name + ".txtar")
 	if err != nil {
@@ -123,23 +164,8 @@ func without(t *testing.T, name string, field protoreflect.FullName) []string {
 			set = set.With(&edited)
 		}
 	}
-	p, listener := b.proxy(t)
-	all := resources(set, p)
-	simulated, err := simulate.New(all)
-	if err != nil {
-		t.Fatal(err)
-	}
-	simulated.Stand(place(p))
-	content, _ = b.Get("calls.yaml")
-	calls, err := golden.Calls(content)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lookup, err := golden.Lookup(all, p.Namespace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return golden.Check(t.Context(), calls, golden.Resolver{Listener: listener, Address: lookup}, simulated, nil)
+	p, _ := b.proxy(t)
+	return b, resources(set, p)
 }
 
 // takeOut clears a field in m and all that it holds.

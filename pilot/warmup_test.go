@@ -8,6 +8,7 @@ import (
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
+	"github.com/weftmesh/weft/internal/agent/node"
 	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/envoybin"
 	"github.com/weftmesh/weft/internal/model"
@@ -155,6 +156,9 @@ func startWorld(t *testing.T, text string) world {
 	return startWith(t, worldResources(t, text))
 }
 
+// caller is the workload beside which a world's Envoy is.
+var caller = node.Node{Name: "caller-1", Workload: "caller", Namespace: "default"}
+
 func startWith(t *testing.T, all []*discovery.Resource) world {
 	t.Helper()
 	return startOptions(t, envoy.Options{Resources: all})
@@ -170,7 +174,7 @@ func startOptions(t *testing.T, opts envoy.Options) world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts.Binary = binary
+	opts.Binary, opts.Environment = binary, caller.Environment()
 	p, err := envoy.Start(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)

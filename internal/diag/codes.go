@@ -53,8 +53,8 @@ var (
 	KeysOld = Finding{"WEFT0193", Warning, "let the URL answer the pilot with a JSON Web Key Set; it is asked again by itself"}
 	// NoAuthorizer: a CUSTOM policy whose authorizer cannot be asked.
 	NoAuthorizer = Finding{"WEFT0202", Error, "define it in extensionProviders of MeshConfig (envoyExtAuthzGrpc, envoyExtAuthzHttp), with a service and a port that the mesh has"}
-	// NoProvider: a provider of logs or metrics that there is none of.
-	NoProvider = Finding{"WEFT0230", Error, "define it in extensionProviders of MeshConfig (envoyFileAccessLog, prometheus), or name one that is there"}
+	// NoProvider: a provider of logs, metrics or traces that there is none of.
+	NoProvider = Finding{"WEFT0230", Error, "define it in extensionProviders of MeshConfig (envoyFileAccessLog, prometheus, opentelemetry, zipkin), or name one that is there"}
 	// BadExpression: a CEL expression that Envoy would refuse.
 	BadExpression = Finding{"WEFT0231", Error, "write it with Envoy's attributes, CEL's operators and the functions that docs/telemetry.md lists"}
 	// NoMetric: a metric that the proxies do not have.

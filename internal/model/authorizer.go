@@ -8,11 +8,8 @@ import "time"
 // envoyExtAuthzGrpc and envoyExtAuthzHttp.
 type Authorizer struct {
 	Name string
-	// Namespace and Host are those of the service; without a Namespace it must be
-	// the only one of its host.
-	Namespace, Host string
-	Port            uint32
-	GRPC            bool // else HTTP
+	Callee
+	GRPC bool // else HTTP
 	// Timeout of one question; Istio's default is 600 s.
 	Timeout time.Duration
 	// FailOpen lets pass what the authorizer could not be asked about.
@@ -61,27 +58,4 @@ func (s *Settings) Authorizer(name string) *Authorizer {
 		}
 	}
 	return nil
-}
-
-// Find returns the service of the authorizer; nil if there is none, or if
-// several namespaces have one of its host and none is named. services gives that
-// of a key.
-func (a *Authorizer) Find(services func(key string) (*Service, bool)) *Service {
-	s, ok := services(a.Host)
-	if ok && a.Namespace != "" && s.Namespace != a.Namespace {
-		s, ok = services((&Service{Host: a.Host, Namespace: a.Namespace, Rival: true}).Key())
-	}
-	if !ok || a.Namespace == "" && s.Contested {
-		return nil
-	}
-	return s
-}
-
-// Reaches returns the port of the service at which the authorizer is asked. It
-// is false where proxies cannot call it of their own: the service has no such
-// port, or no address but the one that a client dialled.
-func (a *Authorizer) Reaches(s *Service) (Port, bool) {
-	port, ok := s.Port(a.Port)
-	callable := s.Resolve == ResolveEndpoints || s.Resolve.ByDNS()
-	return port, ok && callable && s.AliasOf == "" && port.Protocol != ProtocolUDP
 }

@@ -13,6 +13,7 @@ type Telemetry struct {
 	Selectors []map[string]string
 	Logs      []LogRule
 	Metrics   []MetricRule
+	Traces    []TraceRule
 }
 
 // Key is "namespace/name".
@@ -79,7 +80,7 @@ type LogFormat struct {
 	OmitEmpty bool
 }
 
-// TelemetryDefaults is what MeshConfig says of logs and metrics.
+// TelemetryDefaults is what MeshConfig says of logs, metrics and traces.
 type TelemetryDefaults struct {
 	// Providers of logs, by name, sorted.
 	Providers []*LogProvider
@@ -92,6 +93,22 @@ type TelemetryDefaults struct {
 	Meters []string
 	// Metrics are the default providers' names.
 	Metrics []string
+	// Tracers by name, sorted.
+	Tracers []*Tracer
+	// Traces is the name of the default provider; empty: none.
+	Traces string
+	// Tracing is what defaultConfig says.
+	Tracing TraceChange
+}
+
+// Tracer returns that of a name; nil: there is none.
+func (d *TelemetryDefaults) Tracer(name string) *Tracer {
+	for _, t := range d.Tracers {
+		if t.Name == name {
+			return t
+		}
+	}
+	return nil
 }
 
 // Provider returns the provider of logs of a name; nil: there is none.
@@ -111,6 +128,8 @@ type Reporting struct {
 	NoMetrics bool
 	// Metrics has those that differ from Istio's standard, by name.
 	Metrics map[string]Metric
+	// Tracing is nil where no spans are reported.
+	Tracing *Tracing
 	// Origins are the Telemetries that it comes from, the widest first.
 	Origins []Origin
 }

@@ -72,6 +72,7 @@ type echoes struct {
 	// were asked.
 	authorizers map[string]simulate.Authorizer
 	checks      []simulate.Check
+	spans       []Span
 }
 
 func newEchoes() *echoes {
@@ -109,15 +110,16 @@ func (e *echoes) listen(cluster, endpoint string) (int, error) {
 	protocols.SetUnencryptedHTTP2(true)
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.HasPrefix(at.cluster, authorizerClusters) {
+			switch {
+			case strings.HasPrefix(at.cluster, authorizerClusters):
 				e.authorize(at.cluster, w, r)
-				return
-			}
-			if tunnelled(r) {
+			case strings.HasPrefix(at.cluster, collectorClusters):
+				e.collect(at.cluster, w, r)
+			case tunnelled(r):
 				s.carry(w, r)
-				return
+			default:
+				e.answer(at, w, r)
 			}
-			e.answer(at, w, r)
 		}), Protocols: protocols, ErrorLog: quiet,
 		ReadHeaderTimeout: 10 * time.Second,
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },

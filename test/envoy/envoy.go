@@ -61,6 +61,8 @@ type Options struct {
 	// that clients name (dynamic_forward_proxy) stay as they are: no echo server
 	// takes the place of what DNS says.
 	Nameserver netip.AddrPort
+	// Environment is what the proxy's own has beside this process', NAME=VALUE.
+	Environment []string
 	// Ready is how long the proxy may take to be ready; 0 is 20 s.
 	Ready time.Duration
 }
@@ -116,7 +118,7 @@ func Start(ctx context.Context, opts Options) (_ *Proxy, err error) {
 	if p.ads, err = startADS(filepath.Join(p.dir, "xds"), p.plan.resources, p.pki); err != nil {
 		return nil, err
 	}
-	if err := p.spawn(opts.Binary); err != nil {
+	if err := p.spawn(opts.Binary, opts.Environment); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, opts.Ready)
@@ -130,7 +132,7 @@ func Start(ctx context.Context, opts Options) (_ *Proxy, err error) {
 
 // spawn starts the process. It dies with this one, so that no test leaves an
 // Envoy behind.
-func (p *Proxy) spawn(binary string) error {
+func (p *Proxy) spawn(binary string, environment []string) error {
 	config, err := json.Marshal(p.bootstrap())
 	if err != nil {
 		return err
@@ -138,6 +140,7 @@ func (p *Proxy) spawn(binary string) error {
 	p.cmd = exec.Command(binary, "--config-yaml", string(config), "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning",
 		"--use-dynamic-base-id")
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd.Env = append(os.Environ(), environment...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		p.cmd = nil

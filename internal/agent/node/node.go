@@ -188,20 +188,31 @@ func (n Node) locality() *corev3.Locality {
 func (n Node) Environment() []string {
 	n = n.WithDefaults()
 	values := map[string]string{
-		"WEFT_POD":                n.Name,
-		"WEFT_NAMESPACE":          n.Namespace,
-		"WEFT_WORKLOAD":           n.Workload,
-		"WEFT_SERVICE_ACCOUNT":    n.ServiceAccount,
-		"WEFT_CLUSTER":            n.ClusterID,
-		"WEFT_PRINCIPAL":          fmt.Sprintf("spiffe://%s/ns/%s/sa/%s", n.TrustDomain, n.Namespace, n.ServiceAccount),
-		"WEFT_APP":                n.firstLabel("unknown", "app"),
-		"WEFT_VERSION":            n.firstLabel("unknown", "version"),
-		"WEFT_CANONICAL_SERVICE":  n.CanonicalService(),
-		"WEFT_CANONICAL_REVISION": n.CanonicalRevision(),
+		"POD_NAME":                n.Name,
+		"POD_NAMESPACE":           n.Namespace,
+		"WEFT_POD":                 n.Name,
+		"WEFT_NAMESPACE":           n.Namespace,
+		"WEFT_WORKLOAD":            n.Workload,
+		"WEFT_SERVICE_ACCOUNT":     n.ServiceAccount,
+		"WEFT_CLUSTER":             n.ClusterID,
+		"WEFT_MESH":                n.MeshID,
+		"OTEL_RESOURCE_ATTRIBUTES": n.resource(),
+		"WEFT_PRINCIPAL":           fmt.Sprintf("spiffe://%s/ns/%s/sa/%s", n.TrustDomain, n.Namespace, n.ServiceAccount),
+		"WEFT_APP":                 n.firstLabel("unknown", "app"),
+		"WEFT_VERSION":             n.firstLabel("unknown", "version"),
+		"WEFT_CANONICAL_SERVICE":   n.CanonicalService(),
+		"WEFT_CANONICAL_REVISION":  n.CanonicalRevision(),
 	}
 	out := make([]string, 0, len(values))
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		out = append(out, name+"="+values[name])
 	}
 	return out
+}
+
+// resource says in spans and logs of OpenTelemetry who the workload is.
+// Source: OpenTelemetry, "Resource SDK" and "Kubernetes semantic conventions".
+func (n Node) resource() string {
+	return fmt.Sprintf("service.name=%s,service.namespace=%s,service.version=%s,service.instance.id=%s,k8s.namespace.name=%[2]s,k8s.pod.name=%[4]s",
+		n.Cluster(), n.Namespace, n.CanonicalRevision(), n.Name)
 }

@@ -94,14 +94,9 @@ type askable interface {
 }
 
 func (r *authorizerReader) common(in askable, at diag.Path) {
-	namespace, host, named := strings.Cut(in.GetService(), "/")
-	if !named {
-		namespace, host = "", in.GetService()
-	} else if !hostname.IsLabel(namespace) {
-		r.refuse(at.Field("service"), "%q is not [NAMESPACE/]HOST", in.GetService())
-	}
-	r.keep(checkHost(host, at.Field("service"), r.d) && checkPort(in.GetPort(), at.Field("port"), r.d))
-	r.out.Namespace, r.out.Host, r.out.Port = namespace, host, in.GetPort()
+	callee, ok := compileCallee(in.GetService(), in.GetPort(), at, r.d)
+	r.keep(ok)
+	r.out.Callee = callee
 	if v, ok := positive(in.GetTimeout(), at.Field("timeout"), r.d); ok {
 		r.out.Timeout = v
 	} else if in.GetTimeout() != nil {
@@ -214,13 +209,13 @@ func checkAuthorizer(p *model.Authorization, in scope, d *diag.List) {
 	at := diag.Path("spec.provider.name")
 	s := a.Find(in.serviceOfKey)
 	if s == nil {
-		d.Add(diag.NoAuthorizer, at, "authorizer %q: %s; the policy denies what its rules take", a.Name, whyNoService(a, in))
+		d.Add(diag.NoAuthorizer, at, "authorizer %q: %s; the policy denies what its rules take", a.Name, whyNoService(a.Callee, in))
 	} else if _, ok := a.Reaches(s); !ok {
 		d.Add(diag.NoAuthorizer, at, "authorizer %q: proxies cannot call port %d of service %s of their own; the policy denies what its rules take", a.Name, a.Port, a.Host)
 	}
 }
 
-func whyNoService(a *model.Authorizer, in scope) string {
+func whyNoService(a model.Callee, in scope) string {
 	switch s, ok := in.serviceOfKey(a.Host); {
 	case ok && a.Namespace == "" && s.Contested:
 		return "several namespaces have a service " + a.Host + ", and it names none (NAMESPACE/HOST)"

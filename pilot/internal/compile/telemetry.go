@@ -39,6 +39,9 @@ func compileTelemetry(o *config.Object, in scope, d *diag.List) *model.Telemetry
 		}
 		out.Logs = append(out.Logs, model.LogRule{Sides: sides(rule.GetMatch().GetMode()), Providers: names, Disabled: rule.GetDisabled().GetValue(), Filter: filter})
 	}
+	for i, rule := range spec.GetTracing() {
+		out.Traces = append(out.Traces, traceRule(rule, defaults, diag.Path("spec.tracing").Index(i), d))
+	}
 	for i, rule := range spec.GetMetrics() {
 		at := diag.Path("spec.metrics").Index(i)
 		next := model.MetricRule{Providers: providers(rule.GetProviders(), at, d, func(name string) bool { return slices.Contains(defaults.Meters, name) })}
@@ -148,6 +151,7 @@ func telemetryScope(_ string, t *model.Telemetry) (keys []string) {
 // Source: istio.io/api telemetry/v1alpha1, Telemetry ("it is only valid to have
 // one resource selecting any given workload").
 func checkTelemetry(t *model.Telemetry, in scope, d *diag.List) {
+	checkTracers(t, in, d)
 	for _, key := range telemetryScope("", t) {
 		others, _ := memo.Get(in.r, &in.c.reported.Cell, key)
 		for _, other := range others.All() {

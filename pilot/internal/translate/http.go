@@ -33,6 +33,7 @@ func (b *builder) manager(prefix string, s side) *hcm.HttpConnectionManager {
 	}
 	out.HttpProtocolOptions.AcceptHttp_10 = b.HTTP10
 	b.ownHeaders(out)
+	b.traced(out)
 	b.paths(out)
 	if b.class.Role == model.RoleRouter {
 		b.bounded(out)

@@ -15,24 +15,24 @@ import (
 // inbound is the server side of a sidecar.
 type inbound struct {
 	result *memo.Derived[*model.Settings, *model.Inbound]
-	// What its policies' authorizers are asked by; assignments are also those of
-	// a proxy that asks for its fellows.
-	clusters    *memo.Derived[string, *model.Cluster]
+	// What the proxy calls of its own; assignments are also those of a proxy that
+	// asks for its fellows.
+	clusters    *memo.Derived[wanted, *model.Cluster]
 	assignments *memo.Union[*model.Assignment]
 	secrets     *memo.Derived[string, *model.Secret]
 }
 
-func newInbound(in *inputs, class model.ProxyClass, asked *authorizers) *inbound {
+func newInbound(in *inputs, class model.ProxyClass, own *callees) *inbound {
 	selecting := ownServices(in)
 	effective := policies(in, &selecting.Cell, in.heedsServing)
 	auth := memo.Map(in.graph, &in.peerAuth.Cell, func(r *memo.Reader, _ string, p *model.PeerAuth) (*model.PeerAuth, bool) {
 		return p, in.home(r, p.Namespace) && in.selected(r, p.Selector) || p.Namespace == in.config(r).RootNamespace && len(p.Selector) == 0
 	})
-	i := &inbound{clusters: asked.clusters, assignments: memo.NewUnion(in.graph, &assignments(in, &asked.clusters.Cell, asked.maker).Cell)}
+	i := &inbound{clusters: own.clusters, assignments: memo.NewUnion(in.graph, &own.assignments.Cell)}
 	if class.SelfDiscovery {
 		i.assignments = memo.NewUnion(in.graph, &i.assignments.Cell, &fellows(in).Cell)
 	}
-	i.secrets = secretsNamed(in, clusterCredentials(in.graph, &asked.clusters.Cell))
+	i.secrets = secretsNamed(in, clusterCredentials(in.graph, &own.clusters.Cell))
 	i.result = memo.Map(in.graph, &in.settings.Cell, func(r *memo.Reader, _ string, settings *model.Settings) (*model.Inbound, bool) {
 		modes := modesFor(values(memo.All(r, &auth.Cell)), in.labels(r), in.namespace(r), settings.RootNamespace)
 		out := &model.Inbound{Mode: modes.workload, Policies: modes.policies}

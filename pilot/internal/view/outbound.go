@@ -7,8 +7,8 @@ import (
 
 // outbound is the client side of a sidecar.
 type outbound struct {
-	clusters    *memo.Derived[*model.Service, *model.Cluster]
-	assignments *memo.Derived[*model.Cluster, *model.Assignment]
+	clusters    *memo.Union[*model.Cluster]
+	assignments *memo.Union[*model.Assignment]
 	tables      *memo.Union[*model.RouteTable]
 	ofServices  *memo.Derived[*model.Service, *model.VirtualHost]
 	ofNames     *memo.Derived[*model.VirtualService, *model.VirtualHost]
@@ -22,7 +22,7 @@ type outbound struct {
 	unknown     *memo.Derived[*model.Settings, string]
 }
 
-func newOutbound(in *inputs, class model.ProxyClass) *outbound {
+func newOutbound(in *inputs, class model.ProxyClass, own *callees) *outbound {
 	visible, routing := sight(in, class)
 	known := memo.NewUnion(in.graph, ledTo(in, routing), visible)
 	effective := policies(in, &known.Cell, in.heeds)
@@ -33,14 +33,15 @@ func newOutbound(in *inputs, class model.ProxyClass) *outbound {
 	o := &outbound{
 		tables:     tables,
 		ofNames:    hosts.ofNames(&tables.Cell),
-		clusters:   outboundClusters(maker),
 		ofServices: hosts.ofServices(),
 		captured:   sidecarListeners(in, visible, hosts),
 		own:        egressListeners(in, visible, hosts),
 		names:      names(in, visible),
 		unknown:    unknownOf(in),
 	}
-	o.assignments = assignments(in, &o.clusters.Cell, maker)
+	called := outboundClusters(maker)
+	o.clusters = memo.NewUnion(in.graph, &called.Cell, &own.clusters.Cell)
+	o.assignments = memo.NewUnion(in.graph, &assignments(in, &called.Cell, maker).Cell, &own.assignments.Cell)
 	o.secrets = secretsNamed(in, clusterCredentials(in.graph, &o.clusters.Cell))
 	o.fallbacks = fallbackHosts(in.graph, &o.tables.Cell)
 	o.hosts = memo.NewUnion(in.graph, &o.ofServices.Cell, &o.ofNames.Cell, &o.fallbacks.Cell)

@@ -41,7 +41,7 @@ type target struct {
 	port         uint32
 }
 
-func newRouter(in *inputs, class model.ProxyClass, guards *authorizers) *router {
+func newRouter(in *inputs, class model.ProxyClass, own *callees) *router {
 	g := in.graph
 	visible := visibleServices(in)
 	effective := policies(in, &visible.Cell, in.heeds)
@@ -64,8 +64,9 @@ func newRouter(in *inputs, class model.ProxyClass, guards *authorizers) *router 
 	r.routedTo = memo.Map(g, &wanted.Cell, func(rd *memo.Reader, _ string, t target) (*model.Cluster, bool) {
 		return maker.ofTarget(rd, t)
 	}, memo.Same(sameCluster))
-	r.clusters = memo.NewUnion(g, &r.routedTo.Cell, &r.passedTo.Cell, &guards.clusters.Cell)
-	r.assignments = memo.NewUnion(g, &assignments(in, &r.clusters.Cell, maker).Cell)
+	called := memo.NewUnion(g, &r.routedTo.Cell, &r.passedTo.Cell)
+	r.clusters = memo.NewUnion(g, &called.Cell, &own.clusters.Cell)
+	r.assignments = memo.NewUnion(g, &assignments(in, &called.Cell, maker).Cell, &own.assignments.Cell)
 	if class.SelfDiscovery {
 		r.assignments = memo.NewUnion(g, &r.assignments.Cell, &fellows(in).Cell)
 	}

@@ -29,7 +29,12 @@ func telemetries(in *inputs, role model.Role) *memo.Derived[*model.Settings, *mo
 			levels[at] = older(levels[at], t, telemetryRank)
 		}
 		m := merging{defaults: &s.Telemetry, server: role == model.RoleInbound}
-		return m.of(slices.DeleteFunc(levels[:], func(t *model.Telemetry) bool { return t == nil })), true
+		out := m.of(slices.DeleteFunc(levels[:], func(t *model.Telemetry) bool { return t == nil }))
+		bare := role == model.RoleGRPCServer || role == model.RoleGRPCClient
+		if t := out.Tracing; t != nil && (bare || !in.callable(r, t.Tracer.Callee)) {
+			out.Tracing = nil
+		}
+		return out, true
 	}, memo.Same(func(a, b *model.Reporting) bool { return reflect.DeepEqual(a, b) }))
 }
 
@@ -62,6 +67,7 @@ func telemetryKeys(t *model.Telemetry, server bool) (keys []string) {
 // providers is for both.
 func saysOf(t *model.Telemetry, server bool) bool {
 	return slices.ContainsFunc(t.Logs, func(r model.LogRule) bool { return on(r.Sides, server) }) ||
+		slices.ContainsFunc(t.Traces, func(r model.TraceRule) bool { return on(r.Sides, server) }) ||
 		slices.ContainsFunc(t.Metrics, func(r model.MetricRule) bool {
 			return len(r.Providers) > 0 || slices.ContainsFunc(r.Overrides, func(o model.MetricOverride) bool { return on(o.Sides, server) })
 		})
@@ -76,7 +82,7 @@ type merging struct {
 }
 
 func (m merging) of(levels []*model.Telemetry) *model.Reporting {
-	out := &model.Reporting{Logs: m.logs(levels)}
+	out := &model.Reporting{Logs: m.logs(levels), Tracing: m.traces(levels)}
 	m.metrics(levels, out)
 	for _, t := range levels {
 		out.Origins = append(out.Origins, t.Origin)
@@ -131,6 +137,37 @@ func (m merging) logs(levels []*model.Telemetry) (out []model.AccessLog) {
 		if of := said[name]; provider != nil && !of.disabled {
 			out = append(out, model.AccessLog{Provider: provider, Filter: of.filter})
 		}
+	}
+	return out
+}
+
+// traces: each rule changes what it names; the last that names a provider says
+// which. Nil: no spans are reported.
+// Source: istio.io/api telemetry/v1alpha1, message Tracing.
+func (m merging) traces(levels []*model.Telemetry) *model.Tracing {
+	out := &model.Tracing{Sampling: model.DefaultSampling, ByRequestID: true, IstioTags: true}
+	out.Apply(&m.defaults.Tracing)
+	name, disabled := m.defaults.Traces, false
+	for _, t := range levels {
+		for _, rule := range t.Traces {
+			if !on(rule.Sides, m.server) {
+				continue
+			}
+			if len(rule.Providers) > 0 {
+				name = rule.Providers[0]
+			}
+			if d := rule.Change.Disabled; d != nil {
+				disabled = *d
+			}
+			out.Apply(&rule.Change)
+		}
+	}
+	if out.Tracer = m.defaults.Tracer(name); out.Tracer == nil || disabled {
+		return nil
+	}
+	out.Cluster = ownCluster("trace", out.Tracer.Name, out.Tracer.Callee)
+	if out.Tracer.MaxTag != 0 {
+		out.MaxTag = out.Tracer.MaxTag
 	}
 	return out
 }

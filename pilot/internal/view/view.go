@@ -21,8 +21,8 @@ type Viewer struct {
 	filters *memo.Derived[*model.EnvoyFilter, *model.EnvoyFilter]
 	// authorizations are the AuthorizationPolicies that hold for the class.
 	authorizations *memo.Derived[*model.Authorization, *model.Authorization]
-	// authorizers are those that these ask; nil: they can ask none.
-	authorizers *authorizers
+	// asked are the authorizers that these ask; nil: they can ask none.
+	asked *memo.Derived[string, *model.AskedAuthorizer]
 	// tokens are the RequestAuthentications that hold for it.
 	tokens *memo.Derived[*model.TokenPolicy, *model.TokenPolicy]
 	// reporting is what the class tells of what passes it, with key "".
@@ -86,22 +86,28 @@ func newViewer(class model.ProxyClass, g *memo.Graph) *Viewer {
 	v := &Viewer{class: class, in: newInputs(g)}
 	v.in.proxy.Set(proxyOf(class))
 	v.authorizations = guards(v.in, class.Role, v.in.authorizations)
+	v.reporting = telemetries(v.in, class.Role)
+	traced := &tracers(v.in, &v.reporting.Cell).Cell
 	switch class.Role {
 	case model.RoleInbound, model.RoleGRPCServer:
-		v.authorizers = newAuthorizers(v.in, class, &v.authorizations.Cell)
-		v.side = newInbound(v.in, class, v.authorizers)
+		v.side = newInbound(v.in, class, newCallees(v.in, class, v.wanted(traced)))
 	case model.RoleGRPCClient:
 		v.side = newGRPCClient(v.in, class)
 	case model.RoleRouter:
-		v.authorizers = newAuthorizers(v.in, class, &v.authorizations.Cell)
-		v.side = newRouter(v.in, class, v.authorizers)
+		v.side = newRouter(v.in, class, newCallees(v.in, class, v.wanted(traced)))
 	default:
-		v.side = newOutbound(v.in, class)
+		v.side = newOutbound(v.in, class, newCallees(v.in, class, traced))
 	}
 	v.filters = filters(v.in, class.Role)
 	v.tokens = guards(v.in, class.Role, v.in.tokens)
-	v.reporting = telemetries(v.in, class.Role)
 	return v
+}
+
+// wanted derives what the class's policies ask, beside what else is wanted.
+func (v *Viewer) wanted(more *memo.Cell[wanted]) *memo.Cell[wanted] {
+	a := newAuthorizers(v.in, &v.authorizations.Cell)
+	v.asked = a.asked
+	return &memo.NewUnion(v.in.graph, &a.wanted.Cell, more).Cell
 }
 
 // Of computes a View from nothing.
@@ -122,8 +128,8 @@ func (v *Viewer) View(mesh *model.Mesh) *model.View {
 	v.side.fill(next)
 	next.Filters = v.filters.Table()
 	next.Authorizations = v.authorizations.Table()
-	if v.authorizers != nil {
-		next.Authorizers = v.authorizers.asked.Table()
+	if v.asked != nil {
+		next.Authorizers = v.asked.Table()
 	}
 	next.TokenPolicies = v.tokens.Table()
 	next.Reporting, _ = v.reporting.Table().Get("")

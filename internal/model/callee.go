@@ -1,0 +1,32 @@
+package model
+
+// Callee is a service that proxies call of their own: an external authorizer,
+// or what collects traces.
+type Callee struct {
+	// Namespace and Host are those of the service; without a Namespace it must be
+	// the only one of its host.
+	Namespace, Host string
+	Port            uint32
+}
+
+// Find returns the service; nil if there is none, or if several namespaces have
+// one of its host and none is named. services gives that of a key.
+func (c Callee) Find(services func(key string) (*Service, bool)) *Service {
+	s, ok := services(c.Host)
+	if ok && c.Namespace != "" && s.Namespace != c.Namespace {
+		s, ok = services((&Service{Host: c.Host, Namespace: c.Namespace, Rival: true}).Key())
+	}
+	if !ok || c.Namespace == "" && s.Contested {
+		return nil
+	}
+	return s
+}
+
+// Reaches returns the port of the service that is called. It is false where
+// proxies cannot call it of their own: the service has no such port, or no
+// address but the one that a client dialled.
+func (c Callee) Reaches(s *Service) (Port, bool) {
+	port, ok := s.Port(c.Port)
+	callable := s.Resolve == ResolveEndpoints || s.Resolve.ByDNS()
+	return port, ok && callable && s.AliasOf == "" && port.Protocol != ProtocolUDP
+}
