@@ -50,15 +50,7 @@ extensionProviders:
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			mesh, err := json.Marshal(strings.ReplaceAll(c.mesh, logFolder, dir))
-			if err != nil {
-				t.Fatal(err)
-			}
-			objects := fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: weft-system}\ndata: {mesh: %s}\n", mesh)
-			if c.telemetry != "" {
-				objects += "---\napiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: mesh, namespace: default}\nspec:\n  " + c.telemetry + "\n"
-			}
-			w := startWorld(t, objects)
+			w := startWorld(t, telemetryOf(t, strings.ReplaceAll(c.mesh, logFolder, dir), c.telemetry))
 			w.call(t, "/good?q=1", simulate.Upstream{})
 			w.call(t, "/bad?q=1", simulate.Upstream{Status: 503})
 			w.call(t, "/end?q=1", simulate.Upstream{Status: 503})
@@ -67,6 +59,21 @@ extensionProviders:
 			}
 		})
 	}
+}
+
+// telemetryOf are a MeshConfig and, unless it is empty, a Telemetry for the
+// namespace, of which this is the spec.
+func telemetryOf(t *testing.T, mesh, telemetry string) string {
+	t.Helper()
+	text, err := json.Marshal(mesh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: weft-system}\ndata: {mesh: %s}\n", text)
+	if telemetry != "" {
+		objects += "---\napiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: mesh, namespace: default}\nspec:\n  " + telemetry + "\n"
+	}
+	return objects
 }
 
 // holds waits until the file, without the lines of "/end", is as wanted. Envoy

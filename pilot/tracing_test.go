@@ -1,8 +1,7 @@
 package pilot_test
 
 import (
-	"encoding/json"
-	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,24 +87,11 @@ func TestTraces(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			mesh, err := json.Marshal(c.mesh)
-			if err != nil {
-				t.Fatal(err)
-			}
-			objects := collectorService + fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: weft-system}\ndata: {mesh: %s}\n", mesh)
-			if c.telemetry != "" {
-				objects += "---\napiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: mesh, namespace: default}\nspec:\n  " + c.telemetry + "\n"
-			}
-			w := startWorld(t, objects)
+			w := startWorld(t, collectorService+telemetryOf(t, c.mesh, c.telemetry))
 			seen := w.do(t, simulate.Call{Path: "/traced/way", Headers: c.headers}).Seen[0].Request.Headers
-			for _, name := range c.seen {
-				if len(seen[name]) == 0 && len(seen[strings.ToLower(name)]) == 0 {
-					t.Errorf("the endpoint gets no header %s: %v", name, seen)
-				}
-			}
-			for _, name := range c.unseen {
-				if len(seen[name])+len(seen[strings.ToLower(name)]) > 0 {
-					t.Errorf("the endpoint gets the header %s: %v", name, seen)
+			for _, name := range slices.Concat(c.seen, c.unseen) {
+				if want := slices.Contains(c.seen, name); want != (len(seen[name])+len(seen[strings.ToLower(name)]) > 0) {
+					t.Errorf("the endpoint gets the header %s: %v, want %v: %v", name, !want, want, seen)
 				}
 			}
 			if c.none {

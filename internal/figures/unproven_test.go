@@ -1,18 +1,15 @@
 package figures
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
 )
 
-// unprovenLine is a client's count of calls to a server that proved nothing, or a server's
-// of a client that did not.
-func unprovenLine(reporter, edge, rest string, value any) string {
-	text := line(reporter, edge, rest, value)
-	_, to, _ := strings.Cut(edge, ">")
-	return strings.Replace(text, fmt.Sprintf("destination_principal=\"spiffe://td/ns/shop/sa/%s\"", to), `destination_principal="unknown"`, 1)
+// unprovenLine is front's count of calls to a back that proved nothing.
+func unprovenLine(rest string, value any) string {
+	text := line(FromSource, "front>back", rest, value)
+	return strings.Replace(text, `destination_principal="spiffe://td/ns/shop/sa/back"`, `destination_principal="unknown"`, 1)
 }
 
 // A caller with a sidecar that calls in plaintext is counted at both ends, and
@@ -24,8 +21,8 @@ func TestPlaintextCountsOnce(t *testing.T) {
 	tcp := strings.ReplaceAll(client, "http", "")
 	opened := func(text string) string { return strings.Replace(text, requestsTotal, tcpOpened, 1) }
 	front := read(t, "front", at,
-		unprovenLine(FromSource, "front>back", client, 6), unprovenLine(FromSource, "front>back", refused, 5),
-		line(FromSource, "front>back", client, 4), opened(unprovenLine(FromSource, "front>back", tcp, 2)))
+		unprovenLine(client, 6), unprovenLine(refused, 5),
+		line(FromSource, "front>back", client, 4), opened(unprovenLine(tcp, 2)))
 	for name, c := range map[string]struct{ stranger, requests float64 }{
 		"only callers with a sidecar": {6, 15}, "three calls of others": {9, 18}, "the server lags": {5, 15}, "it has no sidecar": {0, 15},
 	} {
@@ -50,7 +47,7 @@ func TestEdgesOfCallsThatDidNotArrive(t *testing.T) {
 	back := read(t, "back", at, line(FromDestination, "front>back", ok, 8))
 	for _, flag := range []string{"UF", "UF,URX", "UH", "UO", "NR", "NC"} {
 		refused := strings.NewReplacer("200", "503", `response_flags="-"`, `response_flags="`+flag+`"`).Replace(client)
-		front := read(t, "front", at, line(FromSource, "front>back", client, 8), unprovenLine(FromSource, "front>back", refused, 3))
+		front := read(t, "front", at, line(FromSource, "front>back", client, 8), unprovenLine(refused, 3))
 		edges := Edges([]Delta{All(front), All(back)})
 		if len(edges) != 2 || edges[0].By != ByServer && edges[1].By != ByServer {
 			t.Fatalf("%s: %+v", flag, edges)

@@ -188,8 +188,8 @@ func (n Node) locality() *corev3.Locality {
 func (n Node) Environment() []string {
 	n = n.WithDefaults()
 	values := map[string]string{
-		"POD_NAME":                n.Name,
-		"POD_NAMESPACE":           n.Namespace,
+		"POD_NAME":                 n.Name,
+		"POD_NAMESPACE":            n.Namespace,
 		"WEFT_POD":                 n.Name,
 		"WEFT_NAMESPACE":           n.Namespace,
 		"WEFT_WORKLOAD":            n.Workload,
