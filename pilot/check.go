@@ -129,7 +129,7 @@ func shortType(typeURL string) string { return typeURL[strings.LastIndexByte(typ
 // which types are sent. It has no effect.
 func Translate(set config.Set, proxy model.Proxy) []*Resource {
 	mesh := compileMesh(set).Mesh
-	byType := map[string]map[string]*Resource{}
+	byType := map[string]map[string][]*Resource{}
 	for _, class := range view.Classes(mesh, proxy) {
 		snap := translate.Snapshot(view.Of(mesh, class))
 		for _, typeURL := range snap.Types() {
@@ -137,19 +137,17 @@ func Translate(set config.Set, proxy model.Proxy) []*Resource {
 				continue
 			}
 			if byType[typeURL] == nil {
-				byType[typeURL] = map[string]*Resource{}
+				byType[typeURL] = map[string][]*Resource{}
 			}
 			for name, res := range snap.Of(typeURL).All() {
-				if _, taken := byType[typeURL][name]; !taken {
-					byType[typeURL][name] = res
-				}
+				byType[typeURL][name] = append(byType[typeURL][name], res)
 			}
 		}
 	}
 	var out []*Resource
 	for _, typeURL := range xds.Order() {
 		for _, name := range slices.Sorted(maps.Keys(byType[typeURL])) {
-			out = append(out, byType[typeURL][name])
+			out = append(out, byType[typeURL][name]...)
 		}
 	}
 	return out

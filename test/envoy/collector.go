@@ -1,30 +1,18 @@
 package envoy
 
 import (
-	"encoding/hex"
-	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
 
-	common "go.opentelemetry.io/proto/otlp/common/v1"
-	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/protobuf/proto"
+	"github.com/weftmesh/weft/test/traces"
 )
 
 // collectorClusters begin so: their endpoints collect traces.
-const collectorClusters = "trace|"
+const collectorClusters = "trace"
 
 // Span is one of a trace, as a collector got it.
-type Span struct {
-	Cluster           string      // by which it came
-	Path              string      // at which it came
-	Headers           http.Header // of the call that brought it
-	Service           string      // that it is of
-	Name              string
-	Trace, ID, Parent string // in hex; Parent is empty for the first
-	Tags              map[string]string
-}
+type Span = traces.Span
 
 // Spans are those that collectors got so far.
 func (p *Proxy) Spans() []Span {
@@ -38,14 +26,8 @@ func (p *Proxy) Spans() []Span {
 func (e *echoes) collect(cluster string, w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	grpc := strings.HasPrefix(r.Header.Get("content-type"), "application/grpc")
-	if err != nil || grpc && len(body) < 5 {
-		panic(http.ErrAbortHandler)
-	}
-	if grpc {
-		body = body[5:]
-	}
-	spans, err := ReadSpans(r.Header.Get("content-type"), body)
-	if err != nil {
+	spans, wrong := traces.Read(r.Header.Get("content-type"), body)
+	if err != nil || wrong != nil {
 		panic(http.ErrAbortHandler)
 	}
 	e.mu.Lock()
@@ -59,50 +41,4 @@ func (e *echoes) collect(cluster string, w http.ResponseWriter, r *http.Request)
 		w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
 		_, _ = w.Write(make([]byte, 5))
 	}
-}
-
-// ReadSpans reads the body of one export, without gRPC's frame: of Zipkin's JSON
-// (v2), else of OTLP.
-func ReadSpans(contentType string, body []byte) ([]Span, error) {
-	if strings.HasPrefix(contentType, "application/json") {
-		return zipkinSpans(body)
-	}
-	var in otlp.TracesData // the same fields as ExportTraceServiceRequest
-	if err := proto.Unmarshal(body, &in); err != nil {
-		return nil, err
-	}
-	var out []Span
-	for _, resource := range in.GetResourceSpans() {
-		service := tagsOf(resource.GetResource().GetAttributes())["service.name"]
-		for _, scope := range resource.GetScopeSpans() {
-			for _, s := range scope.GetSpans() {
-				out = append(out, Span{
-					Service: service, Name: s.GetName(), Tags: tagsOf(s.GetAttributes()), Trace: hex.EncodeToString(s.GetTraceId()),
-					ID: hex.EncodeToString(s.GetSpanId()), Parent: hex.EncodeToString(s.GetParentSpanId()),
-				})
-			}
-		}
-	}
-	return out, nil
-}
-
-func tagsOf(all []*common.KeyValue) map[string]string {
-	out := map[string]string{}
-	for _, a := range all {
-		out[a.GetKey()] = a.GetValue().GetStringValue()
-	}
-	return out
-}
-
-func zipkinSpans(body []byte) (out []Span, err error) {
-	var in []struct {
-		Name, ID, TraceID, ParentID string
-		LocalEndpoint               struct{ ServiceName string }
-		Tags                        map[string]string
-	}
-	err = json.Unmarshal(body, &in)
-	for _, s := range in {
-		out = append(out, Span{Service: s.LocalEndpoint.ServiceName, Name: s.Name, Trace: s.TraceID, ID: s.ID, Parent: s.ParentID, Tags: s.Tags})
-	}
-	return out, err
 }

@@ -65,11 +65,12 @@ var reserved = [][]byte{[]byte("istio_"), []byte("weft_")}
 // taken for it. Source: Prometheus, "Exposition formats" and "UTF-8 in Prometheus".
 func ofMesh(line []byte) bool {
 	line = bytes.TrimLeft(line, " \t")
-	if words := bytes.Fields(line); len(words) > 2 && string(words[0]) == "#" {
-		switch string(words[1]) {
-		case "TYPE", "HELP", "UNIT":
-			line = words[2]
+	if comment, ok := bytes.CutPrefix(line, []byte("#")); ok { // readers take one without a space after it
+		words := bytes.Fields(comment)
+		if len(words) < 2 || !slices.Contains([]string{"TYPE", "HELP", "UNIT"}, string(words[0])) {
+			return false
 		}
+		line = words[1]
 	}
 	line = bytes.TrimPrefix(line, []byte(`"`))
 	return slices.ContainsFunc(reserved, func(start []byte) bool {

@@ -143,7 +143,7 @@ func TestAppsCannotForge(t *testing.T) {
 		_, _ = io.WriteString(w, "# TYPE envoy_istio_requests_total counter\nenvoy_istio_requests_total{source_app=\"a\"} 1\n")
 	})
 	forged := []string{
-		"# TYPE istio_requests_total gauge", "# HELP istio_requests_total of mine", "#  TYPE\tistio_tcp_sent_bytes_total counter", `# HELP "istio_requests_total" x`,
+		"# TYPE istio_requests_total gauge", "#TYPE istio_requests_total gauge", "# HELP istio_requests_total of mine", "#  TYPE\tistio_tcp_sent_bytes_total counter", `# HELP "istio_requests_total" x`,
 		`istio_requests_total{source_app="a"} 9`, "istio_requests_total 9", " \tistio_requests_total 9", `{"istio_requests_total",source_app="a"} 9`, `{ source_app="a", "istio_requests_total" } 9`,
 		`"istio_requests_total" 9`, "istio_agent_scrapes_total 99", "weft_plaintext_calls_total 9", "istio_request_bytes_bucket{le=\"+Inf\"} 9",
 	}

@@ -165,7 +165,11 @@ func (m merging) traces(levels []*model.Telemetry) *model.Tracing {
 	if out.Tracer = m.defaults.Tracer(name); out.Tracer == nil || disabled {
 		return nil
 	}
-	out.Cluster = ownCluster("trace", out.Tracer.Name, out.Tracer.Callee)
+	kind := "trace"
+	if m.server {
+		kind = "trace-in" // a proxy has the clusters of both sides, and no two of one name
+	}
+	out.Cluster = ownCluster(kind, out.Tracer.Name, out.Tracer.Callee)
 	if out.Tracer.MaxTag != 0 {
 		out.MaxTag = out.Tracer.MaxTag
 	}

@@ -27,7 +27,7 @@ func TestTracesOfLevels(t *testing.T) {
 		"defaults":              {nil, func(*model.Tracing) {}, false},
 		"a value":               {[]*model.Telemetry{rule(model.Both, model.TraceChange{Sampling: &three})}, func(w *model.Tracing) { w.Sampling = 3 }, false},
 		"of the other side":     {[]*model.Telemetry{rule(client, model.TraceChange{Sampling: &three})}, func(*model.Tracing) {}, true},
-		"another provider":      {[]*model.Telemetry{rule(model.Both, model.TraceChange{}, "b", "a")}, func(w *model.Tracing) { w.Tracer, w.Cluster, w.MaxTag = b, "trace|4317|b|b.example.com", 0 }, true},
+		"another provider":      {[]*model.Telemetry{rule(model.Both, model.TraceChange{}, "b", "a")}, func(w *model.Tracing) { w.Tracer, w.Cluster, w.MaxTag = b, "trace-in|4317|b|b.example.com", 0 }, true},
 		"a provider of none":    {[]*model.Telemetry{rule(model.Both, model.TraceChange{}, "none")}, nil, true},
 		"disabled":              {[]*model.Telemetry{rule(model.Both, model.TraceChange{Disabled: &yes})}, nil, true},
 		"disabled for one side": {[]*model.Telemetry{rule(server, model.TraceChange{Disabled: &yes})}, func(*model.Tracing) {}, false},
@@ -47,6 +47,9 @@ func TestTracesOfLevels(t *testing.T) {
 			continue
 		}
 		want := ofA
+		if c.server {
+			want.Cluster = "trace-in|4317|a|a.example.com"
+		}
 		if c.change(&want); got == nil || !reflect.DeepEqual(*got, want) {
 			t.Errorf("%s: %+v, want %+v", name, got, want)
 		}
