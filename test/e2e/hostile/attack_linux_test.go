@@ -115,7 +115,7 @@ func (b *bench) attacked() {
 	b.attackedTogether(all[1:3]...)
 	b.attackedTogether(all[3:]...)
 	watch()
-	b.says(b.Weft("", "check"), 0, "ok    proxies: 5 connected, and in sync")
+	b.soonSays("check", 0, "ok    proxies: 5 connected, and in sync")
 	if err := b.all("v1"); err != nil {
 		b.Error(err)
 	}

@@ -51,14 +51,30 @@ func (b *bench) do(args ...string) string { b.Helper(); return b.MustWeft("", ar
 // says holds what a command said to its exit code and to what must be in it.
 func (b *bench) says(s rig.Said, code int, want ...string) {
 	b.Helper()
+	if err := holds(s, code, want); err != nil {
+		b.Error(err)
+	}
+}
+
+// soonSays is says of a weft command, given as its words, that is called until
+// it holds: where a machine that stands still for a while changes the answer.
+func (b *bench) soonSays(command string, code int, want ...string) {
+	b.Helper()
+	b.Eventually("weft "+command, func() error {
+		return holds(b.Weft("", strings.Fields(command)...), code, want)
+	})
+}
+
+func holds(s rig.Said, code int, want []string) error {
 	if s.Code != code {
-		b.Errorf("want exit code %d: %v", code, s)
+		return fmt.Errorf("want exit code %d: %v", code, s)
 	}
 	for _, text := range want {
 		if !strings.Contains(s.All(), text) {
-			b.Errorf("it does not say %q: %v", text, s)
+			return fmt.Errorf("it does not say %q: %v", text, s)
 		}
 	}
+	return nil
 }
 
 // asStranger runs the attacker in its pod and reads what it prints.

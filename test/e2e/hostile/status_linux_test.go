@@ -191,7 +191,7 @@ func (b *bench) countedOverReplicas() {
 
 // waitsInVain: at the end of its time weft wait says what stands in the way.
 func (b *bench) waitsInVain() {
-	b.says(b.Weft("", "wait", "virtualservice/none", "-n", "shop", "--timeout", "4s"), 1, "virtualservice/none in namespace shop is not programmed after 4s", "not found")
+	b.soonSays("wait virtualservice/none -n shop --timeout 4s", 1, "virtualservice/none in namespace shop is not programmed after 4s", "not found")
 	b.says(b.Weft("", "wait", "virtualservice"), 2, `"virtualservice" is not KIND/NAME`)
 	b.says(b.Weft("", "wait", "deployment/reviews-v1", "-n", "shop"), 2, `there is no kind "deployment" of Istio's`)
 	b.says(b.Weft("", "wait", "vs/reviews", "--for=ready"), 2, "it is programmed or accepted")
@@ -211,7 +211,7 @@ func (b *bench) withoutWebhook() {
 	if err := b.all("v1"); err != nil {
 		b.Errorf("the last good route: %v", err)
 	}
-	b.says(b.Weft("", "wait", "--for=accepted", "vs/reviews", "-n", "shop", "--timeout", "4s"), 1, "is not accepted after 4s", "spec.http[0].match[0].uri.regex")
+	b.soonSays("wait --for=accepted vs/reviews -n shop --timeout 4s", 1, "is not accepted after 4s", "spec.http[0].match[0].uri.regex")
 	b.says(b.Weft("", "analyze", "-n", "shop"), 1, "VirtualService shop/reviews", "spec.http[0].match[0].uri.regex", "AuthorizationPolicy shop/nobody")
 	b.do("install", "-y")
 	b.Eventually("the webhook refuses again", func() error {
@@ -245,13 +245,13 @@ func (b *bench) refusedByProxies() {
 		b.Errorf("the last good cluster: %v", err)
 	}
 	b.says(b.Weft("", "check"), 1, "FAIL  DestinationRule shop/reviews: 3 proxies", "refuse outbound|80|", "/etc/none/", "kubectl get destinationrule -n shop reviews")
-	b.says(b.Weft("", "wait", "destinationrule/reviews", "-n", "shop", "--timeout", "4s"), 1, "is not programmed after 4s", "refused outbound|80|", "/etc/none/")
+	b.soonSays("wait destinationrule/reviews -n shop --timeout 4s", 1, "is not programmed after 4s", "refused outbound|80|", "/etc/none/")
 	if _, err := b.Kubectl("", "-n", "shop", "wait", "--for=condition=Programmed", "destinationrule/reviews", "--timeout=1s"); err == nil {
 		b.Error("kubectl wait is content with what proxies refuse")
 	}
 	b.Must(subsets, "apply", "-f", "-")
 	b.do("wait", "destinationrule/reviews", "-n", "shop", "--timeout", "60s")
-	b.says(b.Weft("", "check"), 0, "ok    proxies: 5 connected, and in sync")
+	b.soonSays("check", 0, "ok    proxies: 5 connected, and in sync")
 }
 
 // leader is the pilot that writes statuses.

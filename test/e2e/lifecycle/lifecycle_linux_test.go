@@ -13,12 +13,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/weftmesh/weft/test/cluster"
 	"github.com/weftmesh/weft/test/e2e/steady"
 )
 
 func TestLifecycle(t *testing.T) {
-	b := &bench{Bench: steady.NewBenchOn(t, cluster.Options{LostAfter: 16 * time.Second})} // a part waits for it
+	b := &bench{Bench: steady.NewBench(t)}
 	b.Must(file(t, "shop.yaml"), "apply", "-f", "-")
 	b.Must(file(t, "pair.yaml"), "apply", "-f", "-")
 	b.port = b.NodePort("http2")

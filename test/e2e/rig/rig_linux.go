@@ -43,12 +43,6 @@ type Program struct {
 // New builds everything and brings the cluster up; nothing is installed in it.
 func New(t *testing.T, programs ...Program) *Rig {
 	t.Helper()
-	return NewOn(t, cluster.Options{}, programs...)
-}
-
-// NewOn is New with options for the cluster; nodes and images are the rig's.
-func NewOn(t *testing.T, o cluster.Options, programs ...Program) *Rig {
-	t.Helper()
 	cluster.Require(t)
 	var packages []string
 	for _, p := range programs {
@@ -58,8 +52,7 @@ func NewOn(t *testing.T, o cluster.Options, programs ...Program) *Rig {
 	for _, p := range programs {
 		archives = append(archives, p.archive(t, bin))
 	}
-	o.Nodes, o.Images = 2, archives
-	r := &Rig{T: t, Bin: bin, KubectlPath: cluster.Kubectl(t), Cluster: cluster.New(t, o)}
+	r := &Rig{T: t, Bin: bin, KubectlPath: cluster.Kubectl(t), Cluster: cluster.New(t, cluster.Options{Nodes: 2, Images: archives})}
 	var err error
 	if r.API, err = r.Clientset(); err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/weftmesh/weft/test/cluster"
 	"github.com/weftmesh/weft/test/e2e/rig"
 )
 
@@ -23,13 +22,7 @@ type Bench struct {
 // for sets.
 func NewBench(t *testing.T, sets ...string) *Bench {
 	t.Helper()
-	return NewBenchOn(t, cluster.Options{}, sets...)
-}
-
-// NewBenchOn is NewBench with options for the cluster, as rig.NewOn has them.
-func NewBenchOn(t *testing.T, o cluster.Options, sets ...string) *Bench {
-	t.Helper()
-	r := rig.NewOn(t, o, rig.Program{Package: "./test/e2e/steady/app", Args: []string{"serve"}})
+	r := rig.New(t, rig.Program{Package: "./test/e2e/steady/app", Args: []string{"serve"}})
 	r.Install("", sets...)
 	return &Bench{Rig: r, App: filepath.Join(r.Bin, "app"), loads: &atomic.Int64{}}
 }

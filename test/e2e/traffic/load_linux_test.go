@@ -15,6 +15,7 @@ import (
 
 	"github.com/weftmesh/weft/samples/bookshop/load"
 	"github.com/weftmesh/weft/samples/bookshop/shop"
+	"github.com/weftmesh/weft/test/cluster"
 	"github.com/weftmesh/weft/test/e2e/rig"
 	"github.com/weftmesh/weft/test/stat"
 )
@@ -105,7 +106,13 @@ func (s *stream) seen() []load.Line {
 // until waits for the lines to be such that check gives no error.
 func (s *stream) until(what string, check func([]load.Line) error) {
 	s.b.Helper()
-	s.b.Eventually(what, func() error {
+	s.within(rig.Patience, what, check)
+}
+
+// within is until with a patience of its own.
+func (s *stream) within(patience time.Duration, what string, check func([]load.Line) error) {
+	s.b.Helper()
+	cluster.Eventually(s.b.T, patience, what, func() error {
 		select {
 		case <-s.ended:
 			return fmt.Errorf("%s: the client has ended: %w", s.what, s.err)

@@ -7,7 +7,12 @@ import (
 
 	"github.com/weftmesh/weft/samples/bookshop/load"
 	"github.com/weftmesh/weft/samples/bookshop/shop"
+	"github.com/weftmesh/weft/test/cluster"
 )
+
+// renewed is the patience with renewals: one comes a minute after the last, and
+// three may be waited for, where all requests go to one of the gateways.
+const renewed = 6 * time.Minute
 
 // rotation: the certificates of both ends are renewed, more than once, while
 // requests run whose connections end after ten of them, so that each new
@@ -18,7 +23,7 @@ func (b *bench) rotation() {
 	began := time.Now()
 	steady := b.knocks(50, request{host: "details.example.com", path: "/"})
 	held := map[string]bool{} // ends of the server's certificates
-	b.Eventually(fmt.Sprintf("%d renewals of the server's certificate", renewals), func() error {
+	cluster.Eventually(b.T, renewed, fmt.Sprintf("%d renewals of the server's certificate", renewals), func() error {
 		held[b.validUntil("shop", pod)] = true
 		if len(held) <= renewals {
 			return fmt.Errorf("seen until now: %v", held)
@@ -26,7 +31,7 @@ func (b *bench) rotation() {
 		return nil
 	})
 	var clients map[string]bool // hashes of the gateways' certificates
-	steady.until("renewals of the gateway's certificate", func(lines []load.Line) error {
+	steady.within(renewed, "renewals of the gateway's certificate", func(lines []load.Line) error {
 		clients = map[string]bool{}
 		for _, l := range lines {
 			if hop := shop.LastHop(l.Answer.Peer); hop.URI != identity("weft-system", "istio-ingressgateway") || hop.By != identity("shop", "details") {

@@ -5,11 +5,12 @@ import (
 	"testing"
 )
 
-// TestTraffic runs all parts on one cluster. Certificates hold for half a
-// minute, so that all that is done here is done while they rotate.
+// TestTraffic runs all parts on one cluster. Certificates hold for a
+// minute and a half, so that all that is done here is done while they rotate,
+// and a machine that stands still for a while lets none of them end.
 func TestTraffic(t *testing.T) {
 	b := newBench(t)
-	b.MustWeft("", "install", "-y", "--set", "ca.ttl=30s", "--set", "pilot.replicas=1", "--set", "ca.replicas=1", "--set", "injector.replicas=1")
+	b.MustWeft("", "install", "-y", "--set", "ca.ttl=90s", "--set", "pilot.replicas=1", "--set", "ca.replicas=1", "--set", "injector.replicas=1")
 	b.deploy()
 	b.part("every hop", false, (*bench).everyHop)
 	b.part("figures", false, (*bench).figures)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -50,19 +52,27 @@ func takes(address string) (bool, error) {
 }
 
 // refused prints when a request for url, on a connection of its own, is no more
-// answered well. The first one must be.
+// answered well. The first one must be. One that is not answered in time tells
+// nothing, since the machine may have stood still; two of them are an error.
 func refused(url string) error {
-	c := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	c := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	if _, err := send(c, url); err != nil {
 		return err
 	}
 	fmt.Println("seen")
-	tick := time.NewTicker(momentEvery)
+	tick, late := time.NewTicker(momentEvery), 0
 	for range tick.C {
 		now := time.Now()
-		if _, err := send(c, url); err != nil {
+		_, err := send(c, url)
+		switch timeout := net.Error(nil); {
+		case err == nil:
+		case !errors.As(err, &timeout) || !timeout.Timeout():
 			fmt.Println(now.Format(time.RFC3339Nano), err)
 			return nil
+		default:
+			if late++; late == 2 {
+				return err
+			}
 		}
 	}
 	return nil

@@ -42,27 +42,28 @@ func serve() error {
 	return server.ListenAndServe()
 }
 
-// How long an app that leaves goes on calling, and how often.
+// How many calls an app that leaves makes, and how often.
 const (
-	leaving      = 6 * time.Second
+	leaving      = 30
 	leavingEvery = 200 * time.Millisecond
 )
 
-// leave waits for SIGTERM and then calls the server at url for a while, on a
-// new connection each time, as an app does that has to put its affairs in
+// leave waits for SIGTERM and then calls the server at url time and again, on
+// a new connection each time, as an app does that has to put its affairs in
 // order. What failed is the last it says.
 func leave(url string) error {
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM)
 	<-end
-	c := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	c := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	failed := 0
 	tick := time.NewTicker(leavingEvery)
-	for began := time.Now(); time.Since(began) < leaving; <-tick.C {
+	for range leaving {
 		if _, err := send(c, url+"/said/leaving"); err != nil {
 			failed++
 			fmt.Println("while leaving:", err)
 		}
+		<-tick.C
 	}
 	_, err := send(c, fmt.Sprintf("%s/said/left-%d", url, failed))
 	return err
