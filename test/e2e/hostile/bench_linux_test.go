@@ -65,6 +65,7 @@ func (b *bench) soonSays(command string, code int, want ...string) {
 	})
 }
 
+// holds is the error of says.
 func holds(s rig.Said, code int, want []string) error {
 	if s.Code != code {
 		return fmt.Errorf("want exit code %d: %v", code, s)

@@ -201,7 +201,7 @@ func (b *bench) waitsInVain() {
 // and the mesh does what it did.
 func (b *bench) withoutWebhook() {
 	b.Must("", "delete", "validatingwebhookconfiguration", "weft-validator")
-	b.says(b.Weft("", "check"), 0, "warn  validation: there is no ValidatingWebhookConfiguration", "weft install makes it")
+	b.soonSays("check", 0, "warn  validation: there is no ValidatingWebhookConfiguration", "weft install makes it")
 	b.Must(mistaken, "apply", "-f", "-")
 	b.Must(unenforced, "apply", "-f", "-")
 	b.stands("virtualservice/reviews", "Accepted", "False", "Invalid", "IST0106", "spec.http[0].match[0].uri.regex")
@@ -228,7 +228,7 @@ func (b *bench) withoutWebhook() {
 	if err := b.all("v2"); err != nil {
 		b.Error(err)
 	}
-	b.says(b.Weft("", "check"), 0, "ok    validation:")
+	b.soonSays("check", 0, "ok    validation:")
 }
 
 // A client certificate that no proxy has: the pilot cannot know, Envoy refuses.

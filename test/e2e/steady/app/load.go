@@ -141,7 +141,7 @@ func (t *target) report(from time.Time) steady.Report {
 
 // ask prints one answer.
 func ask(url string) error {
-	c := &http.Client{Timeout: 5 * time.Second}
+	c := &http.Client{Timeout: 30 * time.Second}
 	response, err := c.Get(url)
 	if err != nil {
 		return err

@@ -64,15 +64,16 @@ func refused(url string) error {
 	for range tick.C {
 		now := time.Now()
 		_, err := send(c, url)
-		switch timeout := net.Error(nil); {
+		var timeout net.Error
+		switch {
 		case err == nil:
-		case !errors.As(err, &timeout) || !timeout.Timeout():
-			fmt.Println(now.Format(time.RFC3339Nano), err)
-			return nil
-		default:
+		case errors.As(err, &timeout) && timeout.Timeout():
 			if late++; late == 2 {
 				return err
 			}
+		default:
+			fmt.Println(now.Format(time.RFC3339Nano), err)
+			return nil
 		}
 	}
 	return nil
