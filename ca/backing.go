@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -80,11 +81,16 @@ func (folder) drives() bool { return true }
 
 func (folder) follow(context.Context, func(*store.Authority) error) error { return nil }
 
-// lists reads a file of the user's beside the key.
+// lists reads a file of the user's beside the key. One that is there and empty may be
+// about to be written: that must not switch revocation off.
 func (f folder) lists() ([]byte, error) {
-	text, err := enroll.ReadLists(filepath.Join(f.opts.Store, store.CRLFile))
+	path := filepath.Join(f.opts.Store, store.CRLFile)
+	text, err := enroll.ReadLists(path)
 	if err != nil {
 		return nil, fmt.Errorf("ca: %w", err)
+	}
+	if text != nil && len(bytes.TrimSpace(text)) == 0 {
+		return nil, fmt.Errorf("ca: %s is empty: write a list of revoked certificates to it, or remove it", path)
 	}
 	return text, nil
 }

@@ -430,7 +430,7 @@ func TestKubeRollOut(t *testing.T) {
 	m := newKubeMesh(t)
 	options := func(name string) Options {
 		o := m.options(name)
-		o.StopDelay = time.Second
+		o.StopDelay = 10 * time.Second // s.watch may be late on a machine that stalls
 		return o
 	}
 	a, b := m.startKube(options("a")), m.startKube(options("b"))

@@ -34,7 +34,15 @@ func (m *mesh) revoke(until time.Time, serials ...*big.Int) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.write(filepath.Join("store", store.CRLFile), pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}))
+	m.replace(filepath.Join("store", store.CRLFile), pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}))
+}
+
+// replace writes a file that the CA reads all the while, in one step.
+func (m *mesh) replace(name string, data []byte) {
+	m.t.Helper()
+	if err := os.Rename(m.write(name+".new", data), m.path(name)); err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 func (m *mesh) listStatus(r *running) Lists {
@@ -70,12 +78,17 @@ func TestListsArePublished(t *testing.T) {
 	if m.metric(r, "weft_ca_crl_fault") != 0 {
 		t.Error("a fault is counted")
 	}
-	m.write(enroll.CRLFile, []byte("of another hand"))
+	m.replace(enroll.CRLFile, []byte("of another hand"))
 	within(t, "the published file is mended", func() bool { return published() == good })
-	m.write(filepath.Join("store", store.CRLFile), []byte("garbage"))
+	m.replace(filepath.Join("store", store.CRLFile), []byte("garbage"))
 	within(t, "garbage is logged", func() bool { return strings.Contains(m.logs.String(), "want PEM blocks") })
 	if got := m.listStatus(r); got.Fault == "" || m.metric(r, "weft_ca_crl_fault") != 1 || published() != good {
 		t.Errorf("garbage: %+v, published %q", got, published())
+	}
+	m.replace(filepath.Join("store", store.CRLFile), nil) // as when it is being written
+	within(t, "an empty file is logged", func() bool { return strings.Contains(m.logs.String(), "is empty") })
+	if got := m.listStatus(r); got.Fault == "" || m.metric(r, "weft_ca_crl_fault") != 1 || published() != good {
+		t.Errorf("an empty file: %+v, published %q", got, published())
 	}
 	m.revoke(time.Now().Add(-time.Hour), big.NewInt(7))
 	within(t, "an old list is told", func() bool { s := m.listStatus(r); return len(s.Of) == 1 && strings.Contains(s.Fault, "ended at") })
@@ -93,7 +106,8 @@ func TestListsArePublished(t *testing.T) {
 func TestListsAreReviewedOnce(t *testing.T) {
 	m := newMesh(t)
 	m.start(m.options())
-	m.revoke(time.Now().Add(30 * time.Second))
+	now := time.Now()
+	m.revoke(now.Add(30 * time.Second))
 	text, err := enroll.ReadLists(filepath.Join(m.path("store"), store.CRLFile))
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +117,7 @@ func TestListsAreReviewedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	var r reviewed
-	signer, now := &store.Authority{Chain: []*x509.Certificate{pair.Leaf}}, time.Now()
+	signer := &store.Authority{Chain: []*x509.Certificate{pair.Leaf}}
 	first := r.of(text, signer, now)
 	if len(first.Of) != 1 || first.Fault != "" {
 		t.Fatalf("found %+v", first)

@@ -170,7 +170,7 @@ func (m *mesh) do(r *running, what string) error {
 // reach waits until a rotation is in a stage.
 func (m *mesh) reach(r *running, stage string) RotationStatus {
 	m.t.Helper()
-	end := time.After(time.Minute)
+	end := time.After(deadline)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {

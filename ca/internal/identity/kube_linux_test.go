@@ -229,15 +229,22 @@ func TestKubeWithoutAPIServer(t *testing.T) {
 	if got := value(t, p.kube.metrics.breaker); got != 2 {
 		t.Errorf("breaker state %v, want 2 (open)", got)
 	}
-	start := time.Now()
-	if _, err := p.kube.Authenticate(t.Context(), token); refusal.Of(err) != refusal.KubernetesAway || time.Since(start) > time.Second {
-		t.Errorf("with the breaker open: %v after %v", err, time.Since(start))
+	// A machine may stall for longer than breakerOpen: then one call goes through,
+	// fails, and opens the breaker again for the next.
+	for tries := 1; ; tries++ {
+		_, err := p.kube.Authenticate(t.Context(), token)
+		if refusal.Of(err) == refusal.KubernetesAway && strings.Contains(err.Error(), "gave no answer lately") {
+			break
+		}
+		if refusal.Of(err) != refusal.KubernetesAway || tries == 5 {
+			t.Fatalf("with the breaker open, call %d: %v", tries, err)
+		}
 	}
 	if _, err := p.kube.Authenticate(t.Context(), "a.b.c"); refusal.Of(err) != refusal.TokenMalformed {
 		t.Errorf("garbage: %v", err)
 	}
 	p.serves(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
