@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +23,13 @@ import (
 type zone struct {
 	mu      sync.Mutex
 	records map[string]record
-	asked   map[string][]time.Time // for the address of a name
+	asked   map[string][]question // for the address of a name
+}
+
+// question is one that was answered, by the IDs that it came with.
+type question struct {
+	at  time.Time
+	ids []uint16
 }
 
 type record struct {
@@ -38,7 +45,7 @@ func newZone(t *testing.T) (*zone, netip.AddrPort) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	z := &zone{records: map[string]record{}, asked: map[string][]time.Time{}}
+	z := &zone{records: map[string]record{}, asked: map[string][]question{}}
 	server := &dns.Server{PacketConn: lis, Handler: z}
 	go func() { _ = server.ActivateAndServe() }()
 	t.Cleanup(func() { _ = server.Shutdown() })
@@ -60,9 +67,21 @@ func (z *zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: uint32(r.ttl)}, A: net.ParseIP(r.address)}}
 	}
 	if a {
-		z.asked[name] = append(z.asked[name], time.Now())
+		z.note(name, q.Id)
 	}
 	_ = w.WriteMsg(m)
+}
+
+// note keeps when a question was answered. Where an answer is late, as on a machine
+// that stalls, c-ares asks again within milliseconds: what comes with an ID of the last
+// question, or within a second of its answer, is the same question.
+func (z *zone) note(name string, id uint16) {
+	all, now := z.asked[name], time.Now()
+	if last := len(all) - 1; last >= 0 && (slices.Contains(all[last].ids, id) || now.Sub(all[last].at) < time.Second) {
+		all[last].ids = append(all[last].ids, id)
+		return
+	}
+	z.asked[name] = append(all, question{at: now, ids: []uint16{id}})
 }
 
 func (z *zone) set(name string, r record) {
@@ -71,10 +90,14 @@ func (z *zone) set(name string, r record) {
 	z.records[name] = r
 }
 
-func (z *zone) questions(name string) []time.Time {
+// questions are when each question for a name was answered.
+func (z *zone) questions(name string) (out []time.Time) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	return z.asked[name]
+	for _, q := range z.asked[name] {
+		out = append(out, q.at)
+	}
+	return out
 }
 
 // askedWorld is an Envoy that looks up hosts that its clients name, and two
@@ -114,14 +137,10 @@ spec:
 
 // twoServers serve one port of both addresses. Each answer ends its connection: one
 // that is open stays where it is, whatever DNS says.
-func twoServers(t *testing.T, secured bool) (port int) {
+func twoServers(t *testing.T, secured bool) int {
 	t.Helper()
-	for _, address := range []string{oneServer, otherServer} {
-		lis, err := net.Listen("tcp", fmt.Sprintf("%s:%d", address, port))
-		if err != nil {
-			t.Fatal(err)
-		}
-		port = lis.Addr().(*net.TCPAddr).Port
+	one, other := onePort(t)
+	for address, lis := range map[string]net.Listener{oneServer: one, otherServer: other} {
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, address) }))
 		server.Config.SetKeepAlivesEnabled(false)
 		_ = server.Listener.Close()
@@ -132,7 +151,27 @@ func twoServers(t *testing.T, secured bool) (port int) {
 		}
 		t.Cleanup(server.Close)
 	}
-	return port
+	return one.Addr().(*net.TCPAddr).Port
+}
+
+// onePort listens at one port of both addresses. A port that is free at the one may be
+// taken at the other: then it tries the next.
+func onePort(t *testing.T) (one, other net.Listener) {
+	t.Helper()
+	for tries := 1; ; tries++ {
+		one, err := net.Listen("tcp", oneServer+":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := net.Listen("tcp", fmt.Sprintf("%s:%d", otherServer, one.Addr().(*net.TCPAddr).Port))
+		if err == nil {
+			return one, other
+		}
+		_ = one.Close()
+		if tries == 10 {
+			t.Fatal(err)
+		}
+	}
 }
 
 // call asks a host, and returns which server answered; else the status, or how the

@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -33,7 +34,6 @@ func TestUserValues(t *testing.T) {
 	c := exampleConfig(t.TempDir())
 	c.SocketMark = 0
 	c.Node.IPs = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
-	c.Ports = Ports{Admin: freePort(t), Status: freePort(t), Health: freePort(t), Prometheus: freePort(t)}
 	admin := start(t, c)
 	for _, name := range []string{"filesystem.write_completed", "runtime.num_layers", "http.admin.downstream_rq_total"} {
 		if text := admin("/stats?filter=^" + name + "$"); text != "" {
@@ -41,7 +41,6 @@ func TestUserValues(t *testing.T) {
 		}
 	}
 	c.Stats, c.Runtime = userStats, userRuntime
-	c.Ports = Ports{Admin: freePort(t), Status: freePort(t), Health: freePort(t), Prometheus: freePort(t)}
 	admin = start(t, c)
 	for _, name := range []string{"filesystem.write_completed", "runtime.num_layers", "http.admin.downstream_rq_total", "server.live"} {
 		if text := admin("/stats?filter=^" + name + "$"); !strings.HasPrefix(text, name+": ") {
@@ -63,8 +62,26 @@ func TestUserValues(t *testing.T) {
 	}
 }
 
-// start runs an Envoy until the test ends; the answer asks its admin.
+// start runs an Envoy until the test ends; the answer asks its admin. Ports that are
+// free when they are chosen may be taken when Envoy comes to them, and it ends: then it
+// tries others.
 func start(t *testing.T, c Config) (get func(path string) string) {
+	t.Helper()
+	for tries := 1; ; tries++ {
+		c.Ports = Ports{Admin: freePort(t), Status: freePort(t), Health: freePort(t), Prometheus: freePort(t)}
+		get, err := startOnce(t, c)
+		if err == nil {
+			return get
+		}
+		if tries == 3 {
+			t.Fatal(err)
+		}
+		t.Log(err)
+	}
+}
+
+// startOnce fails where Envoy ends.
+func startOnce(t *testing.T, c Config) (get func(path string) string, err error) {
 	t.Helper()
 	path, err := envoybin.Ensure(t.Context(), nil)
 	if err != nil {
@@ -117,7 +134,7 @@ func start(t *testing.T, c Config) (get func(path string) string) {
 		select {
 		case <-tick.C:
 		case <-ended:
-			t.Fatalf("Envoy ended:\n%s", said.String())
+			return nil, fmt.Errorf("Envoy ended:\n%s", said.String())
 		case <-deadline:
 			t.Fatalf("Envoy's admin does not answer: %v", err)
 		}
@@ -128,5 +145,5 @@ func start(t *testing.T, c Config) (get func(path string) string) {
 			t.Fatal(err)
 		}
 		return text
-	}
+	}, nil
 }
