@@ -106,7 +106,7 @@ func (m *running) begin(t *testing.T, args ...string) *spoken {
 // await waits for a line that holds a text; empty: for the end of the output.
 func (s *spoken) await(t *testing.T, text string) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	for {
 		select {
 		case line, more := <-s.lines:
@@ -172,18 +172,18 @@ func noCommand(t *testing.T, m *running) {
 			return nil
 		}
 	}
-	eventually(t, 5*time.Second, "weft ps says why it does not run", shown(true))
-	m.awaitAll(t, 5*time.Second) // the others do
+	eventually(t, patience, "weft ps says why it does not run", shown(true))
+	m.awaitAll(t, patience) // the others do
 	start := time.Now()
 	second := &running{Mesh: upMesh(t, m.Dir)}
 	t.Cleanup(func() { _, _ = weft(context.Background(), second, "down", "--name", second.Name) })
 	out, err := weft(t.Context(), second, "up", m.Dir, "-d", "--name", second.Name, "--publish", "80=127.0.0.1:0")
-	if err == nil || !strings.Contains(out, says) || time.Since(start) > 30*time.Second {
+	if err == nil || !strings.Contains(out, says) || time.Since(start) > patience {
 		t.Errorf("weft up after %v: %v: %s", time.Since(start), err, out)
 	}
 	save(t, file, strings.ReplaceAll(talker[len("\n---\n"):], "talker", "image"))
-	eventually(t, 5*time.Second, "it runs", shown(false))
-	eventually(t, 10*time.Second, "weft exec finds it", func() error {
+	eventually(t, patience, "it runs", shown(false))
+	eventually(t, patience, "weft exec finds it", func() error {
 		out, err := m.inPod(t, "image", "/bin/true")
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
@@ -204,7 +204,7 @@ func interruptedDown(t *testing.T, m *running) {
 	logs := m.begin(t, "logs", "talker", "-f", "--tail", "1", "--name", m.Name)
 	logs.await(t, "line ")
 	down := m.begin(t, "down", "--name", m.Name)
-	eventually(t, 10*time.Second, "the mesh stops", func() error {
+	eventually(t, patience, "the mesh stops", func() error {
 		if !errors.Is(syscall.Kill(first, 0), syscall.ESRCH) {
 			return errors.New("all of it runs")
 		}
@@ -212,5 +212,5 @@ func interruptedDown(t *testing.T, m *running) {
 	})
 	down.ends(t, os.Interrupt, 130)
 	logs.ends(t, nil, 0)
-	eventually(t, 10*time.Second, "all processes are gone", func() error { return anyAlive(pids) })
+	eventually(t, patience, "all processes are gone", func() error { return anyAlive(pids) })
 }

@@ -35,7 +35,7 @@ func TestMistakesInFiles(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			save(t, file, strings.Replace(routes(t), c.from, c.to, 1))
-			eventually(t, 5*time.Second, "weft ps names the mistake", func() error {
+			eventually(t, patience, "weft ps names the mistake", func() error {
 				out, err := weft(t.Context(), m, "ps", "--name", m.Name)
 				if err != nil || !strings.Contains(out, c.says) {
 					return fmt.Errorf("%q is not in %s %v", c.says, out, err)
@@ -48,13 +48,13 @@ func TestMistakesInFiles(t *testing.T) {
 		})
 	}
 	save(t, file, routes(t))
-	eventually(t, 5*time.Second, "a route to nowhere answers 503", func() error {
+	eventually(t, patience, "a route to nowhere answers 503", func() error {
 		if status, _, _ := m.get(t, "/gone"); status != 503 {
 			return fmt.Errorf("it answers %d", status)
 		}
 		return nil
 	})
-	m.awaitAll(t, 5*time.Second)
+	m.awaitAll(t, patience)
 }
 
 func TestAppThatEndsIsTakenOutAndRestarted(t *testing.T) {
@@ -68,7 +68,7 @@ func TestAppThatEndsIsTakenOutAndRestarted(t *testing.T) {
 	kill(t, m.pid(t, pods[0].Name, "bookshop"))
 	// What ran in it is lost; what comes once its endpoint is out is not.
 	out := time.Now().Add(500 * time.Millisecond)
-	eventually(t, 5*time.Second, "weft ps shows the restart", func() error {
+	eventually(t, patience, "weft ps shows the restart", func() error {
 		out, err := weft(t.Context(), m, "ps", "--name", m.Name)
 		if err != nil {
 			return err
@@ -80,7 +80,7 @@ func TestAppThatEndsIsTakenOutAndRestarted(t *testing.T) {
 		}
 		return fmt.Errorf("no restart of %s in\n%s", pods[0].Name, out)
 	})
-	m.awaitAll(t, 10*time.Second)
+	m.awaitAll(t, patience)
 	load.lasts(t, 100)
 	for _, f := range load.failures() {
 		if f.Start.After(out) {
@@ -98,7 +98,7 @@ func TestUpSaysWhichPodIsNotReady(t *testing.T) {
 	save(t, filepath.Join(dir, "mesh.yaml"), strings.Replace(string(text), "readinessProbe: {httpGet: {path: /healthz, port: 8080}", "readinessProbe: {httpGet: {path: /nothing-here, port: 9}", 1))
 	m := &running{}
 	m.Mesh = upMesh(t, dir)
-	out, err := weft(t.Context(), m, "up", dir, "--detach", "--name", m.Name, "--timeout", "6s", "--publish", "80=127.0.0.1:0")
+	out, err := weft(t.Context(), m, "up", dir, "--detach", "--name", m.Name, "--timeout", patience.String(), "--publish", "80=127.0.0.1:0")
 	t.Cleanup(func() { _, _ = weft(context.Background(), m, "down", "--name", m.Name) })
 	if err == nil || !strings.Contains(out, "pod default/front-") || !strings.Contains(out, "is not ready: front: ") {
 		t.Fatalf("got %v:\n%s", err, out)

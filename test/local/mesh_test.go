@@ -21,6 +21,10 @@ import (
 	"github.com/weftmesh/weft/test/weftcli"
 )
 
+// patience bounds each wait for what takes seconds at most: a busy machine may stall
+// for longer. How long it took is logged.
+const patience = time.Minute
+
 // running is a mesh of a copy of testdata.
 type running struct {
 	*weftcli.Mesh
@@ -100,20 +104,23 @@ func (m *running) await(t *testing.T, within time.Duration, what string, want fu
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
+	start := time.Now()
 	if err := m.Await(ctx, what, want); err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("%s: after %v", what, time.Since(start).Round(time.Millisecond))
 }
 
 // eventually waits until a check holds.
 func eventually(t *testing.T, within time.Duration, what string, check func() error) {
 	t.Helper()
-	deadline := time.After(within)
+	start, deadline := time.Now(), time.After(within)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		err := check()
 		if err == nil {
+			t.Logf("%s: after %v", what, time.Since(start).Round(time.Millisecond))
 			return
 		}
 		select {

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/weftmesh/weft/test/weftcli"
 )
@@ -35,17 +34,17 @@ func TestProbesDecide(t *testing.T) {
 			return nil
 		}
 	}
-	eventually(t, 5*time.Second, "details answers", answers(true))
+	eventually(t, patience, "details answers", answers(true))
 	if err := os.Remove(healthy); err != nil {
 		t.Fatal(err)
 	}
-	m.await(t, 10*time.Second, "weft ps says that details is not ready", func(pods []weftcli.Pod) bool { return ready(pods, "details") == 0 })
-	eventually(t, 5*time.Second, "details gets no calls", answers(false))
+	m.await(t, patience, "weft ps says that details is not ready", func(pods []weftcli.Pod) bool { return ready(pods, "details") == 0 })
+	eventually(t, patience, "details gets no calls", answers(false))
 	save(t, healthy, "")
-	m.await(t, 10*time.Second, "details is ready again", func(pods []weftcli.Pod) bool { return ready(pods, "details") == 2 })
-	eventually(t, 5*time.Second, "details answers again", answers(true))
+	m.await(t, patience, "details is ready again", func(pods []weftcli.Pod) bool { return ready(pods, "details") == 2 })
+	eventually(t, patience, "details answers again", answers(true))
 	save(t, healthy+".dead", "")
-	eventually(t, 15*time.Second, "weft ps shows restarts", func() error {
+	eventually(t, patience, "weft ps shows restarts", func() error {
 		out, err := weft(t.Context(), m, "ps", "--name", m.Name, "-o", "json")
 		if err != nil || !strings.Contains(out, `"restarts": 1`) && !strings.Contains(out, `"restarts": 2`) {
 			return fmt.Errorf("%s %w", out, err)
@@ -55,7 +54,7 @@ func TestProbesDecide(t *testing.T) {
 	if err := os.Remove(healthy + ".dead"); err != nil {
 		t.Fatal(err)
 	}
-	m.awaitAll(t, 40*time.Second)
+	m.awaitAll(t, patience)
 }
 
 // ready counts a Deployment's ready pods.
