@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -46,7 +47,7 @@ func TestProbesDecide(t *testing.T) {
 	save(t, healthy+".dead", "")
 	eventually(t, patience, "weft ps shows restarts", func() error {
 		out, err := weft(t.Context(), m, "ps", "--name", m.Name, "-o", "json")
-		if err != nil || !strings.Contains(out, `"restarts": 1`) && !strings.Contains(out, `"restarts": 2`) {
+		if err != nil || !restarted.MatchString(out) {
 			return fmt.Errorf("%s %w", out, err)
 		}
 		return nil
@@ -56,6 +57,9 @@ func TestProbesDecide(t *testing.T) {
 	}
 	m.awaitAll(t, patience)
 }
+
+// restarted: at least once; a machine that stalls sees no more of the first one.
+var restarted = regexp.MustCompile(`"restarts": [1-9]`)
 
 // ready counts a Deployment's ready pods.
 func ready(pods []weftcli.Pod, deployment string) (n int) {
