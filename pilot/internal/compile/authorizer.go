@@ -209,14 +209,17 @@ func checkAuthorizer(p *model.Authorization, in scope, d *diag.List) {
 	at := diag.Path("spec.provider.name")
 	s := a.Find(in.serviceOfKey)
 	if s == nil {
-		d.Add(diag.NoAuthorizer, at, "authorizer %q: %s; the policy denies what its rules take", a.Name, whyNoService(a.Callee, in))
+		d.Add(diag.NoAuthorizer, at, "authorizer %q: %s; the policy denies what its rules take", a.Name, whyNoService(a.Callee, in.serviceOfKey))
 	} else if _, ok := a.Reaches(s); !ok {
 		d.Add(diag.NoAuthorizer, at, "authorizer %q: proxies cannot call port %d of service %s of their own; the policy denies what its rules take", a.Name, a.Port, a.Host)
 	}
 }
 
-func whyNoService(a model.Callee, in scope) string {
-	switch s, ok := in.serviceOfKey(a.Host); {
+// servicesByKey gives the service of a key of Mesh.Services.
+type servicesByKey = func(key string) (*model.Service, bool)
+
+func whyNoService(a model.Callee, services servicesByKey) string {
+	switch s, ok := services(a.Host); {
 	case ok && a.Namespace == "" && s.Contested:
 		return "several namespaces have a service " + a.Host + ", and it names none (NAMESPACE/HOST)"
 	case a.Namespace != "":

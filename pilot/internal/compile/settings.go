@@ -28,11 +28,8 @@ const (
 // Source: istio.io/api mesh/v1alpha1, message MeshConfig.
 func compileSettings(objects memo.Table[*config.Object]) (out *model.Settings, found memo.Table[*Findings]) {
 	out = defaultSettings()
-	one, ok := objects.Get("/mesh")
+	one, _ := meshConfig(objects)
 	for _, o := range objects.All() {
-		if !ok {
-			one, ok = o, true
-		}
 		d := diag.For(o.Ref())
 		if in, is := o.Spec.(*mesh.MeshConfig); !is || o != one {
 			d.Add(diag.Duplicate, "", "MeshConfig %q is in force, there can be only one", one.Name)
@@ -49,6 +46,17 @@ func compileSettings(objects memo.Table[*config.Object]) (out *model.Settings, f
 		}
 	}
 	return out, found
+}
+
+// meshConfig is the one that is in force.
+func meshConfig(objects memo.Table[*config.Object]) (*config.Object, bool) {
+	one, ok := objects.Get("/mesh")
+	if !ok {
+		for _, o := range objects.All() {
+			return o, true
+		}
+	}
+	return one, ok
 }
 
 func defaultSettings() *model.Settings {

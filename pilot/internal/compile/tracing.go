@@ -11,8 +11,10 @@ import (
 	mesh "istio.io/api/mesh/v1alpha1"
 	telemetry "istio.io/api/telemetry/v1alpha1"
 
+	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/diag"
 	"github.com/weftmesh/weft/internal/hostname"
+	"github.com/weftmesh/weft/internal/memo"
 	"github.com/weftmesh/weft/internal/model"
 )
 
@@ -89,13 +91,41 @@ func checkTracers(t *model.Telemetry, in scope, d *diag.List) {
 		if tracer == nil {
 			continue // which is reported
 		}
-		at := diag.Path("spec.tracing").Index(i).Field("providers").Index(0).Field("name")
-		if s := tracer.Find(in.serviceOfKey); s == nil {
-			d.Add(diag.NoProvider, at, "tracer %q: %s; there are no spans", tracer.Name, whyNoService(tracer.Callee, in))
-		} else if _, ok := tracer.Reaches(s); !ok {
-			d.Add(diag.NoProvider, at, "tracer %q: proxies cannot call port %d of service %s of their own; there are no spans", tracer.Name, tracer.Port, tracer.Host)
-		}
+		checkTracer(tracer, in.serviceOfKey, diag.Path("spec.tracing").Index(i).Field("providers").Index(0).Field("name"), d)
 	}
+}
+
+// checkTracer reports a tracer that no proxy can call.
+func checkTracer(tracer *model.Tracer, services servicesByKey, at diag.Path, d *diag.List) {
+	if s := tracer.Find(services); s == nil {
+		d.Add(diag.NoProvider, at, "tracer %q: %s; there are no spans", tracer.Name, whyNoService(tracer.Callee, services))
+	} else if _, ok := tracer.Reaches(s); !ok {
+		d.Add(diag.NoProvider, at, "tracer %q: proxies cannot call port %d of service %s of their own; there are no spans", tracer.Name, tracer.Port, tracer.Host)
+	}
+}
+
+// checkDefaultTracer adds to what is said of MeshConfig whether its own tracer
+// can be called: services are not known yet where MeshConfig is read.
+func (c *Compiler) checkDefaultTracer(objects memo.Table[*config.Object], said memo.Table[*Findings]) memo.Table[*Findings] {
+	o, ok := meshConfig(objects)
+	name := c.meshed.Telemetry.Traces
+	if !ok || name == "" {
+		return said
+	}
+	at := diag.Path("defaultConfig.tracing.zipkin.address")
+	if in, is := o.Spec.(*mesh.MeshConfig); is && name != ofProxyConfig {
+		at = diag.Path("defaultProviders.tracing").Index(slices.Index(in.GetDefaultProviders().GetTracing(), name))
+	}
+	d := diag.For(o.Ref())
+	checkTracer(c.meshed.Telemetry.Tracer(name), c.services.Table().Get, at, d)
+	if len(d.All()) == 0 {
+		return said
+	}
+	key, list := string(o.Kind)+"/"+o.Key(), d.All()
+	if f, ok := said.Get(key); ok {
+		list = slices.Concat(f.List, list)
+	}
+	return said.With(key, &Findings{Object: o.Ref(), List: list})
 }
 
 // compileTraces reads what MeshConfig says of traces.
