@@ -1,23 +1,27 @@
 package model
 
+import "cmp"
+
 // Callee is a service that proxies call of their own: an external authorizer,
 // or what collects traces.
 type Callee struct {
-	// Namespace and Host are those of the service; without a Namespace it must be
-	// the only one of its host.
+	// Namespace and Host are those of the service. Without a Namespace it is the
+	// only one of its host that the root namespace sees: what another keeps to
+	// itself must neither take the mesh's calls nor turn them off.
 	Namespace, Host string
 	Port            uint32
 }
 
-// Find returns the service; nil if there is none, or if several namespaces have
-// one of its host and none is named. services gives that of a key.
+// Find returns the service; nil if there is none. services gives that of a key.
 func (c Callee) Find(services func(key string) (*Service, bool)) *Service {
 	s, ok := services(c.Host)
-	if ok && c.Namespace != "" && s.Namespace != c.Namespace {
-		s, ok = services((&Service{Host: c.Host, Namespace: c.Namespace, Rival: true}).Key())
-	}
-	if !ok || c.Namespace == "" && s.Contested {
+	if !ok || c.Namespace == "" && s.Hidden {
 		return nil
+	}
+	if namespace := cmp.Or(c.Namespace, s.Seen, s.Namespace); namespace != s.Namespace {
+		if s, ok = services((&Service{Host: c.Host, Namespace: namespace, Rival: true}).Key()); !ok {
+			return nil
+		}
 	}
 	return s
 }

@@ -83,6 +83,11 @@ type Service struct {
 	Rival bool
 	// Contested: it is not a rival, but has some.
 	Contested bool
+	// Hidden, of one that is no rival: of those that ServiceEntries declare for the
+	// host, the root namespace sees none, or several. Callee says why.
+	Hidden bool
+	// Seen is the namespace of the only one that it sees, where that is a rival.
+	Seen string
 	// Outside of the mesh (MESH_EXTERNAL): never the mesh's own mTLS.
 	Outside bool
 	// Allocated: its Addresses are made from its name.

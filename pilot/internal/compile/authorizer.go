@@ -220,7 +220,9 @@ type servicesByKey = func(key string) (*model.Service, bool)
 
 func whyNoService(a model.Callee, services servicesByKey) string {
 	switch s, ok := services(a.Host); {
-	case ok && a.Namespace == "" && s.Contested:
+	case ok && a.Namespace == "" && s.Hidden && !s.Contested:
+		return "service " + a.Host + " of namespace " + s.Namespace + " is not exported to the root namespace, and it names none (NAMESPACE/HOST)"
+	case ok && a.Namespace == "" && s.Hidden:
 		return "several namespaces have a service " + a.Host + ", and it names none (NAMESPACE/HOST)"
 	case a.Namespace != "":
 		return "there is no service " + a.Host + " in namespace " + a.Namespace

@@ -29,6 +29,25 @@ type registry struct {
 	endpoints *memo.Derived[*model.Service, *model.Endpoints]
 }
 
+// seenBy notes on the first of a host's services which of them the root
+// namespace sees.
+func seenBy(root string, services []*model.Service) {
+	var seen []*model.Service
+	for _, s := range services {
+		if s.ExportTo.Sees(s.Namespace, root) {
+			seen = append(seen, s)
+		}
+	}
+	if len(services) == 0 {
+		return
+	}
+	if first := services[0]; len(seen) != 1 {
+		first.Hidden = true
+	} else if seen[0] != first {
+		first.Seen = seen[0].Namespace
+	}
+}
+
 // alias is an ExternalName whose target is a service of the mesh.
 type alias struct{ host, target string }
 
@@ -45,6 +64,9 @@ func (c *Compiler) register() {
 		services := declare(host, all)
 		for i, s := range services {
 			s.Rival, s.Contested = i > 0, i == 0 && len(services) > 1
+		}
+		seenBy(scope{r: r, c: c}.settings().RootNamespace, services)
+		for _, s := range services {
 			emit(s.Key(), s)
 		}
 	}, memo.Same(equal[*model.Service]))
