@@ -134,6 +134,7 @@ func (c *Classifier) Classes(proxy model.Proxy) []model.ProxyClass {
 		key = ns + "/" + key
 		return has(&c.server.Cell, key) || has(&c.auth.Cell, key) || has(&c.rules.Cell, key) || has(&c.heard.Cell, key)
 	})
+	said = c.withoutEdge(said)
 	client := model.ProxyClass{Role: model.RoleOutbound, Namespace: ns, Labels: model.FormatLabels(clientLabels), Bare: !proxy.Proven, Metadata: c.metadata(model.RoleOutbound, proxy), Proxy: said}
 	server := model.ProxyClass{Role: model.RoleInbound, Namespace: ns, Labels: model.FormatLabels(serverLabels), Ports: c.namedPorts(ns, ports), Bare: !proxy.Proven, Metadata: c.metadata(model.RoleInbound, proxy), Proxy: said}
 	c.discovers(&client, proxy, labels, at)
@@ -151,6 +152,18 @@ func (c *Classifier) Classes(proxy model.Proxy) []model.ProxyClass {
 		client.Proxy, server.Proxy = model.OwnProxy{}, model.OwnProxy{}
 	}
 	return []model.ProxyClass{client, server}
+}
+
+// withoutEdge leaves out what a sidecar has no use for, gatewayTopology: it must
+// not set its pods apart.
+func (c *Classifier) withoutEdge(said model.OwnProxy) model.OwnProxy {
+	if !said.Said || c.mesh.Settings == nil {
+		return said
+	}
+	if said.Edge = c.mesh.Settings.Edge; said.ProxySettings == c.mesh.Settings.ProxySettings {
+		return model.OwnProxy{}
+	}
+	return said
 }
 
 // sidecarOf is the Sidecar of a workload, nil if it has none: one that selects

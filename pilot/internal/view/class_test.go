@@ -15,6 +15,13 @@ func TestClasses(t *testing.T) {
 	named := meshtest.Service("admin", "default", "10.0.0.9", model.Port{Number: 80, TargetName: "http", Protocol: model.ProtocolHTTP})
 	m.Service(named)
 	m.Workload(&model.Workload{Namespace: "default", Name: "reviews-1", Controller: "reviews", Labels: labels, Ports: map[string]uint32{"http": 8080, "debug": 6060}})
+	own := func(name string, s model.ProxySettings) {
+		m.Workload(&model.Workload{Namespace: "apart", Name: name, Proxy: &s})
+	}
+	hops := model.Edge{TrustedProxies: 2}
+	own("edge", model.ProxySettings{Edge: hops})
+	own("both", model.ProxySettings{Edge: hops, Headers: model.ProxyHeaders{Server: "mine"}})
+	mine := model.OwnProxy{Said: true, ProxySettings: model.ProxySettings{Headers: model.ProxyHeaders{Server: "mine"}}}
 	vs := meshtest.Routing("by-team", "other", "a.example", &model.Route{Scope: model.Scope{SourceLabels: map[string]string{"team": "a"}}})
 	for name, tc := range map[string]struct {
 		proxy model.Proxy
@@ -47,6 +54,18 @@ func TestClasses(t *testing.T) {
 		"self-discovery of a router that is no pod": {
 			model.Proxy{Proven: true, Namespace: "edge", Locality: model.Locality{Region: "eu"}, Metadata: map[string]string{"ENABLE_SELF_DISCOVERY": "true", "WORKLOAD_NAME": "gw"}}, m.Model(),
 			[]model.ProxyClass{{Role: model.RoleRouter, Namespace: "edge", Labels: "topology.kubernetes.io/region=eu", SelfDiscovery: true, Workload: "gw"}},
+		},
+		"a sidecar's own gatewayTopology": {
+			model.Proxy{Proven: true, Sidecar: true, Namespace: "apart", Name: "edge"}, m.Model(),
+			[]model.ProxyClass{{Role: model.RoleOutbound, Namespace: "apart"}, {Role: model.RoleInbound, Namespace: "apart"}},
+		},
+		"a sidecar's own gatewayTopology and proxyHeaders": {
+			model.Proxy{Proven: true, Sidecar: true, Namespace: "apart", Name: "both"}, m.Model(),
+			[]model.ProxyClass{{Role: model.RoleOutbound, Namespace: "apart", Proxy: mine}, {Role: model.RoleInbound, Namespace: "apart", Proxy: mine}},
+		},
+		"a router's own gatewayTopology": {
+			model.Proxy{Proven: true, Namespace: "apart", Name: "edge"}, m.Model(),
+			[]model.ProxyClass{{Role: model.RoleRouter, Namespace: "apart", Proxy: model.OwnProxy{Said: true, ProxySettings: model.ProxySettings{Edge: hops}}}},
 		},
 		"a router": {
 			model.Proxy{Proven: true, Namespace: "weft-system", Labels: map[string]string{"istio": "ingressgateway", "app": "gw"}}, m.Model(),
