@@ -48,12 +48,17 @@ func ownProxy(o *config.Object, in scope, d *diag.List) *model.ProxySettings {
 	return &out
 }
 
+// maxServer bounds the header server in bytes: a class is kept for each.
+const maxServer = 256
+
 // compileProxyHeaders reads proxyHeaders into out.
 //
 // Source: istio.io/api mesh/v1alpha1, message ProxyConfig.ProxyHeaders.
 func compileProxyHeaders(out *model.ProxyHeaders, in *mesh.ProxyConfig_ProxyHeaders, at diag.Path, d *diag.List) {
 	compileForward(&out.ClientCert, in.GetForwardedClientCert(), at.Field("forwardedClientCert"), d)
-	if name := in.GetServer().GetValue(); name != "" && checkText(name, at.Field("server").Field("value"), d) {
+	if name, at := in.GetServer().GetValue(), at.Field("server").Field("value"); len(name) > maxServer {
+		d.Add(diag.Invalid, at, "has %d bytes; at most %d go into every answer; what holds without it is in force", len(name), maxServer)
+	} else if name != "" && checkText(name, at, d) {
 		out.Server = name
 	}
 	yes := func(into *bool, said *wrapperspb.BoolValue) {
