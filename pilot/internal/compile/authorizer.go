@@ -97,7 +97,7 @@ func (r *authorizerReader) common(in askable, at diag.Path) {
 	callee, ok := compileCallee(in.GetService(), in.GetPort(), at, r.d)
 	r.keep(ok)
 	r.out.Callee = callee
-	if v, ok := positive(in.GetTimeout(), at.Field("timeout"), r.d); ok {
+	if v, ok := callTimeout(in.GetTimeout(), at.Field("timeout"), r.d); ok {
 		r.out.Timeout = v
 	} else if in.GetTimeout() != nil {
 		r.lost = true

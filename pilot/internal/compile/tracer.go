@@ -118,11 +118,25 @@ func (r *tracerReader) http(path, standard string, timeout *durationpb.Duration,
 }
 
 func (r *tracerReader) timeout(in *durationpb.Duration, at diag.Path) {
-	if v, ok := positive(in, at, r.d); ok {
+	if v, ok := callTimeout(in, at, r.d); ok {
 		r.out.Timeout = v
 	} else if in != nil {
 		r.lost = true
 	}
+}
+
+// maxCallTimeout bounds the time for a call: Envoy refuses 2^32 s over HTTP.
+// Source: envoy.config.core.v3.HttpUri.timeout.
+const maxCallTimeout = 1193046 * time.Hour
+
+// callTimeout reads the time for a call of a proxy's own.
+func callTimeout(in *durationpb.Duration, at diag.Path, d *diag.List) (time.Duration, bool) {
+	v, ok := positive(in, at, d)
+	if ok && v >= maxCallTimeout {
+		d.Add(diag.Invalid, at, "must be less than %v, got %v", maxCallTimeout, v)
+		return 0, false
+	}
+	return v, ok
 }
 
 func (r *tracerReader) headers(in []*tracerHeader, at diag.Path) {
@@ -141,7 +155,11 @@ func (r *tracerReader) headers(in []*tracerHeader, at diag.Path) {
 			r.refuse(at.Field("value"), "Envoy cannot send %% in a header of gRPC")
 			continue
 		}
-		r.keep(checkHeaderName(h.GetName(), at.Field("name"), r.d) && checkHeaderValue(h.GetValue(), at.Field("value"), r.d))
+		sent := h.GetValue()
+		if !r.out.Protocol.GRPC() {
+			sent = strings.ReplaceAll(sent, "%", "%%") // so Envoy gets it, and counts it
+		}
+		r.keep(checkHeaderName(h.GetName(), at.Field("name"), r.d) && checkHeaderValue(sent, at.Field("value"), r.d))
 		r.out.Headers = append(r.out.Headers, model.Header{Name: h.GetName(), Value: h.GetValue()})
 	}
 }
