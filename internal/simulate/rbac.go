@@ -56,8 +56,8 @@ func (w *walk) tellDenier(policy string) {
 	}
 }
 
-// policyName reads Istio's name of a rule.
-var policyName = regexp.MustCompile(`^ns\[([^]]+)\]-policy\[([^]]+)\]`)
+// policyName reads Istio's name of a rule, before which may be its provider's.
+var policyName = regexp.MustCompile(`^.*ns\[([^]]+)\]-policy\[([^]]+)\]`)
 
 // rbacBytes decides on a connection, once its client has sent something.
 // Source: envoy.extensions.filters.network.rbac.v3.RBAC.

@@ -9,10 +9,12 @@ import (
 
 // What the RBAC filter writes of a request that it denies, and what is read of it:
 // rbac_access_denied_matched_policy[ns[NAMESPACE]-policy[NAME]-rule[0]], or [none].
+// Before ns[ is the provider of a CUSTOM policy that cannot be asked, which may be
+// any text: the last ns[ counts.
 const (
 	isDenied  = `response.code_details.startsWith('rbac_access_denied_matched_policy[')`
-	readsName = `%CEL(response.code_details.contains('[ns[') ? ` +
-		`re.extract(response.code_details,'ns\\[([^]]+)\\]-policy\\[([^]]+)\\]','\\1/\\2') : '` + model.DenierNone + `')%`
+	readsName = `%CEL(response.code_details.contains(']-policy[') ? ` +
+		`re.extract(response.code_details,'.*ns\\[([^]]+)\\]-policy\\[([^]]+)\\]','\\1/\\2') : '` + model.DenierNone + `')%`
 )
 
 // tellDenier has who is denied told by which policy, where the mesh wants it.
