@@ -184,8 +184,10 @@ func (s *settings) readStats(value string, into func(*meshapi.ProxyConfig_ProxyS
 	if s.proxy.GetProxyStatsMatcher() == nil {
 		s.proxy.ProxyStatsMatcher = &meshapi.ProxyConfig_ProxyStatsMatcher{}
 	}
-	*into(s.proxy.GetProxyStatsMatcher()) = splitList(value)
-	if _, wrong := config.AgentProxy(s.proxy); len(wrong) > 0 {
+	own := &meshapi.ProxyConfig_ProxyStatsMatcher{} // what else is wrong is not this annotation's
+	*into(own) = splitList(value)
+	*into(s.proxy.GetProxyStatsMatcher()) = *into(own)
+	if _, wrong := config.AgentProxy(&meshapi.ProxyConfig{ProxyStatsMatcher: own}); len(wrong) > 0 {
 		return wrong[0]
 	}
 	return nil
