@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -131,7 +132,7 @@ func (s *settings) environment() []corev1.EnvVar {
 	literal("ISTIO_PROMETHEUS_ANNOTATIONS", s.prometheus)
 	literal("ISTIO_KUBE_APP_PROBERS", s.probes)
 	if text, _ := config.AgentProxy(s.proxy); !s.grpc {
-		literal(config.AgentVariable, text)
+		literal(config.AgentVariable, strings.ReplaceAll(text, "$", "$$")) // Kubernetes reads $$ and $(NAME) in it
 	}
 	metadata := s.proxy.GetProxyMetadata()
 	for _, name := range slices.Sorted(maps.Keys(metadata)) {

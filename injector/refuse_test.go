@@ -1,6 +1,7 @@
 package injector
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -77,6 +78,28 @@ func TestWrongValues(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.name) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %q: %v", c.name, c.value, err)
 		}
+	}
+}
+
+// TestStatsAnnotation is blamed for the list that it sets, and for no other.
+func TestStatsAnnotation(t *testing.T) {
+	_, err := Inject(podWith(map[string]string{
+		configAnnotation: "fileFlushInterval: 0s", "sidecar.istio.io/statsInclusionPrefixes": "a",
+	}), Values{NativeSidecars: true})
+	if err == nil || strings.Contains(err.Error(), "statsInclusionPrefixes") {
+		t.Error(err)
+	}
+}
+
+// TestProxyConfigDollars: Kubernetes makes $ of $$, and reads $(NAME).
+func TestProxyConfigDollars(t *testing.T) {
+	pod, err := Inject(podWith(map[string]string{configAnnotation: "proxyStatsMatcher: {inclusionRegexps: [\"a$(POD_NAME)$$\"]}"}), Values{NativeSidecars: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(pod)
+	if want := `a$$(POD_NAME)$$$$`; err != nil || !strings.Contains(string(raw), want) {
+		t.Errorf("the pod has no %s: %v", want, err)
 	}
 }
 

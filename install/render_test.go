@@ -222,19 +222,19 @@ func TestGatewayAnnotationRefused(t *testing.T) {
 // with, and has its own word on what the pilot reads of its annotation.
 func TestGatewayProxyConfig(t *testing.T) {
 	m := rendered(t, Inputs{Sets: []string{
-		`gateways.ingress.podAnnotations.proxy\.istio\.io/config=gatewayTopology: {numTrustedProxies: 1}`,
-		"meshConfig.defaultConfig.fileFlushMinSizeKb=16", "meshConfig.defaultConfig.connectionSettings.globalDownstreamConnectionLimit=7",
+		`gateways.ingress.podAnnotations.proxy\.istio\.io/config=connectionSettings: {profile: EDGE\, globalDownstreamConnectionLimit: 9}`,
+		"meshConfig.defaultConfig.fileFlushMinSizeKb=16", `meshConfig.defaultConfig.proxyStatsMatcher.inclusionRegexps={a$}`, "meshConfig.defaultConfig.connectionSettings.globalDownstreamConnectionLimit=7",
 	}})
 	d := object[appsv1.Deployment](t, m, "Deployment weft-system/istio-ingressgateway")
 	i := slices.IndexFunc(d.Spec.Template.Spec.Containers[0].Env, func(e corev1.EnvVar) bool { return e.Name == "PROXY_CONFIG" })
 	if i < 0 {
 		t.Fatalf("the environment is %v", d.Spec.Template.Spec.Containers[0].Env)
 	}
-	const want = `{"connectionSettings":{"globalDownstreamConnectionLimit":7},"fileFlushMinSizeKb":16}`
+	const want = `{"connectionSettings":{"globalDownstreamConnectionLimit":9},"fileFlushMinSizeKb":16,"proxyStatsMatcher":{"inclusionRegexps":["a$$"]}}`
 	if got := d.Spec.Template.Spec.Containers[0].Env[i].Value; got != want {
 		t.Errorf("PROXY_CONFIG is %s, want %s", got, want)
 	}
-	if got := d.Spec.Template.Annotations["proxy.istio.io/config"]; got != "gatewayTopology: {numTrustedProxies: 1}" {
+	if got := d.Spec.Template.Annotations["proxy.istio.io/config"]; got != "connectionSettings: {profile: EDGE, globalDownstreamConnectionLimit: 9}" {
 		t.Errorf("the annotation is %q", got)
 	}
 }

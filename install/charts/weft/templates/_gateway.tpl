@@ -7,12 +7,13 @@ root, role (ingress or egress), gateway (its values). */}}
 {{- $own := mustMergeOverwrite (dict "app" $g.name "istio" (printf "%sgateway" .role)) $g.labels -}}
 {{- $labels := include "weft.labels" (list $root (printf "%s-gateway" .role)) -}}
 {{- $said := fromYaml (get ($g.podAnnotations | default dict) "proxy.istio.io/config") }}
-{{- range $field, $_ := omit $said "gatewayTopology" "proxyHeaders" }}
-{{- fail (printf "gateways.%s.podAnnotations: of proxy.istio.io/config only gatewayTopology and proxyHeaders are read here, not %s; write what it says into meshConfig.defaultConfig" $.role $field) }}
+{{- range $field, $_ := omit $said "gatewayTopology" "proxyHeaders" "connectionSettings" }}
+{{- fail (printf "gateways.%s.podAnnotations: of proxy.istio.io/config only gatewayTopology, proxyHeaders and connectionSettings are read here, not %s; write what it says into meshConfig.defaultConfig" $.role $field) }}
 {{- end }}
 {{- /* What Envoy starts with: the agent reads it, of an injected pod the injector says it. */}}
 {{- $start := pick ($root.Values.meshConfig.defaultConfig | default dict) "proxyStatsMatcher" "runtimeValues" "fileFlushInterval" "fileFlushMinSizeKb" }}
-{{- with dig "connectionSettings" "globalDownstreamConnectionLimit" 0 ($root.Values.meshConfig.defaultConfig | default dict) }}
+{{- $limit := dig "connectionSettings" "globalDownstreamConnectionLimit" 0 ($root.Values.meshConfig.defaultConfig | default dict) }}
+{{- with dig "connectionSettings" "globalDownstreamConnectionLimit" $limit $said }}
 {{- $_ := set $start "connectionSettings" (dict "globalDownstreamConnectionLimit" .) }}
 {{- end }}
 ---
@@ -142,7 +143,7 @@ spec:
               value: {{ toJson $own | quote }}
             {{- with $start }}
             - name: PROXY_CONFIG
-              value: {{ toJson . | quote }}
+              value: {{ toJson . | replace "$" "$$" | quote }} {{- /* Kubernetes reads $$ and $(NAME) in it. */}}
             {{- end }}
           ports:
             {{- range $g.ports }}
