@@ -173,7 +173,7 @@ func noCommand(t *testing.T, m *running) {
 		}
 	}
 	eventually(t, patience, "weft ps says why it does not run", shown(true))
-	m.awaitAll(t, patience) // the others do
+	m.awaitAll(t) // the others do
 	start := time.Now()
 	second := &running{Mesh: upMesh(t, m.Dir)}
 	t.Cleanup(func() { _, _ = weft(context.Background(), second, "down", "--name", second.Name) })

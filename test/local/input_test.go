@@ -54,7 +54,7 @@ func TestMistakesInFiles(t *testing.T) {
 		}
 		return nil
 	})
-	m.awaitAll(t, patience)
+	m.awaitAll(t)
 }
 
 func TestAppThatEndsIsTakenOutAndRestarted(t *testing.T) {
@@ -80,7 +80,7 @@ func TestAppThatEndsIsTakenOutAndRestarted(t *testing.T) {
 		}
 		return fmt.Errorf("no restart of %s in\n%s", pods[0].Name, out)
 	})
-	m.awaitAll(t, patience)
+	m.awaitAll(t)
 	load.lasts(t, 100)
 	for _, f := range load.failures() {
 		if f.Start.After(out) {

@@ -33,7 +33,7 @@ func TestPartsKilledUnderLoad(t *testing.T) {
 		_, before := load.count()
 		serial := m.certificate(t)
 		kill(t, m.pid(t, victim.pod, victim.binary))
-		m.awaitAll(t, patience)
+		m.awaitAll(t)
 		revision++
 		m.revise(t, dir, revision)
 		load.lasts(t, 100)
@@ -91,7 +91,7 @@ func TestEnvoyKilled(t *testing.T) {
 		}
 		return nil
 	})
-	m.awaitAll(t, patience)
+	m.awaitAll(t)
 	_, failed := load.count()
 	load.lasts(t, 200)
 	if _, after := load.count(); after != failed {

@@ -93,9 +93,9 @@ func weft(ctx context.Context, m *running, args ...string) (string, error) {
 }
 
 // awaitAll waits until every pod is ready and in sync.
-func (m *running) awaitAll(t *testing.T, within time.Duration) {
+func (m *running) awaitAll(t *testing.T) {
 	t.Helper()
-	m.await(t, within, "all pods are ready and in sync", func(pods []weftcli.Pod) bool {
+	m.await(t, patience, "all pods are ready and in sync", func(pods []weftcli.Pod) bool {
 		return len(pods) >= 6 && !slices.ContainsFunc(pods, func(p weftcli.Pod) bool { return !p.Ready || p.Synced == "no" })
 	})
 }

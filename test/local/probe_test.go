@@ -55,7 +55,7 @@ func TestProbesDecide(t *testing.T) {
 	if err := os.Remove(healthy + ".dead"); err != nil {
 		t.Fatal(err)
 	}
-	m.awaitAll(t, patience)
+	m.awaitAll(t)
 }
 
 // restarted: at least once; a machine that stalls sees no more of the first one.

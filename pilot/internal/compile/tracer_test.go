@@ -32,7 +32,7 @@ func TestTracerBounds(t *testing.T) {
 		switch found := d.All(); {
 		case c.want == "" && (len(all) != 1 || len(found) > 0):
 			t.Errorf("%s: %d tracers, %v", name, len(all), found)
-		case c.want != "" && (len(all) > 0 || len(found) != 1 || string(found[0].Path) != c.want):
+		case c.want != "" && (len(all) > 0 || len(found) != 1 || found[0].Path != c.want):
 			t.Errorf("%s: %d tracers, %v, want a finding at %s", name, len(all), found, c.want)
 		}
 	}
