@@ -1,6 +1,7 @@
 package pilot_test
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -153,4 +154,16 @@ func differs(t *testing.T, got, want envoy.Span) {
 			t.Errorf("header %s of the call: %q, want %q", name, got.Headers.Get(name), want.Headers.Get(name))
 		}
 	}
+}
+
+// TestLogsNameTheTrace: a log's line can name the trace of its request.
+func TestLogsNameTheTrace(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "log")
+	w := startWorld(t, collectorService+telemetryOf(t, `
+extensionProviders: [{name: otel, opentelemetry: {service: collector.watch.svc.cluster.local, port: 4317}}]
+defaultProviders: {tracing: [otel]}
+accessLogFormat: "%TRACE_ID%"
+accessLogFile: `+file, ""))
+	w.do(t, simulate.Call{Path: "/", Headers: map[string][]string{"Traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}})
+	holds(t, file, "0af7651916cd43dd8448eb211c80319c\n")
 }

@@ -39,14 +39,14 @@ type TraceRule struct {
 	Sides Sides
 	// Providers by name, of which the first counts; none: that of the level above.
 	Providers []string
+	Disabled  *bool // nil: as before
 	Change    TraceChange
 }
 
 // TraceChange is what a rule or MeshConfig says of traces; nil: as before.
 type TraceChange struct {
 	Sampling      *float64 // percent of requests that nobody has decided on yet
-	Disabled      *bool
-	ByRequestID   *bool // sampling follows X-Request-Id
+	ByRequestID   *bool    // sampling follows X-Request-Id
 	IstioTags     *bool
 	NoPropagation *bool
 	Tags          []TraceTag // sorted by name; replaces those before as a whole

@@ -28,6 +28,11 @@ kind: Service
 metadata: {name: collector, namespace: watch}
 spec: {selector: {app: collector}, ports: [{name: grpc, port: 4317}]}
 ---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: strict, namespace: watch}
+spec: {mtls: {mode: STRICT}}
+---
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: collector, namespace: watch}

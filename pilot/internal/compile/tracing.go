@@ -21,14 +21,13 @@ import (
 // traceRule reads an entry of a Telemetry's tracing.
 // Source: istio.io/api telemetry/v1alpha1, message Tracing.
 func traceRule(in *telemetry.Tracing, defaults *model.TelemetryDefaults, at diag.Path, d *diag.List) model.TraceRule {
-	out := model.TraceRule{Sides: sides(in.GetMatch().GetMode())}
+	out := model.TraceRule{Sides: sides(in.GetMatch().GetMode()), Disabled: boolOf(in.GetDisableSpanReporting())}
 	out.Providers = providers(in.GetProviders(), at, d, func(name string) bool { return defaults.Tracer(name) != nil })
 	if len(out.Providers) > 1 {
 		d.Add(diag.NoEffect, at.Field("providers").Index(1), "spans go to one provider; the first is in force")
 	}
 	out.Change = model.TraceChange{
-		Disabled: boolOf(in.GetDisableSpanReporting()), ByRequestID: boolOf(in.GetUseRequestIdForTraceSampling()),
-		IstioTags: boolOf(in.GetEnableIstioTags()), NoPropagation: boolOf(in.GetDisableContextPropagation()),
+		ByRequestID: boolOf(in.GetUseRequestIdForTraceSampling()), IstioTags: boolOf(in.GetEnableIstioTags()), NoPropagation: boolOf(in.GetDisableContextPropagation()),
 		Tags: traceTags(in.GetCustomTags(), at.Field("customTags"), d),
 	}
 	if s := in.GetRandomSamplingPercentage(); s != nil && checkPercent(s.GetValue(), at.Field("randomSamplingPercentage"), d) {

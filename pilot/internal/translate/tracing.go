@@ -16,8 +16,8 @@ import (
 )
 
 // traced has a manager report spans. Of requests on which nobody has decided
-// yet a part is sampled; who asks for a trace by its headers gets one, as in
-// Istio.
+// yet a part is sampled, and of those that ask for it (X-Client-Trace-Id) all, as
+// in Istio.
 //
 // Source: envoy.extensions.filters.network.http_connection_manager.v3,
 // HttpConnectionManager.Tracing.

@@ -14,14 +14,14 @@ type wanted struct {
 }
 
 // callees are clusters for what is wanted: no route leads to them, they may be
-// where the proxy sees nothing else, and the two sides of a sidecar must not
-// differ on one cluster.
+// where the proxy sees nothing else, and no other class of the proxy may have one
+// of the name: Envoy refuses an answer that has a name twice.
 type callees struct {
 	clusters    *memo.Derived[wanted, *model.Cluster]
 	assignments *memo.Derived[*model.Cluster, *model.Assignment]
 }
 
-// ownCluster is outbound|PORT|SUBSET|HOST for a provider's name.
+// ownCluster is KIND|PORT|NAME|HOST, as other clusters are outbound|PORT|SUBSET|HOST.
 func ownCluster(kind, name string, c model.Callee) string {
 	return kind + clusterName(c.Port, name, c.Host)[len("outbound"):]
 }

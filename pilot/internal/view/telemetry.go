@@ -156,7 +156,7 @@ func (m merging) traces(levels []*model.Telemetry) *model.Tracing {
 			if len(rule.Providers) > 0 {
 				name = rule.Providers[0]
 			}
-			if d := rule.Change.Disabled; d != nil {
+			if d := rule.Disabled; d != nil {
 				disabled = *d
 			}
 			out.Apply(&rule.Change)

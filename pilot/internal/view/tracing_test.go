@@ -17,6 +17,9 @@ func TestTracesOfLevels(t *testing.T) {
 	rule := func(s model.Sides, c model.TraceChange, providers ...string) *model.Telemetry {
 		return &model.Telemetry{Traces: []model.TraceRule{{Sides: s, Change: c, Providers: providers}}}
 	}
+	disabled := func(s model.Sides, d *bool) *model.Telemetry {
+		return &model.Telemetry{Traces: []model.TraceRule{{Sides: s, Disabled: d}}}
+	}
 	server, client := model.Sides{Server: true}, model.Sides{Client: true}
 	ofA := model.Tracing{Tracer: a, Cluster: "trace|4317|a|a.example.com", Sampling: 7, ByRequestID: true, IstioTags: true, MaxTag: 9}
 	for name, c := range map[string]struct {
@@ -29,9 +32,9 @@ func TestTracesOfLevels(t *testing.T) {
 		"of the other side":     {[]*model.Telemetry{rule(client, model.TraceChange{Sampling: &three})}, func(*model.Tracing) {}, true},
 		"another provider":      {[]*model.Telemetry{rule(model.Both, model.TraceChange{}, "b", "a")}, func(w *model.Tracing) { w.Tracer, w.Cluster, w.MaxTag = b, "trace-in|4317|b|b.example.com", 0 }, true},
 		"a provider of none":    {[]*model.Telemetry{rule(model.Both, model.TraceChange{}, "none")}, nil, true},
-		"disabled":              {[]*model.Telemetry{rule(model.Both, model.TraceChange{Disabled: &yes})}, nil, true},
-		"disabled for one side": {[]*model.Telemetry{rule(server, model.TraceChange{Disabled: &yes})}, func(*model.Tracing) {}, false},
-		"enabled below":         {[]*model.Telemetry{rule(model.Both, model.TraceChange{Disabled: &yes}), rule(server, model.TraceChange{Disabled: &no})}, func(*model.Tracing) {}, true},
+		"disabled":              {[]*model.Telemetry{disabled(model.Both, &yes)}, nil, true},
+		"disabled for one side": {[]*model.Telemetry{disabled(server, &yes)}, func(*model.Tracing) {}, false},
+		"enabled below":         {[]*model.Telemetry{disabled(model.Both, &yes), disabled(server, &no)}, func(*model.Tracing) {}, true},
 		"all that can be set": {[]*model.Telemetry{rule(model.Both, model.TraceChange{ByRequestID: &no, IstioTags: &no, NoPropagation: &yes, Tags: []model.TraceTag{{Name: "x"}}})},
 			func(w *model.Tracing) {
 				w.ByRequestID, w.IstioTags, w.NoPropagation, w.Tags = false, false, true, []model.TraceTag{{Name: "x"}}

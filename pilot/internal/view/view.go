@@ -90,11 +90,11 @@ func newViewer(class model.ProxyClass, g *memo.Graph) *Viewer {
 	traced := &tracers(v.in, &v.reporting.Cell).Cell
 	switch class.Role {
 	case model.RoleInbound, model.RoleGRPCServer:
-		v.side = newInbound(v.in, class, newCallees(v.in, class, v.wanted(traced)))
+		v.side = newInbound(v.in, class, newCallees(v.in, class, v.with(traced)))
 	case model.RoleGRPCClient:
 		v.side = newGRPCClient(v.in, class)
 	case model.RoleRouter:
-		v.side = newRouter(v.in, class, newCallees(v.in, class, v.wanted(traced)))
+		v.side = newRouter(v.in, class, newCallees(v.in, class, v.with(traced)))
 	default:
 		v.side = newOutbound(v.in, class, newCallees(v.in, class, traced))
 	}
@@ -103,8 +103,8 @@ func newViewer(class model.ProxyClass, g *memo.Graph) *Viewer {
 	return v
 }
 
-// wanted derives what the class's policies ask, beside what else is wanted.
-func (v *Viewer) wanted(more *memo.Cell[wanted]) *memo.Cell[wanted] {
+// with derives what the class's policies ask, beside what else is wanted.
+func (v *Viewer) with(more *memo.Cell[wanted]) *memo.Cell[wanted] {
 	a := newAuthorizers(v.in, &v.authorizations.Cell)
 	v.asked = a.asked
 	return &memo.NewUnion(v.in.graph, &a.wanted.Cell, more).Cell
