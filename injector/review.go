@@ -33,6 +33,9 @@ func NewReviewer(values func() (Values, error), metrics prometheus.Registerer, l
 	took := prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "sidecar_injection_time_seconds", Help: "From a request's last byte to its answer.",
 		Buckets: []float64{.0005, .001, .002, .004, .008, .016, .032, .064, .25, 1}})
+	for _, result := range []string{"failed", "refused"} {
+		total.WithLabelValues(result) // 0 until it happens: a rate needs a first value
+	}
 	if metrics != nil {
 		metrics.MustRegister(total, took)
 	}

@@ -48,6 +48,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
 	}
 	m.byType = map[string]typeCounters{}
 	for typeURL, label := range metricTypes {
+		m.rejects.WithLabelValues(label) // 0 until one refuses: a rate needs a first value
 		m.byType[typeURL] = typeCounters{m.pushes.WithLabelValues(label), m.pushBytes.WithLabelValues(label), m.acks.WithLabelValues(label)}
 	}
 	if reg == nil {
