@@ -68,7 +68,7 @@ cluster-shell: ## a shell with kubectl and the KUBECONFIG of it
 	@$(CLUSTER) shell
 
 .PHONY: test
-test: build cluster-build vet test-unit test-race ## pass every test
+test: build cluster-build vet web-test test-unit test-race ## pass every test
 
 .PHONY: test-unit
 test-unit: ## run all tests, without the race detector
@@ -102,9 +102,27 @@ fmt-check: ## fail when a Go file is not as gofmt writes it
 	@out=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); [ -z "$$out" ] || { printf 'not formatted:\n%s\n' "$$out"; exit 1; }
 
 .PHONY: gen-check
-gen-check: ## fail when generated code or a lock file is not what its source makes
+gen-check: web-check ## fail when generated code or a lock file is not what its source makes
 	$(call step,gen-check,before=$$(git status --porcelain; git diff | sha256sum); $(GO) generate ./... && $(GO) mod tidy && $(GO) mod verify; \
 		after=$$(git status --porcelain; git diff | sha256sum); [ "$$before" = "$$after" ] || { git status --short; echo 'generated files differ: commit what go generate and go mod tidy made'; exit 1; })
+
+# What the page is made of, by its lock file; no package runs a script of its own.
+WEB := web/node_modules/.package-lock.json
+$(WEB): web/package.json web/package-lock.json
+	$(call step,npm ci,cd web && npm ci --no-audit --no-fund --ignore-scripts && touch ../$@)
+
+.PHONY: web
+web: $(WEB) ## build the dashboard's page into web/dist, which is committed (needs node 20)
+	$(call step,web,cd web && npm run build)
+
+.PHONY: web-check
+web-check: $(WEB) ## fail when web/dist is not what its sources make
+	$(call step,web-check,made=$$(mktemp -d); (cd web && npm run build -- --logLevel warn --emptyOutDir --outDir "$$made") && \
+		diff -r web/dist "$$made" >/dev/null || { echo 'web/dist differs from its sources: commit what make web made'; rm -rf "$$made"; exit 1; }; rm -rf "$$made")
+
+.PHONY: web-test
+web-test: $(WEB) ## test the page's functions
+	$(call step,web-test,cd web && npm test)
 
 .PHONY: fuzz-short
 fuzz-short: ## run every fuzz test for FUZZ_TIME (10s)

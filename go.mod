@@ -2,6 +2,9 @@ module github.com/weftmesh/weft
 
 go 1.26.0
 
+// Packages of the page, in which are no Go packages of ours.
+ignore ./web/node_modules
+
 require (
 	github.com/CycloneDX/cyclonedx-go v0.12.0
 	github.com/cncf/xds/go v0.0.0-20260202195803-dba9d589def2

@@ -92,6 +92,7 @@ var Gates = []Gate{
 	},
 	{Prefix: "github.com/smallstep/", Open: []string{"ca/internal/issue"}},
 	{Prefix: "go.step.sm/", Open: []string{"ca/internal/issue"}},
+	{Prefix: "github.com/chromedp/", Open: []string{"test"}},
 	{Prefix: "github.com/sony/gobreaker", Open: []string{"internal/agent", "internal/enroll", "ca/internal/identity", "pilot"}},
 }
 

@@ -1,0 +1,171 @@
+// What the server sends: internal/dashboard/api.go, internal/figures and
+// internal/diag say the same in Go, with what each field means.
+
+export interface Latency { p50: number; p95: number; p99: number }
+
+export interface Figures {
+  requests: number;
+  failed: number;
+  connections: number;
+  successRate: number | null;
+  requestsPerSecond?: number;
+  latencyMilliseconds?: Latency;
+  receivedBytes: number;
+  sentBytes: number;
+  receivedBytesPerSecond?: number;
+  sentBytesPerSecond?: number;
+  connectionsPerSecond?: number;
+  mutualTLS: number | null;
+}
+
+export interface Row extends Figures {
+  namespace: string;
+  name: string;
+  to?: string;
+  version?: string;
+  share?: number;
+  by?: string;
+  ejected?: number;
+}
+
+export interface End { namespace: string; workload: string; identity: string; service?: string }
+
+export interface Edge extends Figures { from: End; to: End; by: string }
+
+export interface Pod {
+  namespace: string;
+  name: string;
+  workload: string;
+  app?: string;
+  version?: string;
+  address: string;
+  proxy: string;
+  synced: string;
+  ready: boolean;
+  phase: string;
+  restarts: number;
+  ageNanoseconds: number;
+}
+
+export interface Ejector { pod: string; requests: number; failedRequests: number; failedConnections: number }
+
+export interface Ejection {
+  service: string;
+  port: string;
+  subset?: string;
+  pod?: string;
+  address: string;
+  since: string;
+  by: Ejector[];
+}
+
+export interface Now {
+  mesh: { name: string; local: boolean };
+  at: string;
+  windowSeconds: number;
+  failed?: string;
+  unanswered: string[] | null;
+  inventory: Pod[] | null;
+  workloads: Row[] | null;
+  pods: Row[] | null;
+  services: Row[] | null;
+  routes: Row[] | null;
+  edges: Edge[] | null;
+  ejected: Ejection[] | null;
+}
+
+export interface Point {
+  at: string;
+  requestsPerSecond: number | null;
+  successRate: number | null;
+  p50: number | null;
+  p95: number | null;
+  p99: number | null;
+  receivedBytesPerSecond: number | null;
+  sentBytesPerSecond: number | null;
+  connectionsPerSecond: number | null;
+}
+
+export interface History { stepSeconds: number; points: Point[] | null }
+
+export type Severity = "error" | "warning" | "info";
+
+export interface Finding {
+  code: string;
+  severity: Severity;
+  object: { kind: string; namespace?: string; name: string; file?: string; line?: number };
+  path?: string;
+  message: string;
+  cure?: string;
+}
+
+export interface MeshObject {
+  kind: string;
+  namespace: string;
+  name: string;
+  accepted: boolean;
+  programmed: string;
+  proxies: number;
+  live: number;
+  findings: Finding[] | null;
+}
+
+export interface Destination {
+  host: string;
+  service: string;
+  namespace: string;
+  subset?: string;
+  share: number;
+  workloads: string[] | null;
+}
+
+export interface Split {
+  namespace: string;
+  name: string;
+  hosts: string[] | null;
+  gateways: string[] | null;
+  protocol: string;
+  route: string;
+  destinations: Destination[] | null;
+}
+
+export interface Config { at: string; failed?: string; objects: MeshObject[] | null; splits: Split[] | null }
+
+// Unauthorized: the server does not know our token, or we have none.
+export class Unauthorized extends Error {}
+
+const tokenKey = "weft-token";
+
+// takeToken moves the token from the address, where history would keep it,
+// to this tab's storage.
+export function takeToken(): void {
+  const found = /^#token=([^&]+)/.exec(location.hash);
+  if (!found) return;
+  sessionStorage.setItem(tokenKey, decodeURIComponent(found[1]!));
+  history.replaceState(null, "", location.pathname + "#/");
+}
+
+// get asks the server, for at most the time given.
+export async function get(path: string, parameters: Record<string, string>, milliseconds = 10_000): Promise<Response> {
+  const token = sessionStorage.getItem(tokenKey);
+  if (!token) throw new Unauthorized("no token");
+  const query = new URLSearchParams(parameters).toString();
+  let answer: Response;
+  try {
+    answer = await fetch(`api/${path}${query && "?" + query}`, {
+      headers: { Authorization: `Bearer ${token}` },
+      signal: AbortSignal.timeout(milliseconds),
+      cache: "no-store",
+    });
+  } catch (e) {
+    const late = e instanceof DOMException && e.name === "TimeoutError";
+    throw new Error(late ? `weft dashboard did not answer in ${milliseconds / 1000} s` : "weft dashboard does not answer: does it still run?", { cause: e });
+  }
+  if (answer.status === 401) throw new Unauthorized("the token is not that of this server");
+  if (!answer.ok) throw new Error((await answer.text()).trim().slice(0, 500) || `weft dashboard answered ${answer.status}`);
+  return answer;
+}
+
+export async function getJSON<T>(path: string, parameters: Record<string, string>): Promise<T> {
+  return (await get(path, parameters)).json() as Promise<T>;
+}
