@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,9 +40,15 @@ func (a *app) inCluster(k *kube) (bool, error) {
 	return err == nil && len(names) == 0 && k.there(), err
 }
 
-// syncPages reads which proxies hold what was sent: of a local mesh, or of all
-// pilots of a cluster, each of which knows its own proxies.
-func (a *app) syncPages(ctx context.Context, k *kube) ([]byte, error) {
+// pilotPage is a debug page of one pilot; pilot is "" in a local mesh.
+type pilotPage struct {
+	pilot string
+	text  []byte
+}
+
+// pilotPages reads a page of a local mesh's pilot, or of all pilots of a
+// cluster, each of which knows its own proxies.
+func (a *app) pilotPages(ctx context.Context, k *kube, path string) (out []pilotPage, err error) {
 	cluster, err := a.inCluster(k)
 	if err != nil {
 		return nil, err
@@ -51,7 +58,8 @@ func (a *app) syncPages(ctx context.Context, k *kube) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return fetch(ctx, mesh, "/v1/pilot/debug/syncz")
+		text, err := fetch(ctx, mesh, "/v1/pilot"+path)
+		return []pilotPage{{text: text}}, err
 	}
 	p, err := k.pods()
 	if err != nil {
@@ -61,18 +69,33 @@ func (a *app) syncPages(ctx context.Context, k *kube) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	merged := []map[string]any{}
 	for _, pilot := range all {
-		text, err := p.get(ctx, page{pilot.Namespace, pilot.Name, pilotPort, "/debug/syncz", ""})
+		text, err := p.get(ctx, page{pilot.Namespace, pilot.Name, pilotPort, path, ""})
 		if err != nil {
 			return nil, err
 		}
+		out = append(out, pilotPage{pilot.Name, text})
+	}
+	return out, nil
+}
+
+// syncPages reads which proxies hold what was sent, of all pilots.
+func (a *app) syncPages(ctx context.Context, k *kube) ([]byte, error) {
+	pages, err := a.pilotPages(ctx, k, "/debug/syncz")
+	if err != nil {
+		return nil, err
+	}
+	if len(pages) == 1 && pages[0].pilot == "" {
+		return pages[0].text, nil
+	}
+	merged := []map[string]any{}
+	for _, page := range pages {
 		var own []map[string]any
-		if err := json.Unmarshal(text, &own); err != nil {
-			return nil, fmt.Errorf("pilot %s: %w", pilot.Name, err)
+		if err := json.Unmarshal(page.text, &own); err != nil {
+			return nil, fmt.Errorf("pilot %s: %w", page.pilot, err)
 		}
 		for _, proxy := range own {
-			proxy["pilot"] = pilot.Name
+			proxy["pilot"] = page.pilot
 		}
 		merged = append(merged, own...)
 	}
@@ -141,7 +164,13 @@ var cronJobMinute = regexp.MustCompile(`-\d{8,10}$`)
 // for a pod with a proxy: a pod itself does not know. Sidecar: an app is beside
 // it.
 func podStatus(p *corev1.Pod) controller.PodStatus {
-	out := controller.PodStatus{Namespace: p.Namespace, Name: p.Name, Workload: p.GenerateName, Phase: string(p.Status.Phase), IP: p.Status.PodIP}
+	out := controller.PodStatus{
+		Namespace: p.Namespace, Name: p.Name, Labels: p.Labels, Workload: p.GenerateName, Phase: string(p.Status.Phase), IP: p.Status.PodIP,
+		Age: time.Since(p.CreationTimestamp.Time),
+	}
+	for _, c := range p.Status.ContainerStatuses {
+		out.Restarts += int(c.RestartCount)
+	}
 	if hash := p.Labels["pod-template-hash"]; hash != "" {
 		out.Workload = strings.TrimSuffix(p.GenerateName, "-"+hash+"-")
 	}

@@ -67,7 +67,16 @@ func (p *pods) get(ctx context.Context, from page) ([]byte, error) {
 // dial opens a connection of streams to a pod: by WebSocket, or by SPDY where
 // the API server or a proxy before it takes no WebSocket.
 func (p *pods) dial(to page) (httpstream.Connection, error) {
-	url := p.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(to.namespace).Name(to.pod).SubResource("portforward").URL()
+	dialer, err := p.dialer(to.namespace, to.pod)
+	if err != nil {
+		return nil, err
+	}
+	conn, _, err := dialer.Dial(portforward.PortForwardProtocolV1Name)
+	return conn, err
+}
+
+func (p *pods) dialer(namespace, pod string) (httpstream.Dialer, error) {
+	url := p.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("portforward").URL()
 	transport, upgrader, err := spdy.RoundTripperFor(p.config)
 	if err != nil {
 		return nil, err
@@ -77,11 +86,9 @@ func (p *pods) dial(to page) (httpstream.Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	dialer := portforward.NewFallbackDialer(socket, old, func(err error) bool {
+	return portforward.NewFallbackDialer(socket, old, func(err error) bool {
 		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
-	})
-	conn, _, err := dialer.Dial(portforward.PortForwardProtocolV1Name)
-	return conn, err
+	}), nil
 }
 
 // exchange sends one request and reads its answer. What the kubelet says on the

@@ -19,9 +19,9 @@ import (
 type look struct {
 	at      time.Time
 	pods    []figures.Pod
-	samples map[string]figures.Sample // by NAMESPACE/POD
-	hosts   []upstream                // of proxies that leave some out, or of all
-	missing []string                  // pods that did not answer, and why
+	samples figures.Samples
+	hosts   []upstream // of proxies that leave some out, or of all
+	missing []string   // pods that did not answer, and why
 }
 
 // look asks all proxies, and those that say that they leave hosts out for which.
@@ -30,7 +30,7 @@ func (r reach) look(ctx context.Context) (look, error) {
 	if err != nil {
 		return look{}, err
 	}
-	out := look{at: time.Now(), samples: map[string]figures.Sample{}}
+	out := look{at: time.Now(), samples: figures.Samples{}}
 	byIP := map[string]string{}
 	for _, p := range all {
 		byIP[p.IP] = p.Namespace + "/" + p.Name
@@ -103,28 +103,14 @@ func (r reach) ask(ctx context.Context, p controller.PodStatus) (figures.Sample,
 	return sample, hosts, errors.Join(err, more)
 }
 
-// all is what was counted since the proxies' start.
-func (l look) all() (out []figures.Delta) {
-	for _, s := range l.samples {
-		out = append(out, figures.All(s))
-	}
-	return out
-}
-
 // since is what each proxy counted since the first of earlier looks, oldest
 // first, that it answered.
-func (l look) since(earlier ...look) (out []figures.Delta) {
-	for name, s := range l.samples {
-		for _, before := range earlier {
-			if old, there := before.samples[name]; there && !old.Partial {
-				if d, sure := figures.Between(old, s); sure {
-					out = append(out, d)
-				}
-				break
-			}
-		}
+func (l look) since(earlier ...look) []figures.Delta {
+	before := make([]figures.Samples, len(earlier))
+	for i, e := range earlier {
+		before[i] = e.samples
 	}
-	return out
+	return l.samples.Since(before...)
 }
 
 // unanswered says which pods are not counted.

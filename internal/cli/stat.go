@@ -131,7 +131,7 @@ func (a *app) counted(ctx context.Context, w *choice) (look, []figures.Delta, er
 func (a *app) count(ctx context.Context, r reach, window time.Duration) (look, []figures.Delta, error) {
 	before, err := r.look(ctx)
 	if err != nil || window == 0 {
-		return before, before.all(), err
+		return before, before.samples.All(), err
 	}
 	if term.IsTerminal(int(os.Stderr.Fd())) {
 		fmt.Fprintf(a.err, "counting for %v; --window 0 shows all since the proxies' start\n", window)

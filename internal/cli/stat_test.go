@@ -62,7 +62,7 @@ func TestLook(t *testing.T) {
 	if _, err := mesh(nil, a).look(t.Context()); err == nil || !strings.Contains(err.Error(), "no proxy answers: n/a: away") {
 		t.Errorf("nobody answers: %v", err)
 	}
-	if l, err := mesh(nil, none).look(t.Context()); err != nil || len(figures.Rows(figures.Pods, l.pods, l.all())) != 0 {
+	if l, err := mesh(nil, none).look(t.Context()); err != nil || len(figures.Rows(figures.Pods, l.pods, l.samples.All())) != 0 {
 		t.Errorf("a mesh without proxies: %v", err)
 	}
 }
@@ -91,7 +91,7 @@ func TestTablesOfHostileNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, kind := range figures.Kinds() {
-		for _, row := range figureRows(&choice{kind: kind}, figures.Rows(kind, l.pods, l.all())) {
+		for _, row := range figureRows(&choice{kind: kind}, figures.Rows(kind, l.pods, l.samples.All())) {
 			if text := strings.Join(row, ""); strings.ContainsAny(text, "\x1b\r\n\u202e") {
 				t.Errorf("%s: %q", kind, text)
 			}
