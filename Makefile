@@ -121,7 +121,7 @@ web-check: $(WEB) ## fail when web/dist is not what its sources make
 		diff -r web/dist "$$made" >/dev/null || { echo 'web/dist differs from its sources: commit what make web made'; rm -rf "$$made"; exit 1; }; rm -rf "$$made")
 
 .PHONY: web-test
-web-test: $(WEB) ## test the page's functions
+web-test: $(WEB) ## test the page's functions; test/dashboard tests it in a browser
 	$(call step,web-test,cd web && npm test)
 
 .PHONY: fuzz-short

@@ -31,7 +31,7 @@ export function percent(share: Figure): string {
   const p = share * 100;
   if (p < 100 && p > 99.9) return ">99.9%";
   if (p > 0 && p < 0.1) return "<0.1%";
-  return (p >= 99 || p < 10 ? Math.round(p * 10) / 10 : Math.round(p)) + "%";
+  return (p >= 90 || p < 10 ? Math.round(p * 10) / 10 : Math.round(p)) + "%";
 }
 
 export function milliseconds(n: Figure): string {

@@ -13,7 +13,7 @@ test("what is not known is a dash", () => {
 });
 
 test("a percentage is 100 or 0 only where it is", () => {
-  expect([1, 0.99999, 0.9965, 0.93, 0.051, 0.0001, 0].map(percent)).toEqual(["100%", ">99.9%", "99.7%", "93%", "5.1%", "<0.1%", "0%"]);
+  expect([1, 0.99999, 0.9965, 0.9862, 0.93, 0.634, 0.051, 0.0001, 0].map(percent)).toEqual(["100%", ">99.9%", "99.7%", "98.6%", "93%", "63%", "5.1%", "<0.1%", "0%"]);
 });
 
 test("a time is told in its two largest units", () => {

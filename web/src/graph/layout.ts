@@ -1,8 +1,8 @@
 import dagre from "@dagrejs/dagre";
 import type { Graph } from "./model.ts";
 
-export const box = { width: 184, height: 58 };
-const label = { width: 92, height: 32 };
+export const box = { width: 184, height: 60 };
+export const label = { width: 98, height: 32 };
 const gap = 36;
 
 export interface Point { x: number; y: number }
@@ -74,7 +74,7 @@ function part(graph: Graph, ids: Set<string>): Layout {
   const g = new dagre.graphlib.Graph({ multigraph: true });
   // The tight-tree ranker is as good here as the default, and many times
   // faster on hundreds of nodes.
-  g.setGraph({ rankdir: "LR", nodesep: 22, ranksep: 64, edgesep: 14, ranker: ids.size > 60 ? "tight-tree" : "network-simplex" });
+  g.setGraph({ rankdir: "LR", nodesep: 22, ranksep: 84, edgesep: 14, ranker: ids.size > 60 ? "tight-tree" : "network-simplex" });
   for (const id of ids) g.setNode(id, { ...box });
   const edges = graph.edges.filter((e) => ids.has(e.from));
   for (const e of edges) g.setEdge(e.from, e.to, { ...label, labelpos: "c" }, e.id);
@@ -86,7 +86,7 @@ function part(graph: Graph, ids: Set<string>): Layout {
     nodes: new Map([...ids].map((id) => [id, { x: g.node(id).x!, y: g.node(id).y! }])),
     edges: new Map(edges.map((e) => {
       const line = g.edge({ v: e.from, w: e.to, name: e.id }) as { points: Point[]; x: number; y: number };
-      return [e.id, { points: ends(line.points, g.node(e.from) as Point, g.node(e.to) as Point), label: { x: line.x, y: line.y } }];
+      return [e.id, { points: e.from === e.to ? line.points : ends(around(line.points, line), g.node(e.from) as Point, g.node(e.to) as Point), label: { x: line.x, y: line.y } }];
     })),
   };
 }
@@ -109,6 +109,13 @@ export function loop(points: Point[]): string {
 }
 
 const at = ({ x, y }: Point) => `${x.toFixed(1)},${y.toFixed(1)}`;
+
+// around lets a line pass level through its label, so that it does not turn
+// behind its own or another's.
+function around(points: Point[], { x, y }: Point): Point[] {
+  const half = (points.at(-1)!.x >= points[0]!.x ? label.width : -label.width) / 2;
+  return points.flatMap((p) => (p.x === x && p.y === y ? [{ x: x - half, y }, { x: x + half, y }] : [p]));
+}
 
 // ends puts the ends of an edge on the sides of its boxes that face each other.
 function ends(points: Point[], from: Point, to: Point): Point[] {

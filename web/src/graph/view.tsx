@@ -4,7 +4,7 @@ import { bytes, cut, health, milliseconds, percent, rate, shown, sign } from "..
 import { PadlockShape } from "../parts/figures.tsx";
 import { matches } from "../sort.ts";
 import { to } from "../route.ts";
-import { type Layout, type Point, box, curve, layout, loop } from "./layout.ts";
+import { type Layout, type Point, box, curve, label, layout, loop } from "./layout.ts";
 import { type Graph, type GraphEdge, type GraphNode, shape } from "./model.ts";
 import { type View, useView } from "./pan.ts";
 
@@ -44,7 +44,7 @@ export function GraphView({ graph, rows, find }: Props) {
       <div class="zoom">
         <button type="button" aria-label="Zoom in" onClick={() => zoom(1.3)}>+</button>
         <button type="button" aria-label="Zoom out" onClick={() => zoom(1 / 1.3)}>−</button>
-        <button type="button" aria-label="Show all of the graph" onClick={fit}>Fit</button>
+        <button type="button" aria-label="Fit: show all of the graph" onClick={fit}>Fit</button>
       </div>
     </div>
   );
@@ -89,13 +89,13 @@ function EdgeLabel({ edge, at, dim }: { edge: GraphEdge; at: Point | undefined; 
   return (
     <g class={`label ${how}${dim ? " dim" : ""}`} transform={`translate(${at.x} ${at.y})`}>
       <title>{told(edge)}</title>
-      <rect x="-46" y="-16" width="92" height="32" rx="4" />
+      <rect x={-label.width / 2} y={-label.height / 2} width={label.width} height={label.height} rx="4" />
       {edge.tcp
         ? <text y="-3">{bytes(total)}/s</text>
         : <text y="-3">{rate(edge.requestsPerSecond)}/s · <tspan class="rate">{sign[how]}{sign[how] && " "}{percent(edge.successRate)}</tspan></text>}
       <text y="11" x={edge.mutualTLS != null ? 8 : 0} class="second">{second}{part}</text>
       {edge.mutualTLS != null && (
-        <g class={edge.mutualTLS >= 1 ? "lock good" : edge.mutualTLS > 0 ? "lock poor" : "lock open"} transform={`translate(${-(second.length + part.length) * 3 - 8} 1.5) scale(0.85)`}>
+        <g class={edge.mutualTLS >= 1 ? "lock good" : edge.mutualTLS > 0 ? "lock poor" : "lock open"} transform={`translate(${-(second.length + part.length) * 3.3 - 8} 1.5) scale(0.85)`}>
           <PadlockShape share={edge.mutualTLS} />
         </g>
       )}
@@ -132,8 +132,8 @@ function NodeBox({ node, row, at, dim, hover }: NodeProps) {
       <rect class="body" x={-box.width / 2} y={-box.height / 2} width={box.width} height={box.height} rx="6" />
       <rect class="stripe" x={-box.width / 2} y={-box.height / 2 + 8} width="4" height={box.height - 16} rx="1" />
       <g clip-path="url(#inside)">
-        <text class="name" x={-box.width / 2 + 14} y="-11">{sign[how] && <tspan class="rate">{sign[how]} </tspan>}{cut(shown(node.name), sign[how] ? 18 : 20)}</text>
-        <text class="where" x={-box.width / 2 + 14} y="5">{cut(shown(second), 28)}</text>
+        <text class="name" x={-box.width / 2 + 14} y="-11">{sign[how] && <tspan class="rate">{sign[how]} </tspan>}{cut(shown(node.name), sign[how] ? 15 : 17)}</text>
+        <text class="where" x={-box.width / 2 + 14} y="5">{cut(shown(second), 26)}</text>
         <Badges node={node} />
       </g>
     </g>

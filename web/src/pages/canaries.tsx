@@ -1,6 +1,7 @@
 import { type Canary, type Measured as Line, canary } from "../canary.ts";
 import { useData, windowOf } from "../data.ts";
-import { count, milliseconds, percent, rate } from "../format.ts";
+import type { Split } from "../api.ts";
+import { count, cut, milliseconds, percent, rate, shown } from "../format.ts";
 import { Success } from "../parts/figures.tsx";
 import { Find, Namespaces, Windows } from "../parts/filters.tsx";
 import { Name } from "../parts/name.tsx";
@@ -49,7 +50,7 @@ function Card({ of }: { of: Canary }) {
     <section class="card">
       <h2>
         <Name of={split.name} most={40} href={to("object", "VirtualService", split.namespace, split.name)} />
-        <small class="muted"> in <Name of={split.namespace} most={30} />, {split.protocol} route <Name of={split.route} most={30} /></small>
+        <small class="muted"> in <Name of={split.namespace} most={30} />, <Name of={split.protocol} most={10} /> route <Name of={split.route} most={30} /></small>
         <Verdict of={of} off={off} />
       </h2>
       <p class="muted">
@@ -59,7 +60,7 @@ function Card({ of }: { of: Canary }) {
       </p>
       <Bars title="wanted" parts={measured.map((m) => m.destination.share)} />
       <Bars title="measured" parts={of.mixed ? [] : measured.map((m) => m.share ?? 0)} />
-      <Destinations lines={measured} namespace={split.namespace} />
+      <Destinations lines={measured} split={split} />
       <Notes of={of} />
     </section>
   );
@@ -90,9 +91,9 @@ function Bars({ title, parts }: { title: string; parts: number[] }) {
   );
 }
 
-function Destinations({ lines, namespace }: { lines: Line[]; namespace: string }) {
+function Destinations({ lines, split }: { lines: Line[]; split: Split }) {
   return (
-    <div class="scroll" role="region" aria-label="Destinations" tabIndex={0}>
+    <div class="scroll" role="region" aria-label={`Destinations of ${[split.namespace, split.name, split.protocol, split.route].map((n) => cut(shown(n), 40)).join(" ")}`} tabIndex={0}>
       <table class="canary">
         <caption class="unseen">Wanted and measured shares</caption>
         <thead>
@@ -102,7 +103,7 @@ function Destinations({ lines, namespace }: { lines: Line[]; namespace: string }
             <th scope="col" class="number">Calls/s</th><th scope="col" class="number">Success</th><th scope="col" class="number">P95</th>
           </tr>
         </thead>
-        <tbody>{lines.map((m, i) => <Destination key={i} of={m} at={i} namespace={namespace} />)}</tbody>
+        <tbody>{lines.map((m, i) => <Destination key={i} of={m} at={i} namespace={split.namespace} />)}</tbody>
       </table>
     </div>
   );

@@ -13,7 +13,7 @@ function PodName({ of }: { of: string }) {
 const columns = (at: string): Column<Ejection>[] => [
   { key: "pod", title: "Host", cell: (e) => e.pod ?? e.address, show: (e) => (e.pod ? <PodName of={e.pod} /> : <Name of={e.address} />) },
   { key: "address", title: "Address", cell: (e) => e.address, show: (e) => <Name of={e.address} /> },
-  { key: "service", title: "Service", cell: (e) => e.service, show: (e) => <><Name of={e.service} />:{e.port}{e.subset && <span class="muted"> subset <Name of={e.subset} most={30} /></span>}</> },
+  { key: "service", title: "Service", cell: (e) => e.service, show: (e) => <><Name of={e.service} />:<Name of={e.port} most={20} />{e.subset && <span class="muted"> subset <Name of={e.subset} most={30} /></span>}</> },
   { key: "since", title: "Since", hint: "when this dashboard first saw it", cell: (e) => e.since, show: (e) => (clock(e.since) ? `${clock(e.since)} (${span((Date.parse(at) - Date.parse(e.since)) / 1000)})` : "–") },
   {
     key: "by", title: "By", hint: "the proxies that leave it out, and what they counted of it", cell: (e) => (e.by ?? []).length,

@@ -1,7 +1,7 @@
 import type { ComponentChildren } from "preact";
 import type { Finding, MeshObject } from "../api.ts";
 import { useData } from "../data.ts";
-import { shown } from "../format.ts";
+import { cut, shown } from "../format.ts";
 import { Check, Find, Namespaces, Select } from "../parts/filters.tsx";
 import { Name } from "../parts/name.tsx";
 import { type Column, Table } from "../parts/table.tsx";
@@ -25,7 +25,7 @@ export function Programmed({ object }: { object: MeshObject }) {
     case "none":
       return <span class="muted" title="no connected proxy needs it">no proxy needs it</span>;
   }
-  return <>{object.programmed}</>;
+  return <Name of={object.programmed} most={30} />;
 }
 
 const how = { error: "bad", warning: "poor", info: "idle" } as const;
@@ -79,7 +79,7 @@ export function ObjectsPage() {
         <h1 tabIndex={-1}>Objects</h1>
         <div class="filters">
           <Find label="Find an object" value={query("find")} />
-          <Select label="Kind" name="kind" value={query("kind")} options={[{ value: "", text: "all" }, ...kinds.map((k) => ({ value: k, text: k }))]} />
+          <Select label="Kind" name="kind" value={query("kind")} options={[{ value: "", text: "all" }, ...kinds.map((k) => ({ value: k, text: cut(shown(k), 40) }))]} />
           <Namespaces value={query("namespace")} all={[...new Set(all.map((o) => o.namespace))].filter(Boolean)} />
           <Check label="With findings" name="findings" on={query("findings") === "1"} />
         </div>

@@ -7,7 +7,7 @@ import { usePoll } from "../poll.ts";
 import { Chart } from "../parts/chart.tsx";
 import { EdgesTable } from "../parts/edges.tsx";
 import { figures } from "../parts/columns.tsx";
-import { Padlock, Success, Tag } from "../parts/figures.tsx";
+import { Padlock, Success } from "../parts/figures.tsx";
 import { Windows } from "../parts/filters.tsx";
 import { Name } from "../parts/name.tsx";
 import { type Column, Table } from "../parts/table.tsx";
@@ -56,8 +56,8 @@ function Facts({ line, kind, now }: { line: Line; kind: Kind; now: Now }) {
       <div><dt>mTLS</dt><dd><Padlock share={line.mutualTLS} /></dd></div>
       {kind !== "services" && <div><dt>Ejected</dt><dd>{line.ejected ? <a class="health bad" href="#/ejected">✕ {line.ejected}</a> : "none"}</dd></div>}
       {pod && <div><dt>Proxy</dt><dd><ProxyTag proxy={pod.proxy} /></dd></div>}
-      {pod?.app && <div><dt>App</dt><dd><Name of={pod.app} most={32} />{pod.version && kind === "pods" && <> <Tag text={pod.version.slice(0, 24)} /></>}</dd></div>}
-      {kind === "pods" && pod && <div><dt>Address</dt><dd>{pod.address || "–"}</dd></div>}
+      {pod?.app && <div><dt>App</dt><dd><Name of={pod.app} most={32} />{pod.version && kind === "pods" && <> <span class="tag"><Name of={pod.version} most={24} /></span></>}</dd></div>}
+      {kind === "pods" && pod && <div><dt>Address</dt><dd><Name of={pod.address || "–"} /></dd></div>}
       {kind === "pods" && pod && <div><dt>Age, restarts</dt><dd>{span(pod.ageNanoseconds / 1e9)}, {pod.restarts}</dd></div>}
       <div><dt>Figures</dt><dd><Measured seconds={now.windowSeconds} /></dd></div>
     </dl>

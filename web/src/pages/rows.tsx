@@ -41,7 +41,7 @@ export function linesOf(kind: Kind, rows: Row[], inventory: Pod[]): Line[] {
 
 export function ProxyTag({ proxy }: { proxy: string | undefined }) {
   if (proxy === undefined) return <span class="muted">–</span>;
-  return proxy ? <>{proxy}</> : <Tag text="no proxy" kind="poor" />;
+  return proxy ? <Name of={proxy} most={20} /> : <Tag text="no proxy" kind="poor" />;
 }
 
 const versions = (r: Line) => [...new Set(r.pods.map((p) => p.version ?? "").filter(Boolean))].sort().join(", ");
@@ -49,12 +49,12 @@ const versions = (r: Line) => [...new Set(r.pods.map((p) => p.version ?? "").fil
 export const podColumns: Column<Line>[] = [
   {
     key: "ready", title: "Ready", cell: (r) => r.pod?.ready,
-    show: (r) => (!r.pod ? "–" : r.pod.ready ? "yes" : <span class="health bad">✕ {r.pod.phase || "no"}</span>),
+    show: (r) => (!r.pod ? "–" : r.pod.ready ? "yes" : <span class="health bad">✕ <Name of={r.pod.phase || "no"} most={24} /></span>),
   },
   { key: "proxy", title: "Proxy", cell: (r) => r.pod?.proxy, show: (r) => <ProxyTag proxy={r.pod?.proxy} /> },
   {
     key: "synced", title: "Synced", hint: "the proxy has the newest configuration", cell: (r) => r.pod?.synced,
-    show: (r) => (r.pod?.synced === "no" ? <span class="health poor">▲ no</span> : r.pod?.synced || "–"),
+    show: (r) => (r.pod?.synced === "no" ? <span class="health poor">▲ no</span> : <Name of={r.pod?.synced || "–"} most={20} />),
   },
   { key: "restarts", title: "Restarts", number: true, cell: (r) => r.pod?.restarts },
   { key: "age", title: "Age", number: true, cell: (r) => r.pod?.ageNanoseconds, show: (r) => (r.pod ? span(r.pod.ageNanoseconds / 1e9) : "–") },

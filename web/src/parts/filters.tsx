@@ -1,3 +1,4 @@
+import { cut, shown } from "../format.ts";
 import { choose } from "../route.ts";
 
 export const windows: [string, string][] = [["10", "10 s"], ["60", "1 min"], ["300", "5 min"], ["3600", "1 h"]];
@@ -47,5 +48,5 @@ export function Windows({ value }: { value: string }) {
 
 export function Namespaces({ value, all }: { value: string; all: string[] }) {
   const names = [...new Set(value ? [...all, value] : all)].sort();
-  return <Select label="Namespace" name="namespace" value={value} options={[{ value: "", text: "all" }, ...names.map((n) => ({ value: n, text: n.slice(0, 63) }))]} />;
+  return <Select label="Namespace" name="namespace" value={value} options={[{ value: "", text: "all" }, ...names.map((n) => ({ value: n, text: cut(shown(n), 40) }))]} />;
 }

@@ -1,6 +1,7 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { type Cell, sorted } from "../sort.ts";
+import { Name } from "./name.tsx";
 
 export interface Column<T> {
   key: string;
@@ -56,7 +57,8 @@ function Line<T>({ row, columns, detail }: { row: T; columns: Column<T>[]; detai
     <>
       <tr class={detail ? "detailed" : undefined}>
         {columns.map((c, i) => {
-          const content = c.show ? c.show(row) : c.cell(row);
+          const cell = c.cell(row);
+          const content = c.show ? c.show(row) : typeof cell === "string" ? <Name of={cell} /> : cell;
           return i === 0 ? <th key={c.key} scope="row">{content}</th> : <td key={c.key} class={c.number ? "number" : undefined}>{content}</td>;
         })}
       </tr>
