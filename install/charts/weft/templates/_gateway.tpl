@@ -6,6 +6,11 @@ root, role (ingress or egress), gateway (its values). */}}
 {{- $ns := $root.Release.Namespace -}}
 {{- $own := mustMergeOverwrite (dict "app" $g.name "istio" (printf "%sgateway" .role)) $g.labels -}}
 {{- $labels := include "weft.labels" (list $root (printf "%s-gateway" .role)) -}}
+{{- /* What its metrics call it: without these the CA would take the version of Weft for that of an app. Kiali knows a gateway by the last. */}}
+{{- $pod := merge (dict
+  "service.istio.io/canonical-name" (coalesce (get $own "service.istio.io/canonical-name") (get $own "app.kubernetes.io/name") $own.app)
+  "service.istio.io/canonical-revision" (coalesce (get $own "service.istio.io/canonical-revision") (get $own "app.kubernetes.io/version") (get $own "version") "latest")
+  "operator.istio.io/component" (printf "%sGateways" (title .role))) $own }}
 {{- $said := fromYaml (get ($g.podAnnotations | default dict) "proxy.istio.io/config") }}
 {{- range $field, $_ := omit $said "gatewayTopology" "proxyHeaders" "connectionSettings" }}
 {{- fail (printf "gateways.%s.podAnnotations: of proxy.istio.io/config only gatewayTopology, proxyHeaders and connectionSettings are read here, not %s; write what it says into meshConfig.defaultConfig" $.role $field) }}
@@ -83,7 +88,7 @@ spec:
   template:
     metadata:
       labels:
-        {{- toYaml $own | nindent 8 }}
+        {{- toYaml $pod | nindent 8 }}
         sidecar.istio.io/inject: "false"
         {{- $labels | nindent 8 }}
       annotations:
