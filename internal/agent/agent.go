@@ -20,8 +20,10 @@ import (
 	"github.com/weftmesh/weft/internal/agent/nameserver"
 	"github.com/weftmesh/weft/internal/agent/scrape"
 	"github.com/weftmesh/weft/internal/agent/sds"
+	"github.com/weftmesh/weft/internal/agent/tap"
 	"github.com/weftmesh/weft/internal/agent/xdsproxy"
 	"github.com/weftmesh/weft/internal/enroll"
+	live "github.com/weftmesh/weft/internal/tap"
 )
 
 // agent is the parts of a running agent. certificates and names are nil where
@@ -40,6 +42,8 @@ type agent struct {
 	envoy        *envoy.Supervisor
 	relay        *grpc.Server
 	secretServer *grpc.Server
+	logs         *grpc.Server // what Envoy logs to weft tap
+	tap          *tap.Server
 	status       *status
 	health       *health.Reporter // nil: the pilot is told nothing
 	bound        sockets
@@ -80,7 +84,7 @@ func assemble(ctx context.Context, o Options) (*agent, error) {
 	own := prometheus.WrapRegistererWithPrefix("weft_agent_", a.registry)
 	istio.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, step := range []func(istio, own prometheus.Registerer) error{
-		a.makeCertificates, a.makePilot, a.makeNames, a.makeEnvoy, a.makeStatus,
+		a.makeCertificates, a.makePilot, a.makeNames, a.makeEnvoy, a.makeTap, a.makeStatus,
 	} {
 		if err := step(istio, own); err != nil {
 			return nil, err
@@ -156,7 +160,7 @@ func (a *agent) makeEnvoy(_, own prometheus.Registerer) error {
 	config, err := bootstrap.JSON(bootstrap.Config{
 		Node: a.o.Node, Ports: a.o.Ports, SocketMark: a.o.SocketMark, MaxConnections: a.o.Envoy.MaxConnections, MaxHeap: heapLimit(cgroups),
 		Stats: a.o.Envoy.Stats, Runtime: a.o.Envoy.Runtime,
-		XDSSocket: a.o.socket("xds.sock"), SDSSocket: a.o.socket("sds.sock"),
+		XDSSocket: a.o.socket("xds.sock"), SDSSocket: a.o.socket("sds.sock"), TapSocket: a.o.socket("tap.sock"),
 	})
 	if err != nil {
 		return err
@@ -166,6 +170,28 @@ func (a *agent) makeEnvoy(_, own prometheus.Registerer) error {
 		Path: a.o.Envoy.Path, Args: a.o.arguments(), Env: a.o.environment(), Bootstrap: config,
 		RunDir: a.o.RunDir, Output: a.o.Envoy.Output, Log: a.o.Log.With("part", "envoy"), Metrics: own,
 	})
+	return nil
+}
+
+// tapKey has Envoy log to the agent, in per cent of what there is: as the pilot
+// names it in what it sends.
+const tapKey = "weft.tap"
+
+func (a *agent) makeTap(_, own prometheus.Registerer) error {
+	n := a.o.Node
+	a.tap = tap.New(tap.Options{
+		Self: live.Peer{Namespace: n.Namespace, Workload: n.Workload, Pod: n.Name}, PID: a.envoy.PID,
+		Log: func(ctx context.Context, on bool) error {
+			share := "0"
+			if on {
+				share = "100"
+			}
+			return a.admin.Runtime(ctx, tapKey, share)
+		},
+		Logger: a.o.Log.With("part", "tap"), Metrics: own,
+	})
+	a.logs = grpc.NewServer(grpc.MaxConcurrentStreams(256))
+	a.tap.Register(a.logs)
 	return nil
 }
 
@@ -191,6 +217,7 @@ func (a *agent) makeStatus(istio, own prometheus.Registerer) error {
 	a.status.Handle("GET "+appprobe.HealthPrefix, app)
 	a.status.Handle("GET "+appprobe.LifecyclePrefix, app)
 	a.status.HandleFunc("GET /drained", a.serveDrained)
+	a.status.HandleFunc("GET /"+live.Path, fromPod(a.tap.ServeHTTP))
 	return nil
 }
 
@@ -246,7 +273,9 @@ func (a *agent) parts() []func(context.Context) error {
 	out := []func(context.Context) error{
 		serving(a.relay, a.bound.xds),           // Envoy's configuration
 		serving(a.secretServer, a.bound.secret), // its certificates
+		serving(a.logs, a.bound.tap),            // what it tells weft tap
 		servingHTTP(http, a.bound.status),       // health and metrics
+		a.tap.Run,
 		a.settle,
 	}
 	if a.certificates != nil {

@@ -103,17 +103,25 @@ func (s *status) drainBegan() time.Time {
 }
 
 // order closes c when a caller in the pod asks for it, who may end it anyway.
-// 127.0.0.6, from which Envoy passes inbound traffic on, is not in the pod.
 func order(c chan struct{}) http.HandlerFunc {
 	var once sync.Once
+	return fromPod(func(w http.ResponseWriter, _ *http.Request) {
+		once.Do(func() { close(c) })
+		fmt.Fprintln(w, "ok")
+	})
+}
+
+// fromPod answers callers in the pod alone, and who comes by the API server or by a
+// local mesh's own. 127.0.0.6, from which Envoy passes inbound traffic on, is not
+// in the pod.
+func fromPod(serve http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		from, err := netip.ParseAddrPort(r.RemoteAddr)
 		if at := from.Addr().Unmap(); err != nil || at != localhost && at != netip.IPv6Loopback() {
 			http.Error(w, "only from loopback", http.StatusForbidden)
 			return
 		}
-		once.Do(func() { close(c) })
-		fmt.Fprintln(w, "ok")
+		serve(w, r)
 	}
 }
 

@@ -64,6 +64,41 @@ func (p *pods) get(ctx context.Context, from page) ([]byte, error) {
 	return text, nil
 }
 
+// stream reads a page that has no end, until ctx does.
+func (p *pods) stream(ctx context.Context, from page) (io.ReadCloser, error) {
+	conn, err := p.dial(from)
+	if err != nil {
+		return nil, fmt.Errorf("port %d of pod %s/%s: %w", from.port, from.namespace, from.pod, err)
+	}
+	var once sync.Once
+	end := func() { once.Do(func() { _ = conn.Close() }) }
+	stop := context.AfterFunc(ctx, end)
+	resp, failure, err := begin(ctx, conn, from) //nolint:bodyclose // it ends with the connection
+	if err == nil {
+		var body io.ReadCloser
+		if body, err = answered(resp); err == nil {
+			return endless{body, func() { stop(); end() }}, nil
+		}
+	} else if ctx.Err() == nil {
+		err = told(err, failure)
+	}
+	stop()
+	end()
+	return nil, fmt.Errorf("port %d of pod %s/%s: %w", from.port, from.namespace, from.pod, err)
+}
+
+// endless is a body whose Close ends its connection.
+type endless struct {
+	io.Reader
+	end func()
+}
+
+// Close implements io.Closer.
+func (e endless) Close() error {
+	e.end()
+	return nil
+}
+
 // dial opens a connection of streams to a pod: by WebSocket, or by SPDY where
 // the API server or a proxy before it takes no WebSocket.
 func (p *pods) dial(to page) (httpstream.Connection, error) {
@@ -94,36 +129,56 @@ func (p *pods) dialer(namespace, pod string) (httpstream.Dialer, error) {
 // exchange sends one request and reads its answer. What the kubelet says on the
 // error stream is why there is none.
 func exchange(ctx context.Context, conn httpstream.Connection, from page) ([]byte, error) {
+	resp, failure, err := begin(ctx, conn, from)
+	var text []byte
+	if err == nil {
+		defer func() { _ = resp.Body.Close() }()
+		text, err = whole(resp)
+	}
+	if err == nil || ctx.Err() != nil {
+		return text, errors.Join(err, ctx.Err())
+	}
+	return nil, told(err, failure)
+}
+
+// told is what the kubelet says on the error stream, if anything, instead of err.
+func told(err error, failure io.Reader) error {
+	if failure == nil {
+		return err
+	}
+	if why, _ := io.ReadAll(failure); len(why) > 0 {
+		return errors.New(strings.TrimSpace(string(why)))
+	}
+	return err
+}
+
+// begin sends one request and reads how its answer begins. failure is the error
+// stream, nil if there is none.
+func begin(ctx context.Context, conn httpstream.Connection, from page) (resp *http.Response, failure io.Reader, err error) {
 	headers := http.Header{}
 	headers.Set(corev1.PortHeader, strconv.Itoa(from.port))
 	headers.Set(corev1.PortForwardRequestIDHeader, "0")
 	headers.Set(corev1.StreamType, corev1.StreamTypeError)
-	failure, err := conn.CreateStream(headers)
+	said, err := conn.CreateStream(headers)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if err := failure.Close(); err != nil { // nothing is written to it
-		return nil, err
+	if err := said.Close(); err != nil { // nothing is written to it
+		return nil, nil, err
 	}
 	headers.Set(corev1.StreamType, corev1.StreamTypeData)
 	data, err := conn.CreateStream(headers)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	text, err := ask(ctx, data, from)
-	if err == nil || ctx.Err() != nil {
-		return text, errors.Join(err, ctx.Err())
-	}
-	if why, _ := io.ReadAll(failure); len(why) > 0 {
-		return nil, errors.New(strings.TrimSpace(string(why)))
-	}
-	return nil, err
+	resp, err = ask(ctx, data, from)
+	return resp, said, err
 }
 
 // maxPage bounds what a pod may answer.
 const maxPage = 64 << 20
 
-func ask(ctx context.Context, conn io.ReadWriter, from page) ([]byte, error) {
+func ask(ctx context.Context, conn io.ReadWriter, from page) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, cmp.Or(from.method, http.MethodGet), "http://localhost/"+strings.TrimPrefix(from.path, "/"), nil)
 	if err != nil {
 		return nil, err
@@ -132,11 +187,11 @@ func ask(ctx context.Context, conn io.ReadWriter, from page) ([]byte, error) {
 	if err := req.Write(conn); err != nil {
 		return nil, err
 	}
-	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = resp.Body.Close() }()
+	return http.ReadResponse(bufio.NewReader(conn), req)
+}
+
+// whole is the text of an answer; one that is not 200 is an error.
+func whole(resp *http.Response) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxPage))
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(text))

@@ -1,16 +1,23 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/local"
 	"github.com/weftmesh/weft/internal/local/controller"
+	"github.com/weftmesh/weft/internal/source/file"
 )
 
 // fetch reads a path of the mesh's API.
@@ -20,6 +27,44 @@ func fetch(ctx context.Context, c *local.Client, path string) ([]byte, error) {
 		return nil, err
 	}
 	return do(c, req)
+}
+
+// follow reads an answer that has no end.
+func follow(ctx context.Context, c *local.Client, path string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://mesh"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.HTTP().Do(req) //nolint:bodyclose // it is the caller's, or answered closes it
+	if err != nil {
+		return nil, err
+	}
+	return answered(resp)
+}
+
+// answered is the body of an answer; one that is not 200 is an error of its text.
+func answered(resp *http.Response) (io.ReadCloser, error) {
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096)) // the status says enough
+	return nil, errors.New(cmp.Or(strings.TrimSpace(string(text)), resp.Status))
+}
+
+// servicesOf are the Services of a local mesh's folder.
+func servicesOf(ctx context.Context, c *local.Client) (out []service, err error) {
+	st, err := status(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	read, err := file.Read(st.Dir)
+	for _, o := range read.Set.Of(config.Service).All() {
+		if s, ok := o.Spec.(*corev1.Service); ok {
+			out = append(out, service{ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name}, Spec: s.Spec})
+		}
+	}
+	return out, err
 }
 
 // do makes a request to the mesh's API; an answer that is not 200 is an error of

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,6 +18,10 @@ type reach struct {
 	list func(context.Context) ([]controller.PodStatus, error)
 	// get reads a page of a pod's Envoy (adminPort) or agent (agentPort).
 	get func(ctx context.Context, p controller.PodStatus, port int, path string) ([]byte, error)
+	// stream reads a page of a pod's agent that has no end.
+	stream func(ctx context.Context, p controller.PodStatus, path string) (io.ReadCloser, error)
+	// services are those of a namespace, "" for all.
+	services func(ctx context.Context, namespace string) ([]service, error)
 	// hosts: a look is for the hosts of all proxies, not only of those that
 	// leave some out.
 	hosts bool
@@ -94,6 +99,10 @@ func (a *app) reach(k *kube, namespace string) (reach, error) {
 			}
 			return fetch(ctx, mesh, podPath(p, part, path))
 		},
+		stream: func(ctx context.Context, p controller.PodStatus, path string) (io.ReadCloser, error) {
+			return follow(ctx, mesh, podPath(p, "agent", path))
+		},
+		services: func(ctx context.Context, _ string) ([]service, error) { return servicesOf(ctx, mesh) },
 	}, nil
 }
 
@@ -116,6 +125,16 @@ func (p *pods) reach(namespace string) reach {
 		},
 		get: func(ctx context.Context, pod controller.PodStatus, port int, path string) ([]byte, error) {
 			return p.get(ctx, page{pod.Namespace, pod.Name, port, path, ""})
+		},
+		stream: func(ctx context.Context, pod controller.PodStatus, path string) (io.ReadCloser, error) {
+			return p.stream(ctx, page{pod.Namespace, pod.Name, agentPort, path, ""})
+		},
+		services: func(ctx context.Context, namespace string) ([]service, error) {
+			all, err := p.client.CoreV1().Services(namespace).List(ctx, metav1.ListOptions{})
+			if err != nil {
+				return nil, err
+			}
+			return all.Items, nil
 		},
 	}
 }

@@ -30,11 +30,12 @@ import (
 	"github.com/weftmesh/weft/internal/agent/node"
 )
 
-// Names of the bootstrap's own clusters. XDSCluster and SDSCluster are
-// referred to by what the pilot sends.
+// Names of the bootstrap's own clusters. XDSCluster, SDSCluster and TapCluster
+// are referred to by what the pilot sends.
 const (
 	XDSCluster        = "xds-grpc"
 	SDSCluster        = "sds-grpc"
+	TapCluster        = "tap-grpc"
 	agentCluster      = "agent"
 	prometheusCluster = "prometheus_stats"
 	localCluster      = "local_cluster" // of nodes with SelfDiscovery; the name is Istio's
@@ -62,13 +63,13 @@ func (p Ports) WithDefaults() Ports {
 	return p
 }
 
-// Config is all that a bootstrap depends on. XDSSocket and SDSSocket are
-// required.
+// Config is all that a bootstrap depends on. The sockets are required.
 type Config struct {
 	Node           node.Node
 	Ports          Ports
 	XDSSocket      string // path of the agent's ADS socket
 	SDSSocket      string // path of the agent's SDS socket
+	TapSocket      string // path of the agent's access-log socket
 	SocketMark     uint32 // SO_MARK of upstream sockets; 0: none
 	MaxConnections int64  // downstream connections of the whole Envoy; 0: 50,000
 	MaxHeap        int64  // bytes of heap, near which requests are refused; 0: no bound

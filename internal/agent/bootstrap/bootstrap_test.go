@@ -27,7 +27,7 @@ func exampleNode() node.Node {
 func exampleConfig(dir string) Config {
 	return Config{
 		Node: exampleNode(), SocketMark: 1337,
-		XDSSocket: filepath.Join(dir, "xds.sock"), SDSSocket: filepath.Join(dir, "sds.sock"),
+		XDSSocket: filepath.Join(dir, "xds.sock"), SDSSocket: filepath.Join(dir, "sds.sock"), TapSocket: filepath.Join(dir, "tap.sock"),
 	}
 }
 

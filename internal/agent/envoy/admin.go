@@ -56,6 +56,11 @@ func (a *Admin) Drain(ctx context.Context, inboundOnly bool) error {
 	return a.do(ctx, http.MethodPost, path, nil)
 }
 
+// Runtime sets a value of Envoy's runtime, until it ends.
+func (a *Admin) Runtime(ctx context.Context, key, value string) error {
+	return a.do(ctx, http.MethodPost, "/runtime_modify?"+url.QueryEscape(key)+"="+url.QueryEscape(value), nil)
+}
+
 // Traffic is what an Envoy has to do with its clients.
 type Traffic struct {
 	Open    int64 // connections

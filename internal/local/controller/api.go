@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -236,15 +237,7 @@ func (r *runner) running() *pod.Pod {
 
 // get reads an URL within a pod, at most limit bytes.
 func (r *runner) get(ctx context.Context, url string) ([]byte, error) {
-	p := r.running()
-	if p == nil {
-		return nil, fmt.Errorf("pod %s is not running", r.spec.Name)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := clientOf(p).Do(req)
+	resp, err := r.open(ctx, url)
 	if err != nil {
 		return nil, err
 	}
@@ -254,6 +247,19 @@ func (r *runner) get(ctx context.Context, url string) ([]byte, error) {
 		err = fmt.Errorf("%s: %s", url, resp.Status)
 	}
 	return text, err
+}
+
+// open asks a pod for a page, whose body the caller closes.
+func (r *runner) open(ctx context.Context, url string) (*http.Response, error) {
+	p := r.running()
+	if p == nil {
+		return nil, fmt.Errorf("pod %s is not running", r.spec.Name)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	return clientOf(p).Do(req)
 }
 
 // clientOf makes requests from within a pod.
@@ -399,14 +405,39 @@ func (c *Controller) servePilot(w http.ResponseWriter, req *http.Request) {
 	pass(w, req, r, "http://127.0.0.1:15014/"+req.PathValue("path"))
 }
 
+// pass passes on as it comes, for a page may have no end.
 func pass(w http.ResponseWriter, req *http.Request, r *runner, url string) {
 	if req.URL.RawQuery != "" {
 		url += "?" + req.URL.RawQuery
 	}
-	text, err := r.get(req.Context(), url)
+	resp, err := r.open(req.Context(), url)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
 	}
-	_, _ = w.Write(text) // a client that is gone needs no answer
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096)) // the status says enough
+		http.Error(w, fmt.Sprintf("%s: %s: %s", url, resp.Status, bytes.TrimSpace(text)), resp.StatusCode)
+		return
+	}
+	control := http.NewResponseController(w)
+	if control.Flush() == nil { // that the page begins is said before it has anything
+		_, _ = io.Copy(atOnce{w, control}, resp.Body) // a client that is gone needs no answer
+	}
+}
+
+// atOnce sends each piece when it comes.
+type atOnce struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+// Write implements io.Writer.
+func (a atOnce) Write(p []byte) (int, error) {
+	n, err := a.ResponseWriter.Write(p)
+	if err == nil {
+		err = a.control.Flush()
+	}
+	return n, err
 }

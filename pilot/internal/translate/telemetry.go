@@ -290,7 +290,7 @@ func either(filters ...*accesslog.AccessLogFilter) *accesslog.AccessLogFilter {
 // the caller's certificate before it connects: the caller's labels are there
 // then, and a refused caller never reaches the app.
 func (b *builder) count(p *tcp.TcpProxy, s side) {
-	p.AccessLog = append(p.AccessLog, b.tcpMetrics(s)...)
+	p.AccessLog = append(append(p.AccessLog, b.tcpMetrics(s)...), b.tcpTap(s))
 	p.AccessLogOptions = &tcp.TcpProxy_TcpAccessLogOptions{FlushAccessLogOnConnected: true}
 	if s.security == "mutual_tls" {
 		p.UpstreamConnectMode = tcp.UpstreamConnectMode_ON_DOWNSTREAM_TLS_HANDSHAKE

@@ -1,0 +1,211 @@
+package tap
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	logv3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weftmesh/weft/internal/tap"
+)
+
+// watchable is a server whose Envoy does as it is told, and its page.
+type watchable struct {
+	*Server
+	page *httptest.Server
+	logs atomic.Bool  // what Envoy was told last
+	told atomic.Int32 // how often
+	pid  atomic.Int32
+	fail atomic.Bool
+}
+
+func newWatchable(t *testing.T) *watchable {
+	t.Helper()
+	w := &watchable{}
+	w.pid.Store(1)
+	w.Server = New(Options{
+		Self: tap.Peer{Namespace: "shop", Workload: "reviews-v1", Pod: "reviews-v1-abc"}, Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+		PID: func() int { return int(w.pid.Load()) },
+		Log: func(_ context.Context, on bool) error {
+			if w.fail.Load() {
+				return io.ErrUnexpectedEOF
+			}
+			w.logs.Store(on)
+			w.told.Add(1)
+			return nil
+		},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- w.Run(ctx) }()
+	w.page = httptest.NewServer(w.Server)
+	t.Cleanup(func() {
+		w.page.CloseClientConnections()
+		w.page.Close()
+		cancel()
+		<-ended
+	})
+	return w
+}
+
+func (w *watchable) watch(t *testing.T, query string) (*http.Response, *json.Decoder) {
+	t.Helper()
+	resp, err := http.Get(w.page.URL + "/tap?" + query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	return resp, json.NewDecoder(resp.Body)
+}
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	tick, deadline := time.NewTicker(5*time.Millisecond), time.After(time.Minute)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within a minute: %s", what)
+		}
+	}
+}
+
+// Envoy logs while somebody watches and at no other time: what was left by another
+// agent is taken back, and an Envoy that starts anew is told again.
+func TestLogsWhileWatched(t *testing.T) {
+	w := newWatchable(t)
+	eventually(t, "Envoy is told not to log", func() bool { return w.told.Load() == 1 && !w.logs.Load() })
+	one, _ := w.watch(t, "")
+	if one.StatusCode != http.StatusOK || !w.logs.Load() {
+		t.Fatalf("%s, and Envoy logs: %v", one.Status, w.logs.Load())
+	}
+	two, _ := w.watch(t, "status=5xx")
+	if n := w.told.Load(); n != 2 {
+		t.Errorf("Envoy was told %d times; a second viewer changes nothing", n)
+	}
+	w.logs.Store(false) // a new Envoy knows nothing
+	w.pid.Store(2)
+	eventually(t, "the new Envoy logs", w.logs.Load)
+	_ = one.Body.Close()
+	eventually(t, "one has gone", func() bool { return w.watching() == 1 })
+	if !w.logs.Load() {
+		t.Error("Envoy does not log, and one still watches")
+	}
+	w.fail.Store(true)
+	_ = two.Body.Close()
+	eventually(t, "both have gone", func() bool { return w.watching() == 0 })
+	w.fail.Store(false)
+	eventually(t, "Envoy, which did not answer for a while, no longer logs", func() bool { return !w.logs.Load() })
+}
+
+func TestRefused(t *testing.T) {
+	w := newWatchable(t)
+	if resp, _ := w.watch(t, "status=nosuch1"); resp.StatusCode != http.StatusBadRequest {
+		t.Error(resp.Status)
+	}
+	for i := range maxViewers {
+		if resp, _ := w.watch(t, ""); resp.StatusCode != http.StatusOK {
+			t.Fatalf("viewer %d: %s", i, resp.Status)
+		}
+	}
+	resp, _ := w.watch(t, "")
+	text, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(text), "8 viewers") {
+		t.Errorf("%s %s", resp.Status, text)
+	}
+}
+
+// What a viewer is too slow for is left out and counted, exactly; one that reads
+// nothing holds up nobody, and is left in the end.
+func TestSlowViewers(t *testing.T) {
+	w := newWatchable(t)
+	w.stalled = 300 * time.Millisecond
+	_, lines := w.watch(t, "path=/a")
+	deaf, err := net.Dial("tcp", w.page.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close()
+	fmt.Fprint(deaf, "GET /tap HTTP/1.1\r\nHost: a\r\n\r\n")
+	if line, err := bufio.NewReaderSize(io.LimitReader(deaf, 15), 16).ReadString(' '); err != nil || !strings.HasPrefix(line, "HTTP/1.1") {
+		t.Fatal(line, err)
+	}
+	eventually(t, "two watch", func() bool { return w.watching() == 2 })
+	go func() {
+		long := "/a" + strings.Repeat("x", 1000)
+		for i := uint32(0); t.Context().Err() == nil; i++ {
+			e := &tap.Entry{Path: long, Status: i}
+			if w.watching() == 1 {
+				e.Path = "/a/last" // the deaf one was left
+			}
+			w.show(e)
+		}
+	}()
+	for seen := uint32(0); ; {
+		var e tap.Entry
+		if err := lines.Decode(&e); err != nil {
+			t.Fatal(err)
+		}
+		if seen += uint32(e.Dropped); e.Status != seen {
+			t.Fatalf("entry %d comes after %d that were seen or left out", e.Status, seen)
+		}
+		if seen++; e.Path == "/a/last" {
+			break
+		}
+	}
+}
+
+func TestDenier(t *testing.T) {
+	for details, want := range map[string]string{
+		"rbac_access_denied_matched_policy[ns[shop]-policy[no-secrets]-rule[0]]":   "shop/no-secrets",
+		"rbac_access_denied_matched_policy[x-ns[a]-ns[shop]-policy[ext]-rule[12]]": "shop/ext",
+		"rbac_access_denied_matched_policy[none]":                                  "none",
+		"via_upstream": "", "": "", "rbac_access_denied": "",
+		"x rbac_access_denied_matched_policy[none]": "",
+	} {
+		if got := denier(details); got != want {
+			t.Errorf("%s: %q, want %q", details, got, want)
+		}
+	}
+}
+
+func TestEntries(t *testing.T) {
+	w := newWatchable(t)
+	long := strings.Repeat("é", 5000)
+	in := w.request(tap.Inbound, &logv3.HTTPAccessLogEntry{
+		CommonProperties: &logv3.AccessLogCommon{CustomTags: map[string]string{"peer": "shop/front", "principal": "spiffe://a/b", "flags": "-", "grpc": "-"}},
+		Request:          &logv3.HTTPRequestProperties{Path: long, Authority: long, OriginalPath: ""},
+		Response:         &logv3.HTTPResponseProperties{ResponseCode: wrapperspb.UInt32(403), ResponseCodeDetails: "rbac_access_denied_matched_policy[none]"},
+	})
+	if in.From.Workload != "front" || in.From.Principal != "spiffe://a/b" || in.To.Pod != "reviews-v1-abc" || in.Denied != "none" || in.Flags != "" {
+		t.Errorf("%+v", in)
+	}
+	if len(in.Path) > maxPath+len("…") || len(in.Authority) > maxText+len("…") || !utf8.ValidString(in.Path+in.Authority) {
+		t.Errorf("%d bytes of path, %d of authority", len(in.Path), len(in.Authority))
+	}
+	out := w.connection(tap.Outbound, &logv3.TCPAccessLogEntry{
+		CommonProperties:     &logv3.AccessLogCommon{AccessLogType: logv3.AccessLogType_TcpConnectionEnd, CustomTags: map[string]string{"peer": "-/-"}},
+		ConnectionProperties: &logv3.ConnectionProperties{ReceivedBytes: 3, SentBytes: 4},
+	})
+	if out.From.Pod != "reviews-v1-abc" || out.To != (tap.Peer{}) || out.Event != tap.Closed || out.Received != 3 || out.Sent != 4 {
+		t.Errorf("%+v", out)
+	}
+	if e := w.connection(tap.Outbound, &logv3.TCPAccessLogEntry{CommonProperties: &logv3.AccessLogCommon{AccessLogType: logv3.AccessLogType_TcpPeriodic}}); e != nil {
+		t.Errorf("%+v", e)
+	}
+}
