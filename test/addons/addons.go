@@ -118,6 +118,64 @@ var (
 // alert is not due too, as long as its series exist.
 func (r Rule) Asks() string { return absent.ReplaceAllString(bound.ReplaceAllString(r.Expr, ""), "$1") }
 
+// Relabeling is a step of a monitor's, as prometheus.yml spells it. Source:
+// prometheus-operator, "API reference", RelabelConfig.
+type Relabeling struct {
+	SourceLabels []string `json:"source_labels,omitempty"`
+	Regex        string   `json:"regex,omitempty"`
+	Action       string   `json:"action,omitempty"`
+	TargetLabel  string   `json:"target_label,omitempty"`
+	Replacement  string   `json:"replacement,omitempty"`
+}
+
+// Job is what the Prometheus Operator makes of a PodMonitor, as far as it is used
+// here.
+type Job struct {
+	Name        string       `json:"job_name"`
+	Path        string       `json:"metrics_path"`
+	Relabelings []Relabeling `json:"relabel_configs"`
+	Files       []any        `json:"file_sd_configs"`
+}
+
+// PodMonitors reads the jobs of a file's PodMonitors, which find their pods in a
+// file.
+func PodMonitors(file, pods string) ([]Job, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var out []Job
+	for part := range strings.SplitSeq(string(text), "\n---\n") {
+		var m struct {
+			Kind     string
+			Metadata struct{ Name string }
+			Spec     struct {
+				PodMetricsEndpoints []struct {
+					Path        string
+					Relabelings []struct {
+						SourceLabels                            []string
+						Regex, Action, TargetLabel, Replacement string
+					}
+				}
+			}
+		}
+		if err := yaml.Unmarshal([]byte(part), &m); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		for _, e := range m.Spec.PodMetricsEndpoints {
+			job := Job{Name: m.Metadata.Name, Path: e.Path, Files: []any{map[string][]string{"files": {pods}}}}
+			for _, r := range e.Relabelings {
+				job.Relabelings = append(job.Relabelings, Relabeling(r))
+			}
+			out = append(out, job)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s has no PodMonitor", file)
+	}
+	return out, nil
+}
+
 // Discovering is a configuration of Prometheus that finds its pods in a file
 // instead of asking Kubernetes.
 func Discovering(config, file string) string {

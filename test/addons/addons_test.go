@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 const folder = "../../samples/addons"
@@ -141,10 +143,22 @@ func TestAlerts(t *testing.T) {
 	promtool(t, folder, "check", "rules", "--lint-fatal", "alerts.yaml")
 }
 
-// Prometheus takes its configuration. Debian's is built without the discovery of
-// Kubernetes' pods, so a file stands for it.
+// Prometheus takes its configuration, and what the operator makes of the
+// PodMonitor. Debian's is built without the discovery of Kubernetes' pods, so a file
+// stands for it.
 func TestConfiguration(t *testing.T) {
 	dir := t.TempDir()
+	jobs, err := PodMonitors(filepath.Join(folder, "monitors.yaml"), "pods.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	monitors, err := yaml.Marshal(map[string]any{"scrape_configs": jobs})
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "monitors.yml"), monitors, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{"prometheus.yml", "alerts.yaml"} {
 		text, err := os.ReadFile(filepath.Join(folder, name))
 		if err != nil {
@@ -155,6 +169,7 @@ func TestConfiguration(t *testing.T) {
 		}
 	}
 	promtool(t, dir, "check", "config", "prometheus.yml")
+	promtool(t, dir, "check", "config", "monitors.yml")
 }
 
 func TestRuleAsksWithoutItsBounds(t *testing.T) {

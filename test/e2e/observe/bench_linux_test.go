@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,7 +79,7 @@ func (b *bench) loadPrometheus() {
 	name := regexp.MustCompile(`image: (\S+)`).FindStringSubmatch(b.read("prometheus.yaml"))[1]
 	archive := filepath.Join(b.TempDir(), "prometheus.tar")
 	made := image.Image{Names: []string{name}, Files: files, Dirs: []string{"/prometheus"}, Entrypoint: []string{"/bin/prometheus"}, User: "65534:65534"}
-	if err := made.Write(archive); err == nil {
+	if err = made.Write(archive); err == nil {
 		err = b.LoadImages(b.Context(), archive)
 	}
 	if err != nil {
@@ -108,7 +109,7 @@ func (b *bench) samples() {
 	if err == nil {
 		err = os.Symlink(b.Bin, filepath.Join(b.dir, "bin"))
 	}
-	config := addons.Discovering(b.read("prometheus.yml"), "pods.json")
+	config := addons.Discovering(b.read("prometheus.yml"), "pods.json") + b.monitors()
 	for name, text := range map[string]string{
 		"prometheus.yml":     strings.NewReplacer("15s", "3s", "10s", "3s").Replace(config),
 		"kustomization.yaml": strings.Replace(b.read("kustomization.yaml"), "prometheus.yml, alerts.yaml", "prometheus.yml, alerts.yaml, pods.json", 1),
@@ -123,6 +124,23 @@ func (b *bench) samples() {
 	}
 }
 
+// monitors are those for the Prometheus Operator, as jobs beside the sample's own.
+func (b *bench) monitors() (out string) {
+	b.Helper()
+	jobs, err := addons.PodMonitors("../../../samples/addons/monitors.yaml", "pods.json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, job := range jobs {
+		text, err := json.Marshal(job) // JSON is YAML
+		if err != nil {
+			b.Fatal(err)
+		}
+		out += "- " + string(text) + "\n"
+	}
+	return out
+}
+
 // group is of a file of file_sd_configs.
 type group struct {
 	Targets []string          `json:"targets"`
@@ -131,7 +149,7 @@ type group struct {
 
 var odd = regexp.MustCompile(`[^a-zA-Z0-9_]`)
 
-// discovered are all pods with the labels that kubernetes_sd_configs gives them.
+// discovered are all containers of pods with the labels that kubernetes_sd_configs gives them.
 // Source: Prometheus, "Configuration", kubernetes_sd_config, role pod.
 func (b *bench) discovered() (out []group) {
 	b.Helper()
@@ -144,11 +162,16 @@ func (b *bench) discovered() (out []group) {
 				meta[kind+odd.ReplaceAllString(name, "_")] = value
 			}
 		}
-		g := group{[]string{p.Status.PodIP}, map[string]string{}}
-		for name, value := range meta {
-			g.Labels["__meta_kubernetes_"+name] = value
+		for _, c := range append(p.Spec.Containers, p.Spec.InitContainers...) { // and for each of its ports
+			g := group{[]string{p.Status.PodIP}, map[string]string{"__meta_kubernetes_pod_container_name": c.Name}}
+			for _, port := range c.Ports {
+				g.Targets = append(g.Targets, net.JoinHostPort(p.Status.PodIP, fmt.Sprint(port.ContainerPort)))
+			}
+			for name, value := range meta {
+				g.Labels["__meta_kubernetes_"+name] = value
+			}
+			out = append(out, g)
 		}
-		out = append(out, g)
 	}
 	return out
 }

@@ -151,7 +151,7 @@ func (b *bench) isEdge(l map[string]string) error {
 			return fmt.Errorf("%s: canonical service %s, revision %s, of a pod with %v", workload, l[side+"_canonical_service"], l[side+"_canonical_revision"], labels)
 		}
 		if want := "spiffe://cluster.local/ns/" + namespace + "/sa/"; l["reporter"] == "destination" && !strings.HasPrefix(l[side+"_principal"], want) {
-			return fmt.Errorf("%s_principal is %s, want %s...", side, l[side+"_principal"], want)
+			return fmt.Errorf("%s_principal is %s, want that of %s", side, l[side+"_principal"], want)
 		}
 	}
 	if l["reporter"] == "destination" && l["connection_security_policy"] != "mutual_tls" {
@@ -215,6 +215,16 @@ func (b *bench) controlPlane() {
 	services, err := b.API.CoreV1().Services(d.Namespace).List(b.Context(), list)
 	if err != nil || len(services.Items) != 1 || !slices.ContainsFunc(services.Items[0].Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == "http-monitoring" }) {
 		b.Errorf("Services %v (%v)", services, err)
+	}
+	parts, err := b.API.CoreV1().Services(d.Namespace).List(b.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/part-of=weft"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	monitored := slices.DeleteFunc(parts.Items, func(s corev1.Service) bool {
+		return !slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == "http-monitoring" })
+	})
+	if len(monitored) != 3 { // what the sample's ServiceMonitor selects: pilot, CA, injector
+		b.Errorf("Services that are monitored: %v", monitored)
 	}
 	hooks, err := b.API.AdmissionregistrationV1().MutatingWebhookConfigurations().List(b.Context(), metav1.ListOptions{LabelSelector: "istio.io/rev=default"})
 	if err != nil || len(hooks.Items) == 0 {

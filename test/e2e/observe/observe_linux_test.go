@@ -66,30 +66,41 @@ func (b *bench) guide() {
 	}
 }
 
-// targets: every pod of the mesh is scraped, and no other.
+// targets: every pod of the mesh is scraped once, and no other, by the sample's job;
+// those with a proxy by the PodMonitor's too.
 func (b *bench) targets() {
-	var want []string
+	want := map[string][]string{}
 	for _, p := range b.pods("") {
-		if p.Annotations["prometheus.io/scrape"] == "true" {
-			want = append(want, p.Namespace+"/"+p.Name+" on "+p.Spec.NodeName)
+		if p.Annotations["prometheus.io/scrape"] != "true" {
+			continue
+		}
+		as := p.Namespace + "/" + p.Name + " on " + p.Spec.NodeName + " of " + p.Labels["app"]
+		want["kubernetes-pods"] = append(want["kubernetes-pods"], as)
+		if p.Annotations["sidecar.istio.io/status"] != "" {
+			want["weft-proxies"] = append(want["weft-proxies"], as)
 		}
 	}
-	slices.Sort(want)
-	b.Eventually("all are scraped", func() error {
-		up, err := b.query("up == 1")
-		if err != nil {
-			return err
-		}
-		var got []string
-		for _, s := range up {
-			got = append(got, s.labels["namespace"]+"/"+s.labels["pod"]+" on "+s.labels["node"])
-		}
-		slices.Sort(got)
-		if !slices.Equal(got, want) || len(want) == 0 {
-			return fmt.Errorf("up are %v, want %v", got, want)
-		}
-		return nil
-	})
+	for job, all := range want {
+		slices.Sort(all)
+		b.Eventually("all are scraped by "+job, func() error {
+			up, err := b.query(`up{job="` + job + `"} == 1`)
+			if err != nil {
+				return err
+			}
+			var got []string
+			for _, s := range up {
+				got = append(got, s.labels["namespace"]+"/"+s.labels["pod"]+" on "+s.labels["node"]+" of "+s.labels["app"])
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, all) {
+				return fmt.Errorf("up are %v, want %v", got, all)
+			}
+			return nil
+		})
+	}
+	if len(want) != 2 {
+		b.Errorf("pods by job: %v", want)
+	}
 }
 
 // rights: Prometheus may learn where pods are, and nothing else.
