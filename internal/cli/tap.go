@@ -35,6 +35,7 @@ type tapping struct {
 	wanted  podChoice
 	filter  tap.Filter
 	most    int // entries; 0: until interrupted
+	refresh time.Duration
 	shown   int
 	open    map[string]bool                 // by NAMESPACE/POD
 	said    map[string]string               // what was said of pods that cannot be watched
@@ -55,7 +56,7 @@ func (a *app) tap() *cobra.Command {
 	var k kube
 	var namespace string
 	var status []string
-	t := &tapping{a: a}
+	t := &tapping{a: a, refresh: tapRefresh}
 	c := &cobra.Command{
 		Use: "tap {POD|SERVICE|WORKLOAD}", ValidArgsFunction: a.podNames, GroupID: "look", Short: "Watch requests and TCP connections as they end, with route, policy and timing",
 		Long: "Watch requests when they end, and TCP connections when they are made and when they end, as the proxies of a\n" +
@@ -104,7 +105,7 @@ func (t *tapping) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tick := time.NewTicker(tapRefresh)
+	tick := time.NewTicker(t.refresh)
 	defer tick.Stop()
 	for waiting := pods; ; {
 		select {

@@ -116,7 +116,7 @@ const entries = `{"time":"2026-11-23T09:00:00.5Z","direction":"outbound","event"
 func tapRun(t *testing.T, r reach, name, output string, most int) (out, problems string, err error) {
 	t.Helper()
 	var stdout, stderr locked
-	view := &tapping{a: &app{out: &stdout, err: &stderr, output: output}, reach: r, most: most}
+	view := &tapping{a: &app{out: &stdout, err: &stderr, output: output}, reach: r, most: most, refresh: 10 * time.Millisecond}
 	if view.wanted, err = r.choose(t.Context(), name, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -204,5 +204,39 @@ func TestTapUnanswered(t *testing.T) {
 	}
 	if code, _, said := run(t, "tap", "x", "--max", "-1"); code != 2 || !strings.Contains(said, "--max") {
 		t.Errorf("exit code %d: %s", code, said)
+	}
+}
+
+// A pod that comes while its workload is watched is watched too, and one whose
+// proxy was away for a while again.
+func TestTapFollowsAWorkload(t *testing.T) {
+	pages := map[string]string{"reviews-v2-b": "", "reviews-v2-c": entries}
+	r := tappable(pages)
+	all, err := r.list(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var looks, asked int
+	r.list = func(context.Context) ([]controller.PodStatus, error) {
+		if looks++; looks < 4 {
+			return all[:2], nil // reviews-v2-c is not there yet
+		}
+		return all, nil
+	}
+	stream := r.stream
+	var mu sync.Mutex
+	r.stream = func(ctx context.Context, p controller.PodStatus, path string) (io.ReadCloser, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if p.Name == "reviews-v2-c" {
+			if asked++; asked < 3 {
+				return nil, errors.New("starting")
+			}
+		}
+		return stream(ctx, p, path)
+	}
+	out, problems, err := tapRun(t, r, "reviews-v2", "json", 3)
+	if err != nil || strings.Count(out, `{"pod":"shop/reviews-v2-c"`) != 3 || strings.Count(problems, "starting") != 1 || !strings.HasPrefix(problems, "watching 1 pod: shop/reviews-v2-b\n") {
+		t.Errorf("%v, %q\n%s", err, problems, out)
 	}
 }
