@@ -114,21 +114,23 @@ func open(t *testing.T, s *server, l look, route string) *tab {
 	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil { // the first may have no time-out
 		t.Fatal(err)
 	}
-	scheme := "light"
-	if l.dark {
-		scheme = "dark"
-	}
 	tell(tb, log.Enable, cdp.Empty{})
 	tell(tb, network.Enable, network.EnableParams{})
 	tell(tb, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: l.width, Height: l.height, DeviceScaleFactor: 1, Mobile: l.phone})
 	tell(tb, emulation.SetTouchEmulationEnabled, emulation.SetTouchEmulationEnabledParams{Enabled: l.phone})
 	tell(tb, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "UTC"})
 	tell(tb, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
-	tell(tb, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+	tb.scheme(map[bool]string{true: "dark", false: "light"}[l.dark])
 	tb.do(chromedp.Navigate(s.URL + "/#token=" + token))
 	tb.wait(`document.querySelector("main h1, main .none")`)
 	tb.goTo(route)
 	return tb
+}
+
+// scheme is what the system prefers: light or dark.
+func (tb *tab) scheme(s string) {
+	tb.t.Helper()
+	tell(tb, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: s}}})
 }
 
 // tell sends a command of the protocol to the tab.
@@ -146,13 +148,17 @@ func tell[P, R any](tb *tab, command cdp.Command[P, R], parameters P) R {
 // eval is what a JavaScript expression gives.
 func eval[T any](tb *tab, expression string) T {
 	tb.t.Helper()
-	ctx, cancel := context.WithTimeout(tb.ctx, patience)
-	defer cancel()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	value, err := try[T](tb, expression)
 	if err != nil {
-		tb.t.Fatalf("%s: %v", expression, err)
+		tb.t.Fatalf("%.300s: %v", expression, err)
 	}
 	return value
+}
+
+func try[T any](tb *tab, expression string) (T, error) {
+	ctx, cancel := context.WithTimeout(tb.ctx, patience)
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 }
 
 func (tb *tab) do(actions ...chromedp.Action[chromedp.Void]) {
@@ -178,11 +184,12 @@ func (tb *tab) wait(condition string) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(patience); ; <-tick.C {
-		if eval[bool](tb, "!!("+condition+")") {
+		held, err := try[bool](tb, "!!("+condition+")") // it fails while a page loads
+		if held && err == nil {
 			return
 		}
 		if time.Now().After(end) {
-			tb.t.Fatalf("it never held that %s; the page says:\n%.2000s", condition, tb.text("body"))
+			tb.t.Fatalf("it never held that %s (%v); the page says:\n%.2000s", condition, err, tb.text("body"))
 		}
 	}
 }

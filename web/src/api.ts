@@ -136,13 +136,31 @@ export class Unauthorized extends Error {}
 
 const tokenKey = "weft-token";
 
-// takeToken moves the token from the address, where history would keep it,
-// to this tab's storage.
-export function takeToken(): void {
-  const found = /^#token=([^&]+)/.exec(location.hash);
-  if (!found) return;
-  sessionStorage.setItem(tokenKey, decodeURIComponent(found[1]!));
+// takeToken moves the token from the address, where history would keep it, to
+// this tab's storage. What a browser is opened with is no token, but is taken
+// for one, once.
+export async function takeToken(): Promise<void> {
+  const [, kind, value] = /^#(token|once)=([^&]+)/.exec(location.hash) ?? [];
+  if (!value) return;
   history.replaceState(null, "", location.pathname + "#/");
+  if (kind === "token") {
+    sessionStorage.setItem(tokenKey, value);
+    return;
+  }
+  try {
+    const answer = await fetch("api/token", { headers: { Authorization: `Once ${value}` }, signal: AbortSignal.timeout(10_000), cache: "no-store" });
+    if (answer.ok) sessionStorage.setItem(tokenKey, ((await answer.json()) as { token: string }).token);
+  } catch {
+    // The page says what to do without a token.
+  }
+}
+
+// watchToken takes a token also in a tab that the page is open in already: there
+// a new address after # loads nothing.
+export function watchToken(): void {
+  addEventListener("hashchange", () => {
+    if (/^#(token|once)=/.test(location.hash)) location.reload();
+  });
 }
 
 // get asks the server, for at most the time given.

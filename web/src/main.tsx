@@ -1,7 +1,8 @@
 import { render } from "preact";
-import { takeToken } from "./api.ts";
+import { takeToken, watchToken } from "./api.ts";
 import { App } from "./app.tsx";
 import "./style.css";
 
-takeToken();
+watchToken();
+await takeToken();
 render(<App />, document.getElementById("app")!);

@@ -1,4 +1,4 @@
-import { get } from "../api.ts";
+import { type MeshObject, get } from "../api.ts";
 import { useData } from "../data.ts";
 import { shown } from "../format.ts";
 import { usePoll } from "../poll.ts";
@@ -9,7 +9,6 @@ import { Accepted, Findings, Programmed } from "./objects.tsx";
 export function ObjectPage({ kind, namespace, name }: { kind: string; namespace: string; name: string }) {
   const { config } = useData();
   const object = (config.value?.objects ?? []).find((o) => o.kind === kind && o.namespace === namespace && o.name === name);
-  const text = usePoll<string>(`${kind}/${namespace}/${name}`, async () => (await get("object", { kind, namespace, name })).text(), 10_000);
   return (
     <>
       <div class="head">
@@ -18,17 +17,24 @@ export function ObjectPage({ kind, namespace, name }: { kind: string; namespace:
           <h1 tabIndex={-1}><Name of={name} most={48} /> <small class="muted">in <Name of={namespace} most={32} /></small></h1>
         </div>
       </div>
-      {object && (
-        <dl class="facts">
-          <div><dt>Accepted</dt><dd><Accepted object={object} /></dd></div>
-          <div><dt>Programmed</dt><dd><Programmed object={object} /></dd></div>
-        </dl>
+      {object ? <State of={object} /> : (
+        <p class="none" role="status">{config.value ? "No such object is in the mesh now." : config.failed ?? "Reading the objects…"}</p>
       )}
-      {!object && config.value && <p class="none">No such object is in the mesh now.</p>}
-      {object && <>
-        <h2>Findings</h2>
-        {(object.findings ?? []).length > 0 ? <Findings of={object.findings!} /> : <p class="none">Nothing is wrong with it.</p>}
-      </>}
+    </>
+  );
+}
+
+function State({ of }: { of: MeshObject }) {
+  const { kind, namespace, name } = of;
+  const text = usePoll<string>(`${kind}/${namespace}/${name}`, async () => (await get("object", { kind, namespace, name })).text(), 10_000);
+  return (
+    <>
+      <dl class="facts">
+        <div><dt>Accepted</dt><dd><Accepted object={of} /></dd></div>
+        <div><dt>Programmed</dt><dd><Programmed object={of} /></dd></div>
+      </dl>
+      <h2>Findings</h2>
+      {(of.findings ?? []).length > 0 ? <Findings of={of.findings!} /> : <p class="none">Nothing is wrong with it.</p>}
       <h2>As the mesh has it</h2>
       {text.value !== null
         ? <pre class="yaml" tabIndex={0} role="region" aria-label="The object as YAML">{text.value.split("\n").map(shown).join("\n")}</pre>
