@@ -111,7 +111,7 @@ func (a *app) command() *cobra.Command {
 		&cobra.Group{ID: "look", Title: "Look into it:"})
 	root.AddCommand(a.up(), a.down(), a.ps(), a.exec(), a.logs(), a.proxyStatus(), a.proxyConfig(), a.translate(), a.analyze(), a.versionCommand())
 	root.AddCommand(a.install(), a.upgrade(), a.check(), a.uninstall(), a.manifest(), a.inject(), a.convert(), a.wait())
-	root.AddCommand(a.describe(), a.authz(), a.mtls(), a.workload(), a.grpcBootstrap(), a.ca(), a.stat(), a.edges(), a.top(), a.endpoints(), a.tap())
+	root.AddCommand(a.describe(), a.authz(), a.mtls(), a.workload(), a.grpcBootstrap(), a.ca(), a.stat(), a.edges(), a.top(), a.endpoints(), a.tap(), a.dashboard())
 	return root
 }
 

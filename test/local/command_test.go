@@ -103,15 +103,16 @@ func (m *running) begin(t *testing.T, args ...string) *spoken {
 	return s
 }
 
-// await waits for a line that holds a text; empty: for the end of the output.
-func (s *spoken) await(t *testing.T, text string) {
+// await waits for a line that holds a text, and gives it; empty: for the end of
+// the output.
+func (s *spoken) await(t *testing.T, text string) string {
 	t.Helper()
 	deadline := time.After(patience)
 	for {
 		select {
 		case line, more := <-s.lines:
 			if !more && text == "" || more && text != "" && strings.Contains(line, text) {
-				return
+				return line
 			}
 			if !more {
 				t.Fatalf("%v ended before it printed %q", s.Args, text)
