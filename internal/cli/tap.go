@@ -101,18 +101,20 @@ func (t *tapping) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	t.open, t.said, t.notices = map[string]bool{}, map[string]string{}, make(chan tapNotice)
-	pods, err := t.attach(ctx)
-	if err != nil {
+	if err := t.attach(ctx); err != nil {
 		return err
 	}
 	tick := time.NewTicker(t.refresh)
 	defer tick.Stop()
-	for waiting := pods; ; {
+	for waiting := maps.Clone(t.open); ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if _, err := t.attach(ctx); err != nil && ctx.Err() == nil {
+			if len(waiting) > 0 {
+				continue // for the pods that were there at first
+			}
+			if err := t.attach(ctx); err != nil && ctx.Err() == nil {
 				t.say("", err)
 			}
 		case n := <-t.notices:
@@ -122,11 +124,14 @@ func (t *tapping) run(ctx context.Context) error {
 				}
 				continue
 			}
-			if waiting--; n.ended {
+			if n.ended {
 				delete(t.open, podName(n.pod))
 				t.say(podName(n.pod), n.err)
 			}
-			if waiting == 0 {
+			if waiting[podName(n.pod)] {
+				if delete(waiting, podName(n.pod)); len(waiting) > 0 {
+					continue
+				}
 				if err := t.begun(n.err); err != nil {
 					return err
 				}
@@ -144,17 +149,17 @@ func (t *tapping) begun(last error) error {
 	return nil
 }
 
-// attach watches the wanted pods that are not watched yet, and returns how many
-// these are. The error is that the mesh does not answer.
-func (t *tapping) attach(ctx context.Context) (int, error) {
+// attach watches the wanted pods that are not watched yet. The error is that the
+// mesh does not answer.
+func (t *tapping) attach(ctx context.Context) error {
 	asking, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	all, err := t.reach.list(asking)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	t.known = map[string]controller.PodStatus{}
-	count, left := 0, 0
+	left := 0
 	for _, p := range all {
 		if p.IP != "" {
 			t.known[p.IP] = p
@@ -164,14 +169,14 @@ func (t *tapping) attach(ctx context.Context) (int, error) {
 		case len(t.open) >= maxTapped:
 			left++
 		default:
-			t.open[podName(p)], count = true, count+1
+			t.open[podName(p)] = true
 			go t.follow(ctx, p)
 		}
 	}
 	if left > 0 {
 		t.say("", fmt.Errorf("%d pods more are not watched: at most %d are", left, maxTapped))
 	}
-	return count, nil
+	return nil
 }
 
 // say says each thing once of each pod, "" for none.

@@ -14,6 +14,7 @@ import (
 	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/weftmesh/weft/internal/local/controller"
@@ -106,6 +107,20 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+// Who may not list Services watches pods and workloads.
+func TestChooseWithoutServices(t *testing.T) {
+	r := tappable(nil)
+	r.services = func(context.Context, string) ([]service, error) {
+		return nil, apierrors.NewForbidden(corev1.Resource("services"), "", errors.New("no"))
+	}
+	if got, err := r.choose(t.Context(), "reviews-v2", "shop"); err != nil || got.workload != "reviews-v2" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := r.choose(t.Context(), "svc/reviews", "shop"); !apierrors.IsForbidden(err) {
+		t.Error(err)
+	}
+}
+
 const entries = `{"time":"2026-11-23T09:00:00.5Z","direction":"outbound","event":"request","from":{"namespace":"shop","workload":"reviews-v1","pod":"reviews-v1-a"},"to":{"namespace":"shop","workload":"front","address":"10.0.0.4:80"},"protocol":"HTTP/2","method":"POST","authority":"front","path":"/x","status":503,"flags":"UF","details":"connect","route":"canary","attempts":3,"durationMs":1.25,"receivedBytes":10,"sentBytes":20,"grpcStatus":"Unavailable","requestId":"a-b","dropped":7}
 
 {"time":"2026-11-23T09:00:01Z","direction":"inbound","event":"request","from":{"address":"10.9.9.9:5"},"to":{"namespace":"shop","pod":"reviews-v1-a"},"protocol":"HTTP/1.1","method":"GET","authority":"evil\u001b[2J\u202e","path":"/\n\u0085\ud83d\ude00\udb40\udc01","status":403,"details":"rbac","deniedBy":"shop/no","durationMs":0.1,"receivedBytes":0,"sentBytes":0}
@@ -192,7 +207,21 @@ func TestTapJSON(t *testing.T) {
 
 // One pod that does not answer is said; if none does, that is the error.
 func TestTapUnanswered(t *testing.T) {
-	out, problems, err := tapRun(t, tappable(map[string]string{"reviews-v2-b": entries}), "reviews-v2", "json", 1)
+	r := tappable(map[string]string{"reviews-v2-b": ""})
+	stream, said := r.stream, make(chan struct{})
+	r.stream = func(ctx context.Context, p controller.PodStatus, path string) (io.ReadCloser, error) {
+		if p.Name == "reviews-v2-b" {
+			return stream(ctx, p, path)
+		}
+		select {
+		case <-said: // a second time: the first was said
+			return io.NopCloser(strings.NewReader(entries)), nil
+		default:
+			close(said)
+			return nil, errors.New("away")
+		}
+	}
+	out, problems, err := tapRun(t, r, "reviews-v2", "json", 1)
 	if err != nil || !strings.Contains(problems, "shop/reviews-v2-c is not watched: away\n") || strings.Count(out, "\n") != 1 {
 		t.Errorf("%v, %q, %s", err, problems, out)
 	}
