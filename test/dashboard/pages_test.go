@@ -47,6 +47,18 @@ func TestPages(t *testing.T) {
 	tb.clean()
 }
 
+// TestFirstPoint: the first point of a chart is seen, at its right end.
+func TestFirstPoint(t *testing.T) {
+	tb := open(t, serve(t, bookshop(), ""), desk, "/service/default/fresh")
+	tb.wait(`document.querySelectorAll(".chart canvas").length === 4`)
+	tb.wait(`(() => {
+		const c = document.querySelector(".chart canvas"), ink = [15, 95, 107];
+		const d = c.getContext("2d").getImageData(c.width * 0.9, 0, c.width * 0.1, c.height).data;
+		for (let i = 0; i < d.length; i += 4) if (ink.every((v, n) => Math.abs(v - d[i + n]) < 8) && d[i + 3] > 200) return true;
+		return false })()`)
+	tb.clean()
+}
+
 func TestEmptyMesh(t *testing.T) {
 	s := serve(t, made(nil, nil), "")
 	tb := open(t, s, desk, "/")

@@ -77,16 +77,23 @@ function options(element: HTMLElement, lines: Line[], say: (v: number) => string
     legend: { show: false },
     cursor: { sync: { key: "time" }, drag: { x: false, y: false }, y: false, points: { size: 6 } },
     scales: {
-      x: { range: (_, least, most) => [Math.min(least, most - 300), most] },
+      x: { range: (u) => timeRange(u.data[0]) },
       y: { range: (_, least, most) => (top !== undefined ? [Math.min(least, top * 0.9), top] : [0, Math.max(most * 1.15, 0.001)]) },
     },
     axes: [
       { ...axis, size: 26, values: "{HH}:{mm}", space: 60 },
       { ...axis, size: 62, values: (_, ticks) => ticks.map((t) => say(t)), space: 34 },
     ],
-    series: [{}, ...lines.map((l) => ({ label: l.label, stroke: colour(`--ink${l.ink}`), width: 1.75, ...(l.dash && { dash: l.dash }), points: { show: false } }))],
+    series: [{}, ...lines.map((l) => ({ label: l.label, stroke: colour(`--ink${l.ink}`), width: 1.75, ...(l.dash && { dash: l.dash }), points: { show: (u: uPlot) => u.data[0].length < 4, size: 4, fill: colour(`--ink${l.ink}`) } }))],
     hooks: { setCursor: [(u) => point(u.cursor.idx ?? null)] },
   };
+}
+
+// timeRange is at least five minutes, so that the first points are at the right
+// and not all over the chart.
+function timeRange(at: ArrayLike<number>): [number, number] {
+  const end = at[at.length - 1] ?? 0;
+  return [Math.min(at[0] ?? end, end - 300), end];
 }
 
 // useDark redraws what is not drawn by the style sheet.
