@@ -57,7 +57,7 @@ func (a *app) runDashboard(ctx context.Context, f *dashboardFlags) error {
 	}
 	token, once := rand.Text(), rand.Text()
 	d := dashboard.New(dashboard.Options{
-		Mesh: mesh.named, Look: mesh.look, Config: mesh.config, Object: mesh.object,
+		Mesh: mesh.named, Look: mesh.look, Config: mesh.config, Object: mesh.object, Tap: mesh.tap,
 		Assets: web.Assets(), Token: token, Once: once, Log: slog.New(slog.NewTextHandler(a.err, nil)),
 	})
 	go d.Run(ctx)

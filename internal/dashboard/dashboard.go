@@ -3,12 +3,13 @@
 //
 // In: what the proxies counted, looked at again and again, and the mesh's
 // objects, by functions of the caller; the page's files. Out: an HTTP handler for
-// a loopback port. It may import of Weft only figures and diag: how a mesh is
+// a loopback port. It may import of Weft only figures, diag and tap: how a mesh is
 // reached is the caller's.
 package dashboard
 
 import (
 	"context"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -36,6 +37,8 @@ type Options struct {
 	Config func(context.Context) (Config, error)
 	// Object gives an object as YAML; false: there is none.
 	Object func(ctx context.Context, kind, namespace, name string) ([]byte, bool, error)
+	// Tap writes requests as they end, one JSON object a line, until ctx ends.
+	Tap    func(ctx context.Context, of Tapped, to io.Writer) error
 	Assets fs.FS
 	Token  string // what a page must know to see anything
 	Once   string // what GET /api/token takes for the token, once
@@ -52,7 +55,8 @@ type Dashboard struct {
 	watched time.Time // when figures were asked for last
 
 	config recent
-	taken  atomic.Bool // the token, for Once
+	taken  atomic.Bool   // the token, for Once
+	taps   chan struct{} // one for each page that watches requests
 }
 
 // New makes a dashboard; Run makes it look.
@@ -60,7 +64,7 @@ func New(o Options) *Dashboard {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Dashboard{options: o, wake: make(chan struct{}, 1), seen: newMemory(), config: recent{read: o.Config}}
+	return &Dashboard{options: o, wake: make(chan struct{}, 1), seen: newMemory(), config: recent{read: o.Config}, taps: make(chan struct{}, maxTaps)}
 }
 
 // How often the proxies are asked: while someone watches, and for the charts of
@@ -162,6 +166,7 @@ func (d *Dashboard) Handler() http.Handler {
 	api.HandleFunc("GET /api/history", d.serveHistory)
 	api.HandleFunc("GET /api/config", d.serveConfig)
 	api.HandleFunc("GET /api/object", d.serveObject)
+	api.HandleFunc("GET /api/tap", d.serveTap)
 	mux := http.NewServeMux()
 	mux.Handle("/api/", known("Bearer "+d.options.Token, api))
 	mux.Handle("/api/token", known("Once "+d.options.Once, http.HandlerFunc(d.serveToken)))

@@ -25,6 +25,7 @@ type server struct {
 	mesh   atomic.Pointer[mesh]
 	asked  atomic.Int64 // how often for /api/now
 	window atomic.Value // that was asked for last
+	tapped atomic.Int64 // pages that watch requests
 }
 
 // serve starts one at the address given, "" for any.
@@ -38,7 +39,7 @@ func serve(t *testing.T, m mesh, address string) *server {
 			text, there := s.mesh.Load().objects[fmt.Sprintf("%s/%s/%s", kind, namespace, name)]
 			return []byte(text), there, nil
 		},
-		Assets: web.Assets(), Token: token, Once: once,
+		Tap: s.tap, Assets: web.Assets(), Token: token, Once: once,
 	}).Handler()
 	// Figures are made up, for who has the token; all else is the real server's.
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

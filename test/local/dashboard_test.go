@@ -1,7 +1,9 @@
 package local
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -54,6 +56,44 @@ func (p page) told(t *testing.T, path string, into any) error {
 		return err
 	}
 	return json.Unmarshal(text, into)
+}
+
+// watches follows requests to a workload, and sends some until one is shown.
+func (p page) watches(t *testing.T, m *running) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.address+"/api/tap?kind=workload&namespace=default&name=front", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+p.token)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		for in := bufio.NewScanner(resp.Body); in.Scan(); {
+			select {
+			case lines <- in.Text():
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	eventually(t, patience, "a request is shown", func() error {
+		_, _, _ = m.get(t, "/?seen")
+		select {
+		case line := <-lines:
+			if strings.Contains(line, `"path":"/?seen"`) && strings.Contains(line, `"workload":"front"`) {
+				return nil
+			}
+			return fmt.Errorf("%s", line)
+		default:
+			return errors.New("nothing yet")
+		}
+	})
 }
 
 // openPage begins a command that serves a page, and finds its address.
@@ -113,6 +153,7 @@ func TestDashboard(t *testing.T) {
 		}
 		return nil
 	})
+	p.watches(t, m)
 	c.ends(t, os.Interrupt, 0)
 	c, p = openPage(t, m, "dashboard", "envoy", "front")
 	if text, err := p.read(t, "/server_info"); err != nil || !strings.Contains(string(text), `"state": "LIVE"`) {

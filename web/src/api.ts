@@ -163,27 +163,59 @@ export function watchToken(): void {
   });
 }
 
-// get asks the server, for at most the time given.
-export async function get(path: string, parameters: Record<string, string>, milliseconds = 10_000): Promise<Response> {
+// ask asks the server with our token.
+async function ask(path: string, parameters: Record<string, string>, signal: AbortSignal): Promise<Response> {
   const token = sessionStorage.getItem(tokenKey);
   if (!token) throw new Unauthorized("no token");
   const query = new URLSearchParams(parameters).toString();
   let answer: Response;
   try {
-    answer = await fetch(`api/${path}${query && "?" + query}`, {
-      headers: { Authorization: `Bearer ${token}` },
-      signal: AbortSignal.timeout(milliseconds),
-      cache: "no-store",
-    });
+    answer = await fetch(`api/${path}${query && "?" + query}`, { headers: { Authorization: `Bearer ${token}` }, signal, cache: "no-store" });
   } catch (e) {
     const late = e instanceof DOMException && e.name === "TimeoutError";
-    throw new Error(late ? `weft dashboard did not answer in ${milliseconds / 1000} s` : "weft dashboard does not answer: does it still run?", { cause: e });
+    throw new Error(late ? "weft dashboard did not answer in time" : "weft dashboard does not answer: does it still run?", { cause: e });
   }
   if (answer.status === 401) throw new Unauthorized("the token is not that of this server");
   if (!answer.ok) throw new Error((await answer.text()).trim().slice(0, 500) || `weft dashboard answered ${answer.status}`);
   return answer;
 }
 
+// get asks the server, for at most the time given.
+export async function get(path: string, parameters: Record<string, string>, milliseconds = 10_000): Promise<Response> {
+  return ask(path, parameters, AbortSignal.timeout(milliseconds));
+}
+
 export async function getJSON<T>(path: string, parameters: Record<string, string>): Promise<T> {
   return (await get(path, parameters)).json() as Promise<T>;
+}
+
+// Peer is one end of an Entry.
+export interface Peer { namespace?: string; workload?: string; pod?: string; principal?: string; address?: string }
+
+// Entry is one request, or one event of a TCP connection, as a pod's proxy tells
+// it: internal/tap says what each field means.
+export interface Entry {
+  pod: string; // that tells it
+  time: string; direction: string; event: string; from: Peer; to: Peer; protocol: string;
+  method?: string; authority?: string; path?: string; status?: number; grpcStatus?: string; flags?: string; details?: string;
+  deniedBy?: string; route?: string; attempts?: number; durationMs: number; receivedBytes: number; sentBytes: number; dropped?: number;
+}
+
+// lines asks for what goes on, and gives each line of it, until signal ends it or
+// take throws.
+export async function lines(path: string, parameters: Record<string, string>, signal: AbortSignal, take: (line: string) => void): Promise<void> {
+  const answer = await ask(path, parameters, signal);
+  const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let begun = "";
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const all = (begun + value).split("\n");
+      begun = all.pop()!;
+      for (const line of all) if (line) take(line);
+    }
+  } finally {
+    void reader.cancel().catch(() => {}); // it may have ended by itself
+  }
 }

@@ -11,6 +11,7 @@ import { Padlock, Success } from "../parts/figures.tsx";
 import { Windows } from "../parts/filters.tsx";
 import { Name } from "../parts/name.tsx";
 import { type Column, Table } from "../parts/table.tsx";
+import { Tap } from "../parts/tap.tsx";
 import { Measured } from "../graph/page.tsx";
 import { to } from "../route.ts";
 import { ObjectsTable } from "./objects.tsx";
@@ -39,6 +40,7 @@ export function RowPage({ kind, namespace, name }: Props) {
         <p class="none">No such {words[kind]?.toLowerCase()} runs, and nobody called it in this time.</p>
       )}
       <Charts history={history.value} failed={history.failed} />
+      <Tap key={`${kind}/${namespace}/${name}`} kind={kind.replace(/s$/, "")} namespace={namespace} name={name} />
       <Around of={of} namespace={namespace} name={name} line={line} />
     </>
   );
