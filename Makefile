@@ -109,7 +109,7 @@ gen-check: web-check ## fail when generated code or a lock file is not what its 
 # What the page is made of, by its lock file; no package runs a script of its own.
 WEB := web/node_modules/.package-lock.json
 $(WEB): web/package.json web/package-lock.json
-	$(call step,npm ci,cd web && npm ci --no-audit --no-fund --ignore-scripts && touch ../$@)
+	$(call step,npm ci,cd web && npm ci --no-audit --no-fund --ignore-scripts --fetch-retries 5 && node -e 'import("vite")' && touch ../$@)
 
 .PHONY: web
 web: $(WEB) ## build the dashboard's page into web/dist, which is committed (needs node 20)

@@ -174,6 +174,7 @@ func (tb *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 func (tb *tab) goTo(route string) {
 	tb.t.Helper()
 	eval[bool](tb, fmt.Sprintf("(location.hash = %s, true)", quote("#"+route)))
+	tb.wait(`document.querySelector("main")?.dataset.place === location.hash.replace(/\?.*/, "")`) // it is drawn
 	tb.wait(`document.querySelector("main h1") && !/^Asking|^Reading/.test(document.querySelector("main .none")?.textContent ?? "")`)
 }
 

@@ -82,10 +82,10 @@ func TestEmptyMesh(t *testing.T) {
 func TestToken(t *testing.T) {
 	s := serve(t, bookshop(), "")
 	tb := open(t, s, desk, "/")
-	eval[bool](tb, "(sessionStorage.setItem('weft-token', 'wrong'), true)")
 	tb.mu.Lock()
 	tb.lost = true // 401 is on the console
 	tb.mu.Unlock()
+	eval[bool](tb, "(sessionStorage.setItem('weft-token', 'wrong'), true)")
 	tb.has("This page needs its token", "weft dashboard")
 	eval[bool](tb, "(sessionStorage.clear(), true)")
 	tb.do(chromedp.Navigate(s.URL + "/"))
@@ -161,8 +161,22 @@ func TestLargeMesh(t *testing.T) {
 	start := time.Now()
 	tb := open(t, s, desk, "/")
 	tb.wait(fmt.Sprintf(`document.querySelectorAll(".node").length === 200 && document.querySelectorAll(".edge").length === %d`, len(m.now.Edges)))
-	if took := time.Since(start); took > 30*time.Second {
-		t.Errorf("the first drawing took %v", took)
+	t.Logf("with a browser of its own it took %v", time.Since(start))
+	// As the page measures it, and the best of some: the machine may stall.
+	best := eval[float64](tb, `(async () => {
+		let best = Infinity
+		for (let i = 0; i < 5; i++) {
+			for (const page of ["#/pods", "#/"]) {
+				const start = performance.now()
+				location.hash = page
+				while (document.querySelectorAll(page === "#/" ? ".node" : "tbody tr").length < 200) await new Promise(requestAnimationFrame)
+				if (page === "#/") best = Math.min(best, performance.now() - start)
+			}
+		}
+		return best
+	})()`)
+	if t.Logf("the graph is drawn in %.0f ms", best); best > 3000 {
+		t.Errorf("the graph is drawn in %.0f ms", best)
 	}
 	view := `document.querySelector(".frame svg > g").getAttribute("transform")`
 	before := eval[string](tb, view)
@@ -173,9 +187,7 @@ func TestLargeMesh(t *testing.T) {
 	tb.do(chromedp.KeyEvent("0"))
 	tb.wait(view + " !== " + quote(moved))
 	overview := eval[string](tb, view)
-	for end := time.Now().Add(patience); s.asked.Load() < asked+2 && time.Now().Before(end); {
-		tb.wait("true")
-	}
+	tb.eventually("it asks again", func() bool { return s.asked.Load() >= asked+2 })
 	if after := eval[string](tb, view); after != overview {
 		t.Errorf("new figures moved the graph from %s to %s", overview, after)
 	}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/weftmesh/weft/internal/dashboard"
 	"github.com/weftmesh/weft/web"
@@ -58,17 +60,32 @@ func serve(t *testing.T, m mesh, address string) *server {
 			real.ServeHTTP(w, r)
 		}
 	}))
-	if address != "" {
-		listener, err := net.Listen("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = s.Listener.Close()
-		s.Listener = listener
-	}
+	_ = s.Listener.Close()
+	s.Listener = listen(t, address)
 	s.Start()
 	t.Cleanup(s.stop)
 	return s
+}
+
+// listen listens at an address, "" for a free one of those that the kernel gives
+// nobody else: one that was left is free to be taken again.
+func listen(t *testing.T, address string) net.Listener {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); ; <-tick.C {
+		at := address
+		if at == "" {
+			at = fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		}
+		listener, err := net.Listen("tcp", at)
+		if err == nil {
+			return listener
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // stop ends it as a killed process ends: connections break.

@@ -148,7 +148,7 @@ export async function takeToken(): Promise<void> {
     return;
   }
   try {
-    const answer = await fetch("api/token", { headers: { Authorization: `Once ${value}` }, signal: AbortSignal.timeout(10_000), cache: "no-store" });
+    const answer = await fetch("api/token", { headers: { Authorization: `Once ${value}` }, signal: AbortSignal.timeout(60_000), cache: "no-store" });
     if (answer.ok) sessionStorage.setItem(tokenKey, ((await answer.json()) as { token: string }).token);
   } catch {
     // The page says what to do without a token.

@@ -25,7 +25,7 @@ export function App() {
     <>
       <a class="skip" href="#main" onClick={(e) => { e.preventDefault(); document.querySelector("main")?.focus(); }}>Skip to the page</a>
       <Top now={now} config={config} place={place} />
-      <main id="main" tabIndex={-1}>
+      <main id="main" tabIndex={-1} data-place={location.hash.replace(/\?.*/, "")}>
         {now.value ? <Page now={now.value} config={config} place={place} /> : <Waiting now={now} />}
       </main>
       <Help />
