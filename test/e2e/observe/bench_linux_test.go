@@ -42,12 +42,12 @@ func newBench(t *testing.T) *bench {
 	b := &bench{rig.New(t), t.TempDir()}
 	b.loadPrometheus()
 	b.MustWeft("", append([]string{"install", "-y"}, sets(rig.Lean)...)...)
-	for namespace, sample := range map[string]string{"shop": "bookshop", "calls": "grpc", "store": "tcp"} {
+	for namespace, sample := range map[string]string{"shop": "bookshop", "calls": "grpc", "store": "tcp", "spare": "tcp/store.yaml"} {
 		b.Must(fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s, labels: {istio-injection: enabled}}}", namespace), "apply", "-f", "-")
 		b.Must("", "apply", "-n", namespace, "-f", filepath.Join("../../../samples", sample))
 	}
 	b.Must(trouble, "apply", "-n", "shop", "-f", "-")
-	for _, namespace := range []string{system, "shop", "calls", "store"} {
+	for _, namespace := range []string{system, "shop", "calls", "store", "spare"} {
 		b.Must("", "wait", "-n", namespace, "--for=condition=Available", "deployment", "--all", "--timeout=120s")
 	}
 	b.samples()

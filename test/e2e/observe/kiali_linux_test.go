@@ -66,13 +66,19 @@ var values = map[string]*regexp.Regexp{
 // seriesLabelled: every series has every label, with a value that Kiali knows.
 func (b *bench) seriesLabelled() {
 	for metric, want := range families {
-		series, err := b.query(metric)
-		if err != nil || len(series) == 0 {
-			b.Errorf("%s: %d series (%v)", metric, len(series), err)
-		}
-		reporters := map[string]bool{}
+		var series []sample
+		b.Eventually("both sides tell of "+metric, func() (err error) {
+			series, err = b.query(metric)
+			reporters := map[string]bool{}
+			for _, s := range series {
+				reporters[s.labels["reporter"]] = true
+			}
+			if err == nil && len(reporters) != 2 {
+				err = fmt.Errorf("%d series, told by %v alone", len(series), reporters)
+			}
+			return err
+		})
 		for _, s := range series {
-			reporters[s.labels["reporter"]] = true
 			for _, name := range append([]string{"pod", "namespace", "app"}, want...) {
 				if s.labels[name] == "" {
 					b.Errorf("%s has no %s: %v", metric, name, s.labels)
@@ -83,9 +89,6 @@ func (b *bench) seriesLabelled() {
 					b.Errorf("%s: %s is %q", metric, name, value)
 				}
 			}
-		}
-		if len(reporters) != 2 {
-			b.Errorf("%s is told by %v alone", metric, reporters)
 		}
 	}
 }
@@ -167,10 +170,13 @@ func (b *bench) chartsFilled() {
 		"pilot_info", "pilot_xds", "pilot_xds_pushes", "pilot_services", "envoy_server_uptime", "envoy_server_memory_allocated", "envoy_server_memory_heap_size",
 		"envoy_cluster_upstream_cx_active", "envoy_cluster_upstream_rq_total", "envoy_listener_downstream_cx_active", "go_goroutines",
 	} {
-		series, err := b.query(metric)
-		if err != nil || len(series) == 0 {
-			b.Errorf("%s: %d series (%v)", metric, len(series), err)
-		}
+		var series []sample
+		b.Eventually("there is "+metric, func() (err error) {
+			if series, err = b.query(metric); err == nil && len(series) == 0 {
+				err = errors.New("no series")
+			}
+			return err
+		})
 		for _, s := range series {
 			if s.labels["namespace"] == "" || s.labels["app"] == "" || s.labels["pod"] == "" {
 				b.Errorf("%s lacks namespace, app or pod: %v", metric, s.labels)
@@ -182,14 +188,22 @@ func (b *bench) chartsFilled() {
 // prometheusPages are those that Kiali asks of it.
 func (b *bench) prometheusPages() {
 	for _, page := range []string{"buildinfo", "config", "runtimeinfo"} {
-		var any map[string]any
-		if err := b.get("/api/v1/status/"+page, nil, &any); err != nil || len(any) == 0 {
-			b.Errorf("%s: %v (%v)", page, any, err)
+		b.Eventually("there is "+page, func() error {
+			var any map[string]any
+			err := b.get("/api/v1/status/"+page, nil, &any)
+			if err == nil && len(any) == 0 {
+				err = errors.New("it is empty")
+			}
+			return err
+		})
+	}
+	b.Eventually("it is healthy", func() error {
+		text, err := b.API.CoreV1().Services(system).ProxyGet("http", "prometheus", "http", "/-/healthy", nil).DoRaw(b.Context())
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, text)
 		}
-	}
-	if text, err := b.API.CoreV1().Services(system).ProxyGet("http", "prometheus", "http", "/-/healthy", nil).DoRaw(b.Context()); err != nil {
-		b.Errorf("/-/healthy: %v %s", err, text)
-	}
+		return nil
+	})
 }
 
 // controlPlane: its Deployment, pods and Service are found by their labels.
@@ -354,13 +368,16 @@ func (b *bench) ask(method, url string) (string, error) {
 // pilotPages: ready, version, and every proxy in sync.
 func (b *bench) pilotPages() {
 	pod := b.one(system, "app", "istiod")
-	if _, err := b.ask("GET", b.forward(system, pod, "8080")+"/ready"); err != nil {
-		b.Error(err)
-	}
+	health := b.forward(system, pod, "8080")
+	b.Eventually("it is ready", func() error { _, err := b.ask("GET", health+"/ready"); return err })
 	monitoring := b.forward(system, pod, "15014")
-	if version, err := b.ask("GET", monitoring+"/version"); err != nil || strings.TrimSpace(version) == "" {
-		b.Errorf("version %q (%v)", version, err)
-	}
+	b.Eventually("it tells its version", func() error {
+		version, err := b.ask("GET", monitoring+"/version")
+		if err == nil && strings.TrimSpace(version) == "" {
+			err = errors.New("it is empty")
+		}
+		return err
+	})
 	b.Eventually("every proxy is in sync", func() error {
 		text, err := b.ask("GET", monitoring+"/debug/syncz")
 		var all []map[string]string
