@@ -351,7 +351,9 @@ func eventually(t *testing.T, what string, condition func() bool) {
 
 var client = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
-func get(url string) (int, string, error) {
+func get(url string) (int, string, error) { return getBy(client, url) }
+
+func getBy(client *http.Client, url string) (int, string, error) {
 	response, err := client.Get(url)
 	if err != nil {
 		return 0, "", err

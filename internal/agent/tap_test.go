@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -45,7 +46,7 @@ func (i inbound) tapped(t *testing.T) *listenerv3.Listener {
 // watch opens the agent's page; the test's end closes it.
 func (p *pod) watch(t *testing.T, query string) (*json.Decoder, context.CancelFunc) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.statusURL("/tap?"+query), nil)
 	if err != nil {
@@ -62,9 +63,12 @@ func (p *pod) watch(t *testing.T, query string) (*json.Decoder, context.CancelFu
 	return json.NewDecoder(response.Body), cancel
 }
 
+// patient is for what is looked at once: a machine that stalls does not end it.
+var patient = &http.Client{Timeout: time.Minute, Transport: client.Transport}
+
 // share is what Envoy holds of the key, "" for nothing.
 func (p *pod) share() string {
-	_, body, _ := get(fmt.Sprintf("http://127.0.0.1:%d/runtime", p.config.Options.Ports.Admin))
+	_, body, _ := getBy(patient, fmt.Sprintf("http://127.0.0.1:%d/runtime", p.config.Options.Ports.Admin))
 	var values struct {
 		Entries map[string]struct {
 			Final string `json:"final_value"`
@@ -78,7 +82,7 @@ func (p *pod) share() string {
 
 // ask makes a request; the connection is closed after it.
 func (m *mesh) ask(path string) int {
-	code, _, _ := get(fmt.Sprintf("http://127.0.0.1:%d%s", m.plain.port, path))
+	code, _, _ := getBy(patient, fmt.Sprintf("http://127.0.0.1:%d%s", m.plain.port, path))
 	return code
 }
 
@@ -109,8 +113,11 @@ func TestTap(t *testing.T) {
 
 	all, end := m.pod.watch(t, "")
 	some, endSome := m.pod.watch(t, "path=/b&status=2xx")
-	m.ask("/a?x=%1b[31m")
-	m.ask("/b")
+	for _, path := range []string{"/a?x=%1b[31m", "/b"} {
+		if code := m.ask(path); code != http.StatusOK {
+			t.Fatalf("%s: %d", path, code)
+		}
+	}
 	if e := next(t, all, "/a"); e.Path != "/a?x=%1b[31m" || e.Method != "GET" || e.Status != 200 || e.Direction != tap.Inbound || e.To.Pod != "reviews-v1-abc" || e.Sent != 3 || e.RequestID == "" {
 		t.Errorf("%+v", e)
 	}

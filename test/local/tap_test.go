@@ -28,8 +28,19 @@ type tapping struct {
 	lines []string // of text
 }
 
-// watch starts weft tap and returns once it says that it watches.
-func watch(t *testing.T, m *running, args ...string) *tapping {
+// watch starts weft tap and returns once it says that it watches. If it ends before,
+// as where the machine stalls and a pod does not answer in time, it is begun again.
+func watch(t *testing.T, m *running, args ...string) (v *tapping) {
+	t.Helper()
+	eventually(t, patience, fmt.Sprintf("weft tap %v watches", args), func() (err error) {
+		v, err = begin(t, m, args...)
+		return err
+	})
+	return v
+}
+
+// begin starts weft tap once; the error is what it said if it ended.
+func begin(t *testing.T, m *running, args ...string) (*tapping, error) {
 	t.Helper()
 	v := &tapping{cmd: exec.Command(m.Binary, append([]string{"tap", "--name", m.Name}, args...)...), over: make(chan error, 1)}
 	out, err := v.cmd.StdoutPipe()
@@ -45,8 +56,15 @@ func watch(t *testing.T, m *running, args ...string) *tapping {
 	}
 	t.Cleanup(func() { _ = v.cmd.Process.Kill() })
 	problems := bufio.NewReader(said)
-	if line, err := problems.ReadString('\n'); err != nil || !strings.HasPrefix(line, "watching ") {
-		t.Fatalf("weft tap %v: %s, %v", args, line, err)
+	for before := ""; ; {
+		line, err := problems.ReadString('\n')
+		if err != nil {
+			return nil, fmt.Errorf("%s%s: %w", before, line, errors.Join(err, v.cmd.Wait()))
+		}
+		if strings.HasPrefix(line, "watching ") {
+			break
+		}
+		before += line
 	}
 	var read sync.WaitGroup
 	read.Go(func() { _, _ = io.Copy(io.Discard, problems) })
@@ -59,7 +77,7 @@ func watch(t *testing.T, m *running, args ...string) *tapping {
 		read.Wait()
 		v.over <- v.cmd.Wait()
 	}()
-	return v
+	return v, nil
 }
 
 func (v *tapping) take(line string) {
@@ -161,7 +179,7 @@ spec:
 	})
 	for what, v := range map[string]*tapping{"--max 1": denied, "--max 1 as text": plain} {
 		if err := v.ends(t); err != nil || len(v.lines) != 1 {
-			t.Errorf("%s: %v, %q", what, err, v.lines)
+			t.Fatalf("%s: %v, %q", what, err, v.lines)
 		}
 	}
 	if line := plain.lines[0]; !strings.Contains(line, "out weft-system/istio-ingressgateway-") || !strings.Contains(line, " > default/front-") || !strings.Contains(line, " 200 ") {
@@ -198,7 +216,7 @@ func tapRefuses(t *testing.T, m *running) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := m.Exec(t.Context(), legacy[0].Namespace+"/"+legacy[0].Name, "curl", "-s", "-m", "20", "http://"+pods[0].IP+":15020/tap")
+	page, err := m.Exec(t.Context(), legacy[0].Namespace+"/"+legacy[0].Name, "curl", "-s", "-m", "120", "http://"+pods[0].IP+":15020/tap")
 	if err != nil || !strings.Contains(string(page), "only from loopback") {
 		t.Errorf("another pod is told %q, %v", page, err)
 	}
