@@ -3,6 +3,7 @@ package pilot
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/model"
@@ -93,8 +94,8 @@ func (d *describer) shares(namespace string, to []model.Destination) (out []Spli
 func (d *describer) members(s *model.Service, client, subset string) []string {
 	var labels map[string]string
 	if subset != "" {
-		labels = d.subsetLabels(s, client, subset)
-		if labels == nil {
+		there := false
+		if labels, there = d.subsetLabels(s, client, subset); !there {
 			return nil
 		}
 	}
@@ -109,8 +110,9 @@ func (d *describer) members(s *model.Service, client, subset string) []string {
 }
 
 // subsetLabels are those of a subset: by a DestinationRule of the client's
-// namespace before the service's before another; nil where none has it.
-func (d *describer) subsetLabels(s *model.Service, client, subset string) (labels map[string]string) {
+// namespace before the service's before another; none are all pods. False: no rule
+// has it.
+func (d *describer) subsetLabels(s *model.Service, client, subset string) (labels map[string]string, there bool) {
 	best := 0
 	for _, p := range d.mesh.Policies.All() {
 		rank := 1
@@ -120,14 +122,14 @@ func (d *describer) subsetLabels(s *model.Service, client, subset string) (label
 		case s.Namespace:
 			rank = 2
 		}
-		if rank <= best || p.Host != s.Host {
+		if rank <= best || p.Host != s.Host && !(strings.HasPrefix(p.Host, "*") && strings.HasSuffix(s.Host, p.Host[1:])) {
 			continue
 		}
 		for _, one := range p.Subsets {
 			if one.Name == subset {
-				labels, best = one.Labels, rank
+				labels, best, there = one.Labels, rank, true
 			}
 		}
 	}
-	return labels
+	return labels, there
 }

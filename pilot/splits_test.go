@@ -15,7 +15,7 @@ spec:
   hosts: [ratings]
   http:
   - match: [{uri: {prefix: /a}}, {uri: {prefix: /b}}]
-    route: [{destination: {host: ratings, subset: v1}, weight: 90}, {destination: {host: reviews}, weight: 10}]
+    route: [{destination: {host: ratings, subset: v1}, weight: 90}, {destination: {host: reviews, subset: all}, weight: 10}]
   - route: [{destination: {host: ratings}}]
   - name: last
     match: [{uri: {prefix: /c}}]
@@ -27,6 +27,13 @@ metadata: {name: ratings}
 spec:
   host: ratings
   subsets: [{name: v1, labels: {version: v1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: every}
+spec:
+  host: "*.default.svc.cluster.local"
+  subsets: [{name: all}]
 `
 
 func TestSplits(t *testing.T) {
@@ -39,7 +46,7 @@ func TestSplits(t *testing.T) {
 		set = set.With(o)
 	}
 	ratings := SplitDestination{Host: "ratings.default.svc.cluster.local", Service: "ratings", Namespace: "default", Subset: "v1", Share: 0.9, Workloads: []string{"ratings-v1"}}
-	reviews := SplitDestination{Host: "reviews.default.svc.cluster.local", Service: "reviews", Namespace: "default", Share: 0.1, Workloads: []string{"reviews-v1", "reviews-v2", "reviews-v3"}}
+	reviews := SplitDestination{Host: "reviews.default.svc.cluster.local", Service: "reviews", Namespace: "default", Subset: "all", Share: 0.1, Workloads: []string{"reviews-v1", "reviews-v2", "reviews-v3"}}
 	gone := ratings
 	gone.Subset, gone.Share, gone.Workloads = "gone", 0, nil
 	want := []Split{

@@ -27,14 +27,18 @@ type shownMesh struct {
 }
 
 // shown finds the mesh, and asks once, so that who cannot reach it hears it at
-// once.
+// once. From then on it is that mesh, whatever else is started or chosen.
 func (a *app) shown(ctx context.Context, w *configuration) (*shownMesh, error) {
 	cluster, err := a.inCluster(&w.kube)
 	if err != nil {
 		return nil, err
 	}
-	m := &shownMesh{app: a, from: w, named: dashboard.Mesh{Name: w.kube.name(), Local: !cluster}}
-	if !cluster {
+	pinned := *a
+	m := &shownMesh{app: &pinned, from: w, named: dashboard.Mesh{Name: w.kube.name(), Local: !cluster}}
+	if cluster {
+		w.kube.pin()
+		pinned.name = noMesh
+	} else {
 		mesh, err := a.connect()
 		if err != nil {
 			return nil, err
@@ -43,9 +47,9 @@ func (a *app) shown(ctx context.Context, w *configuration) (*shownMesh, error) {
 		if err != nil {
 			return nil, err
 		}
-		m.named.Name = st.Name
+		m.named.Name, pinned.name = st.Name, st.Name
 	}
-	r, err := a.reach(&w.kube, "")
+	r, err := m.app.reach(&w.kube, "")
 	if err != nil {
 		return nil, err
 	}
@@ -115,10 +119,11 @@ func (m *shownMesh) config(ctx context.Context) (dashboard.Config, error) {
 	m.set = set
 	m.mu.Unlock()
 	pilots, err := m.app.pilots(ctx, &m.from.kube)
-	if err != nil {
-		return dashboard.Config{}, err
+	out := dashboard.Config{Objects: objectsIn(set, pilots), Splits: splitsIn(set)}
+	if err != nil { // what the objects say is known all the same
+		out.Failed = "what is in force is not known: " + err.Error()
 	}
-	return dashboard.Config{Objects: objectsIn(set, pilots), Splits: splitsIn(set)}, nil
+	return out, nil
 }
 
 // pilots are the pages /debug/sync of all replicas.

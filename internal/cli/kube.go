@@ -42,6 +42,13 @@ func (k *kube) flags(c *cobra.Command, short string) {
 // given says whether the user named a cluster.
 func (k *kube) given() bool { return k.kubeconfig != "" || k.context != "" }
 
+// pin keeps to the context that is current now.
+func (k *kube) pin() {
+	if raw, err := k.loader().RawConfig(); err == nil && k.context == "" {
+		k.context = raw.CurrentContext
+	}
+}
+
 func (k *kube) loader() clientcmd.ClientConfig {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = k.kubeconfig

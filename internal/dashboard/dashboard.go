@@ -64,15 +64,25 @@ func New(o Options) *Dashboard {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Dashboard{options: o, wake: make(chan struct{}, 1), seen: newMemory(), config: recent{read: o.Config}, taps: make(chan struct{}, maxTaps)}
+	return &Dashboard{options: o, wake: make(chan struct{}, 1), seen: newMemory(), watched: time.Now(), config: recent{read: o.Config}, taps: make(chan struct{}, maxTaps)}
 }
 
-// How often the proxies are asked: while someone watches, and for the charts of
-// the last hour else; and how long someone watches who has asked.
+// How often the proxies are asked: while someone watches, for the charts of the
+// last hour else, and where nobody has watched for that hour; how long someone
+// watches who has asked; and how long a look may take.
 const (
-	lively   = 2 * time.Second
-	idle     = step
-	watching = 30 * time.Second
+	lively    = 2 * time.Second
+	idle      = step
+	forgotten = 5 * time.Minute
+	watching  = 30 * time.Second
+	patience  = time.Minute
+)
+
+// rest is how many times a look's own time passes before the next, up to maxRest:
+// in a cluster each is a connection by the API server for every pod.
+const (
+	rest    = 4
+	maxRest = 30 * time.Second
 )
 
 // Run looks until ctx ends. A mesh that is away is asked for until it is back.
@@ -86,12 +96,19 @@ func (d *Dashboard) Run(ctx context.Context) {
 		case <-d.wake:
 		case <-next.C:
 		}
-		l, err := d.options.Look(ctx)
+		start := time.Now()
+		l, err := d.look(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		next.Reset(d.note(l, err))
+		next.Reset(max(d.note(l, err), min(rest*time.Since(start), maxRest)))
 	}
+}
+
+func (d *Dashboard) look(ctx context.Context) (Look, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return d.options.Look(ctx)
 }
 
 // note keeps a look, and says when the next one is due.
@@ -107,10 +124,13 @@ func (d *Dashboard) note(l Look, err error) time.Duration {
 		d.seen.failed = ""
 		d.seen.add(l)
 	}
-	if time.Since(d.watched) < watching {
+	switch unwatched := time.Since(d.watched); {
+	case unwatched < watching:
 		return lively
+	case unwatched < kept:
+		return idle
 	}
-	return idle
+	return forgotten
 }
 
 // now is what was counted in a window, up to the newest look.
@@ -127,9 +147,13 @@ func (d *Dashboard) now(window time.Duration) Now {
 	return d.seen.now(d.options.Mesh, window)
 }
 
-// maxConfigAge is how old the objects may be that are shown: reading a cluster's
-// costs it a list of each kind.
-const maxConfigAge = 5 * time.Second
+// How old the objects may be that are shown, how long a page waits for newer
+// ones, and how long reading may take: of a cluster it is a list of each kind.
+const (
+	maxConfigAge = 5 * time.Second
+	maxWait      = 5 * time.Second
+	maxRead      = 2 * time.Minute
+)
 
 // recent keeps the objects, and reads them for one at a time.
 type recent struct {
@@ -137,6 +161,7 @@ type recent struct {
 	mu   sync.Mutex
 	kept Config
 	at   time.Time
+	next chan struct{} // closed when what is being read is there; nil: nothing is
 }
 
 func (r *recent) get(ctx context.Context) Config {
@@ -145,18 +170,35 @@ func (r *recent) get(ctx context.Context) Config {
 	if time.Since(r.at) < maxConfigAge {
 		return r.kept
 	}
+	if r.next == nil { // it goes on when who asked has gone: a page does not wait for long
+		r.next = make(chan struct{})
+		go r.renew(context.WithoutCancel(ctx), r.next)
+	}
+	next := r.next
+	r.mu.Unlock()
+	select {
+	case <-next:
+	case <-ctx.Done():
+	case <-time.After(maxWait):
+	}
+	r.mu.Lock()
+	return r.kept
+}
+
+func (r *recent) renew(ctx context.Context, done chan struct{}) {
+	ctx, cancel := context.WithTimeout(ctx, maxRead)
+	defer cancel()
 	fresh, err := r.read(ctx)
-	switch {
-	case ctx.Err() != nil: // who asked has gone
-		return r.kept
-	case err != nil:
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
 		r.kept.Failed = err.Error()
-	default:
+	} else {
 		fresh.At = time.Now()
 		r.kept = fresh
 	}
-	r.at = time.Now()
-	return r.kept
+	r.at, r.next = time.Now(), nil
+	close(done)
 }
 
 // Handler answers those who know the token, on a loopback address.

@@ -159,3 +159,23 @@ func TestAway(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// Reading the objects goes on when the page that asked has gone, once at a time.
+func TestObjectsAreReadOnce(t *testing.T) {
+	reads, read := make(chan struct{}, 10), make(chan Config)
+	r := recent{read: func(context.Context) (Config, error) {
+		reads <- struct{}{}
+		return <-read, nil
+	}}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 3 {
+		if c := r.get(gone); len(c.Objects) != 0 {
+			t.Fatal(c)
+		}
+	}
+	read <- Config{Objects: []Object{{Name: "a"}}}
+	if c := r.get(t.Context()); len(c.Objects) != 1 || len(reads) != 1 {
+		t.Errorf("%+v after %d reads", c, len(reads))
+	}
+}

@@ -10,6 +10,10 @@ import (
 // kept is how far back figures go.
 const kept = time.Hour
 
+// maxFlows bounds what is kept of all looks: a flow of one proxy takes about a
+// kilobyte in each. Of larger meshes there are fewer looks, two at least.
+const maxFlows = 150_000
+
 // memory is what was seen. Time is the looks' own.
 type memory struct {
 	looks  []Look // oldest first, the sparser the older
@@ -29,7 +33,7 @@ func (m *memory) add(l Look) {
 	if n := len(m.looks); n > 0 && !l.At.After(m.looks[n-1].At) {
 		m.looks = nil // a clock that went back
 	}
-	m.looks = thinned(append(m.looks, l), l.At)
+	m.looks = bounded(thinned(append(m.looks, l), l.At), maxFlows)
 	before := m.since
 	m.since = map[host]time.Time{}
 	for _, e := range l.Ejected {
@@ -52,6 +56,29 @@ func thinned(looks []Look, now time.Time) []Look {
 		if gap := looks[i+1].At.Sub(looks[i-1].At); gap < now.Sub(looks[i].At)/4 {
 			looks = slices.Delete(looks, i, i+1)
 		}
+	}
+	return looks
+}
+
+// bounded leaves out every second look, but for the first and the last, until
+// all have so many flows at most.
+func bounded(looks []Look, atMost int) []Look {
+	flows := func() (n int) {
+		for _, l := range looks {
+			for _, s := range l.Samples {
+				n += len(s.Flows)
+			}
+		}
+		return n
+	}
+	for len(looks) > 2 && flows() > atMost {
+		last, kept := len(looks)-1, []Look(nil)
+		for i, l := range looks {
+			if i%2 == 0 && i != last-1 || i == last {
+				kept = append(kept, l)
+			}
+		}
+		looks = kept
 	}
 	return looks
 }

@@ -71,6 +71,20 @@ func TestThinning(t *testing.T) {
 	}
 }
 
+// A large mesh has fewer looks, the first and the last among them.
+func TestLooksAreBounded(t *testing.T) {
+	var looks []Look
+	for i := range 33 {
+		looks = append(looks, at(i, 1)) // a flow each
+	}
+	for _, most := range []int{40, 17, 3, 2, 0} {
+		got := bounded(looks, most)
+		if len(got) > max(most, 2) || !got[0].At.Equal(looks[0].At) || !got[len(got)-1].At.Equal(looks[32].At) {
+			t.Errorf("of %d flows at most: %d looks, %v to %v", most, len(got), got[0].At, got[len(got)-1].At)
+		}
+	}
+}
+
 // Charts have a point for each step of the last hour, and no more.
 func TestPast(t *testing.T) {
 	m := newMemory()

@@ -31,6 +31,7 @@ func (d *Dashboard) serveNow(w http.ResponseWriter, r *http.Request) {
 // opened with can be seen by others on this machine, in its arguments.
 func (d *Dashboard) serveToken(w http.ResponseWriter, _ *http.Request) {
 	if d.taken.Swap(true) {
+		d.options.Log.Warn("the address that the browser was opened with was asked for again: unless that was you, another user of this machine may see this page; end it with Ctrl-C")
 		http.Error(w, "this address was opened before: open the one that weft dashboard printed", http.StatusUnauthorized)
 		return
 	}

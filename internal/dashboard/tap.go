@@ -20,7 +20,8 @@ type Tapped struct {
 const maxTaps = 4
 
 // serveTap sends a JSON object a line, tap.Entry with the pod that tells it, until
-// the page goes. Why it ends is the last line: {"error": "..."}.
+// the page goes. What is to be said is a line {"notice": "..."}, and why it ends
+// the last one: {"error": "..."}.
 func (d *Dashboard) serveTap(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	filter, err := tap.Parse(q)

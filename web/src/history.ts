@@ -31,14 +31,23 @@ export function lines(history: History): Lines {
     out.sent.push(p?.sentBytesPerSecond ?? null);
     out.tcp.push(p?.connectionsPerSecond ?? null);
   };
+  const usual = usualGap(history);
   for (const point of history.points ?? []) {
     const at = Date.parse(point.at) / 1000;
     const last = out.at.at(-1);
     if (last !== undefined && at <= last) continue; // a clock was set back
-    if (last !== undefined && history.stepSeconds > 0 && at - last > 1.8 * history.stepSeconds) add(last + history.stepSeconds, null);
+    if (last !== undefined && usual > 0 && at - last > 1.8 * usual) add(last + history.stepSeconds, null);
     add(at, point);
   }
   return out;
+}
+
+// usualGap is between two points, in seconds: a mesh that takes long to answer
+// has fewer than one for each step.
+function usualGap(history: History): number {
+  const times = (history.points ?? []).map((p) => Date.parse(p.at) / 1000);
+  const gaps = times.slice(1).map((t, i) => t - times[i]!).sort((a, b) => a - b);
+  return Math.max(history.stepSeconds, gaps[(gaps.length - 1) >> 1] ?? 0);
 }
 
 export const some = (series: Series): boolean => series.some((v) => v !== null && v !== 0);

@@ -14,7 +14,7 @@ export function Tap({ kind, namespace, name }: { kind: string; namespace: string
   const [path, setPath] = useState("");
   const [status, setStatus] = useState("");
   const [wanted, setWanted] = useState<{ path: string; status: string } | null>(null);
-  const [seen, why, dropped] = useTap(wanted && { kind, namespace, name, ...wanted });
+  const { seen, why, dropped, notice } = useTap(wanted && { kind, namespace, name, ...wanted });
   const begin = (e: Event) => {
     e.preventDefault();
     setWanted(wanted ? null : { path, status });
@@ -34,22 +34,28 @@ export function Tap({ kind, namespace, name }: { kind: string; namespace: string
         {dropped > 0 && <span class="health poor">▲ {dropped} left out: too fast to show</span>}
       </form>
       {why && <p class="banner poor" role="status">{shown(why).slice(0, 500)}</p>}
+      {wanted && notice && <p class="muted" role="status">{shown(notice).slice(0, 500)}</p>}
       {seen.length > 0 && <Entries seen={seen} />}
       {seen.length === 0 && !why && <p class="none">{wanted ? "Watching: each request comes here when it ends." : "Nothing is watched. It costs the proxies nothing until then."}</p>}
     </>
   );
 }
 
-// useTap reads entries while query is there: them, why it ended, and how many
-// were left out.
-function useTap(query: Record<string, string> | null): [Seen[], string | null, number] {
-  const [state, set] = useState<{ seen: Seen[]; why: string | null; dropped: number }>({ seen: [], why: null, dropped: 0 });
+// Tapped is what was told: entries, why it ended, how many were left out, and
+// what was said of the pods last.
+interface Tapped { seen: Seen[]; why: string | null; dropped: number; notice: string | null }
+
+const nothing: Tapped = { seen: [], why: null, dropped: 0, notice: null };
+
+// useTap reads entries while query is there.
+function useTap(query: Record<string, string> | null): Tapped {
+  const [state, set] = useState(nothing);
   const count = useRef(0);
   const key = query && JSON.stringify(query);
   useEffect(() => {
     if (!key) return;
     const end = new AbortController();
-    set({ seen: [], why: null, dropped: 0 });
+    set(nothing);
     let waiting: Seen[] = [];
     const draw = () => {
       if (waiting.length === 0) return;
@@ -59,8 +65,13 @@ function useTap(query: Record<string, string> | null): [Seen[], string | null, n
     };
     const timer = window.setInterval(draw, 250); // however many come
     const take = (line: string) => {
-      const entry = JSON.parse(line) as Entry & { error?: string };
+      const entry = JSON.parse(line) as Entry & { error?: string; notice?: string };
       if (entry.error) throw new Error(entry.error);
+      if (entry.notice) {
+        const notice = entry.notice;
+        set((old) => ({ ...old, notice }));
+        return;
+      }
       waiting.push({ ...entry, key: count.current++ });
       if (waiting.length > kept) waiting.shift();
     };
@@ -69,7 +80,7 @@ function useTap(query: Record<string, string> | null): [Seen[], string | null, n
       .then((why) => { if (!end.signal.aborted) { draw(); set((old) => ({ ...old, why })); } });
     return () => { end.abort(); clearInterval(timer); };
   }, [key]);
-  return [state.seen, state.why, state.dropped];
+  return state;
 }
 
 function Entries({ seen }: { seen: Seen[] }) {
