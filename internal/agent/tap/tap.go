@@ -153,11 +153,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) write(ctx context.Context, v *viewer, w http.ResponseWriter, control *http.ResponseController) error {
 	lines := json.NewEncoder(w)
 	for {
-		if err := control.SetWriteDeadline(time.Now().Add(s.stalled)); err != nil {
-			return err
-		}
 		if len(v.entries) == 0 {
-			if err := control.Flush(); err != nil {
+			if err := hasten(control, s.stalled, control.Flush); err != nil {
 				return err
 			}
 		}
@@ -165,11 +162,20 @@ func (s *Server) write(ctx context.Context, v *viewer, w http.ResponseWriter, co
 		case <-ctx.Done():
 			return ctx.Err()
 		case e := <-v.entries:
-			if err := lines.Encode(e); err != nil {
+			if err := hasten(control, s.stalled, func() error { return lines.Encode(e) }); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// hasten gives one piece of writing its time, from now on: the wait for an entry may
+// have been longer than any deadline that was set before it.
+func hasten(control *http.ResponseController, limit time.Duration, write func() error) error {
+	if err := control.SetWriteDeadline(time.Now().Add(limit)); err != nil {
+		return err
+	}
+	return write()
 }
 
 func (s *Server) watching() int {

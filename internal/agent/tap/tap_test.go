@@ -189,6 +189,46 @@ func TestSlowViewers(t *testing.T) {
 	}
 }
 
+// timed is an answer that tells which deadline each piece of it had.
+type timed struct {
+	http.ResponseWriter
+	deadline time.Time
+	flushed  chan time.Time
+	written  chan time.Time
+}
+
+func (w *timed) SetWriteDeadline(at time.Time) error { w.deadline = at; return nil }
+
+func (w *timed) FlushError() error { w.flushed <- w.deadline; return nil }
+
+func (w *timed) Write(p []byte) (int, error) { w.written <- w.deadline; return len(p), nil }
+
+// A viewer to whom nothing came for longer than it may be slow is still sent the next
+// entry, one too long for the server's buffer too: its time runs from that entry on.
+func TestIdleViewers(t *testing.T) {
+	s := New(Options{Metrics: prometheus.NewRegistry()})
+	s.stalled = time.Millisecond
+	w := &timed{ResponseWriter: httptest.NewRecorder(), flushed: make(chan time.Time), written: make(chan time.Time)}
+	v := &viewer{entries: make(chan *tap.Entry, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- s.write(ctx, v, w, http.NewResponseController(w)) }()
+	for range 2 {
+		idle := <-w.flushed
+		eventually(t, "its deadline is over", func() bool { return time.Now().After(idle) })
+		sent := time.Now()
+		v.entries <- &tap.Entry{Path: "/" + strings.Repeat("&", 1000)}
+		if deadline := <-w.written; deadline.Before(sent) {
+			t.Errorf("an entry was written with a deadline that was over %v before it came", sent.Sub(deadline))
+		}
+	}
+	<-w.flushed
+	cancel()
+	if err := <-ended; err != context.Canceled {
+		t.Error(err)
+	}
+}
+
 func TestDenier(t *testing.T) {
 	for details, want := range map[string]string{
 		"rbac_access_denied_matched_policy[ns[shop]-policy[no-secrets]-rule[0]]":   "shop/no-secrets",
