@@ -1,6 +1,7 @@
 package figures
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -178,6 +179,46 @@ func TestPagesThatAreOdd(t *testing.T) {
 		if got := find(t, Rows(Workloads, nil, []Delta{All(s)}), "a").Requests; err == nil || got != 7 {
 			t.Errorf("%s: %v requests, error %v", name, got, err)
 		}
+	}
+}
+
+// What is counted can be written as JSON, whatever apps write: values that no counter
+// gets to would add up to infinity, which JSON cannot hold.
+func TestFiguresThatAreNotFinite(t *testing.T) {
+	page := func(n string) string {
+		histogram := func(name string) string {
+			return strings.NewReplacer(requestsTotal, name+"_sum").Replace(line(FromDestination, "b>a", ok, n)) +
+				strings.NewReplacer(requestsTotal, name+"_count").Replace(line(FromDestination, "b>a", ok, n))
+		}
+		out := histogram(duration) + histogram(requestBytes) + histogram(responseBytes)
+		for _, name := range []string{requestsTotal, tcpReceived, tcpSent, tcpOpened, tcpClosed} {
+			for _, from := range []string{"b>a", "c>a"} {
+				out += strings.Replace(line(FromDestination, from, ok, n), requestsTotal, name, 1)
+			}
+		}
+		return out
+	}
+	before, after := read(t, "a", time.Unix(0, 0), page("1")), read(t, "a", time.Unix(1, 0), page("1.7e308"))
+	second, _ := Between(before, after)
+	for name, counted := range map[string][]Delta{"since the start": {All(after)}, "over a second": {second}} {
+		for _, kind := range Kinds() {
+			rows := Rows(kind, nil, counted)
+			if _, err := json.Marshal(rows); err != nil {
+				t.Errorf("%s %s: %v", kind, name, err)
+			}
+			for _, r := range rows {
+				if r.Requests != 0 || r.Received != 0 || r.Sent != 0 || r.Connections != 0 {
+					t.Errorf("%s %s: %+v", kind, name, r)
+				}
+			}
+		}
+		if _, err := json.Marshal(Edges(counted)); err != nil {
+			t.Errorf("edges %s: %v", name, err)
+		}
+	}
+	good := find(t, Rows(Workloads, nil, []Delta{All(read(t, "a", time.Time{}, line(FromDestination, "b>a", ok, maxCount)))}), "a")
+	if good.Requests != maxCount {
+		t.Errorf("%v requests of %v", good.Requests, float64(maxCount))
 	}
 }
 

@@ -132,9 +132,13 @@ func (s *Sample) add(name string, m *dto.Metric) {
 	s.Flows[flow] = c
 }
 
-// countable is 0 for what no counter can be: NaN, infinite, negative.
+// maxCount bounds a counter: up to it each whole number has a float of its own, and
+// no proxy counts as far. What is added up of such stays finite, which JSON needs.
+const maxCount = 1 << 53
+
+// countable is 0 for what no counter can be: NaN, infinite, negative, beyond maxCount.
 func countable(v float64) float64 {
-	if math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
+	if math.IsNaN(v) || v < 0 || v > maxCount {
 		return 0
 	}
 	return v
@@ -145,13 +149,13 @@ func countable(v float64) float64 {
 func histogramOf(h *dto.Histogram) Histogram {
 	out, before := Histogram{}, 0.0
 	for _, b := range h.GetBucket() {
-		n := max(float64(b.GetCumulativeCount()), before)
+		n := max(countable(float64(b.GetCumulativeCount())), before)
 		if bound := b.GetUpperBound(); !math.IsNaN(bound) {
 			out[bound] += n - before
 			before = n
 		}
 	}
-	if all := float64(h.GetSampleCount()); all > before {
+	if all := countable(float64(h.GetSampleCount())); all > before {
 		out[math.Inf(1)] += all - before
 	}
 	return out
