@@ -166,7 +166,7 @@ var cronJobMinute = regexp.MustCompile(`-\d{8,10}$`)
 func podStatus(p *corev1.Pod) controller.PodStatus {
 	out := controller.PodStatus{
 		Namespace: p.Namespace, Name: p.Name, Labels: p.Labels, Workload: p.GenerateName, Phase: string(p.Status.Phase), IP: p.Status.PodIP,
-		Age: time.Since(p.CreationTimestamp.Time),
+		HostNetwork: p.Spec.HostNetwork, Age: time.Since(p.CreationTimestamp.Time),
 	}
 	for _, c := range p.Status.ContainerStatuses {
 		out.Restarts += int(c.RestartCount)

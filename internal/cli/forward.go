@@ -22,6 +22,8 @@ import (
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
 	streaming "k8s.io/streaming/pkg/httpstream" // what the WebSocket dialer's errors are of
+
+	"github.com/weftmesh/weft/internal/figures"
 )
 
 // pods reaches ports of a cluster's pods through the API server, as kubectl
@@ -50,42 +52,81 @@ type page struct {
 
 // get reads a page. It has the pod's loopback as its way in.
 func (p *pods) get(ctx context.Context, from page) ([]byte, error) {
-	conn, err := p.dial(from)
-	if err != nil {
-		return nil, fmt.Errorf("port %d of pod %s/%s: %w", from.port, from.namespace, from.pod, err)
-	}
-	var once sync.Once
-	end := func() { once.Do(func() { _ = conn.Close() }) }
-	defer end()
-	defer context.AfterFunc(ctx, end)()
-	text, err := exchange(ctx, conn, from)
-	if err != nil {
-		return nil, fmt.Errorf("port %d of pod %s/%s: %w", from.port, from.namespace, from.pod, err)
-	}
-	return text, nil
+	text, err := within(ctx, func() ([]byte, error) { return p.exchange(ctx, from) }, func([]byte) {})
+	return text, from.failed(err)
 }
 
 // stream reads a page that has no end, until ctx does.
 func (p *pods) stream(ctx context.Context, from page) (io.ReadCloser, error) {
-	conn, err := p.dial(from)
-	if err != nil {
-		return nil, fmt.Errorf("port %d of pod %s/%s: %w", from.port, from.namespace, from.pod, err)
+	body, err := within(ctx, func() (io.ReadCloser, error) { return p.open(ctx, from) }, func(late io.ReadCloser) { _ = late.Close() })
+	return body, from.failed(err)
+}
+
+// within waits for what do gives, but no longer than ctx: neither dialing nor the
+// making of a stream can be interrupted, and a kubelet that is away answers after
+// minutes. What comes when nobody waits is for late.
+func within[T any](ctx context.Context, do func() (T, error), late func(T)) (none T, err error) {
+	type outcome struct {
+		is  T
+		err error
 	}
-	var once sync.Once
-	end := func() { once.Do(func() { _ = conn.Close() }) }
-	stop := context.AfterFunc(ctx, end)
+	came := make(chan outcome)
+	go func() {
+		is, err := do()
+		select {
+		case came <- outcome{is, err}:
+		case <-ctx.Done():
+			if err == nil {
+				late(is)
+			}
+		}
+	}()
+	select {
+	case o := <-came:
+		return o.is, o.err
+	case <-ctx.Done():
+		return none, ctx.Err()
+	}
+}
+
+// failed says of which page an error is. It may have the pod's own words, or parts
+// of an answer that is not HTTP.
+func (from page) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("port %d of pod %s/%s: %w", from.port, from.namespace, from.pod, printable{err})
+}
+
+// printable is an error with nothing in its text that a terminal acts upon.
+type printable struct{ error }
+
+// Error implements error.
+func (e printable) Error() string { return figures.Printable(e.error.Error(), maxSaid) }
+
+// Unwrap is the error as it came.
+func (e printable) Unwrap() error { return e.error }
+
+// maxSaid is how many characters of an error that others wrote are shown.
+const maxSaid = 500
+
+// open asks for a page that has no end.
+func (p *pods) open(ctx context.Context, from page) (io.ReadCloser, error) {
+	conn, end, err := p.dial(ctx, from)
+	if err != nil {
+		return nil, err
+	}
 	resp, failure, err := begin(ctx, conn, from) //nolint:bodyclose // it ends with the connection
 	if err == nil {
 		var body io.ReadCloser
 		if body, err = answered(resp); err == nil {
-			return endless{body, func() { stop(); end() }}, nil
+			return endless{body, end}, nil
 		}
 	} else if ctx.Err() == nil {
 		err = told(err, failure)
 	}
-	stop()
 	end()
-	return nil, fmt.Errorf("port %d of pod %s/%s: %w", from.port, from.namespace, from.pod, err)
+	return nil, err
 }
 
 // endless is a body whose Close ends its connection.
@@ -101,14 +142,19 @@ func (e endless) Close() error {
 }
 
 // dial opens a connection of streams to a pod: by WebSocket, or by SPDY where
-// the API server or a proxy before it takes no WebSocket.
-func (p *pods) dial(to page) (httpstream.Connection, error) {
+// the API server or a proxy before it takes no WebSocket. It ends with ctx, or
+// with end.
+func (p *pods) dial(ctx context.Context, to page) (conn httpstream.Connection, end func(), err error) {
 	dialer, err := p.dialer(to.namespace, to.pod)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	conn, _, err := dialer.Dial(portforward.PortForwardProtocolV1Name)
-	return conn, err
+	if conn, _, err = dialer.Dial(portforward.PortForwardProtocolV1Name); err != nil {
+		return nil, nil, err
+	}
+	closed := sync.OnceFunc(func() { _ = conn.Close() })
+	stop := context.AfterFunc(ctx, closed) // at once if nobody waits any more
+	return conn, func() { stop(); closed() }, nil
 }
 
 func (p *pods) dialer(namespace, pod string) (httpstream.Dialer, error) {
@@ -129,17 +175,24 @@ func (p *pods) dialer(namespace, pod string) (httpstream.Dialer, error) {
 
 // exchange sends one request and reads its answer. What the kubelet says on the
 // error stream is why there is none.
-func exchange(ctx context.Context, conn httpstream.Connection, from page) ([]byte, error) {
+func (p *pods) exchange(ctx context.Context, from page) (text []byte, err error) {
+	conn, end, err := p.dial(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	resp, failure, err := begin(ctx, conn, from)
-	var text []byte
 	if err == nil {
 		defer func() { _ = resp.Body.Close() }()
 		text, err = whole(resp)
 	}
-	if err == nil || ctx.Err() != nil {
-		return text, errors.Join(err, ctx.Err())
+	switch {
+	case ctx.Err() != nil: // the text may have been cut off, and err is of that
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, told(err, failure)
 	}
-	return nil, told(err, failure)
+	return text, nil
 }
 
 // told is what the kubelet says on the error stream, if anything, instead of err.
@@ -195,7 +248,7 @@ func ask(ctx context.Context, conn io.ReadWriter, from page) (*http.Response, er
 func whole(resp *http.Response) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxPage))
 	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(text))
+		err = notOK{resp.StatusCode, fmt.Sprintf("%s: %s", resp.Status, bytes.TrimSpace(text))}
 	}
 	return text, err
 }

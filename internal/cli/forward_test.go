@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,11 +13,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream" //nolint:staticcheck // what client-go v0.37 itself takes
-	"k8s.io/apimachinery/pkg/util/httpstream/spdy"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
+	"k8s.io/streaming/pkg/httpstream"
+	"k8s.io/streaming/pkg/httpstream/spdy"
 
 	"github.com/weftmesh/weft/internal/local/controller"
 )
@@ -114,6 +115,20 @@ func TestStreamOfPodRefused(t *testing.T) {
 			fmt.Fprint(data, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 9\r\n\r\n8 viewers")
 			_, _ = io.Copy(io.Discard, data)
 		},
+		`a\u001b[2J\u202e`: func(_ string, data, _ httpstream.Stream) {
+			_, _ = http.ReadRequest(bufio.NewReader(data))
+			fmt.Fprint(data, "HTTP/1.1 503 x\r\nContent-Length: 8\r\n\r\na\x1b[2J\u202e")
+			_, _ = io.Copy(io.Discard, data)
+		},
+		`no\u001b[2J`: func(_ string, data, failure httpstream.Stream) {
+			fmt.Fprint(failure, "no\x1b[2J")
+			_, _ = failure.Close(), data.Close()
+		},
+		`503 s\u001b[2J`: func(_ string, data, _ httpstream.Stream) {
+			_, _ = http.ReadRequest(bufio.NewReader(data))
+			fmt.Fprint(data, "HTTP/1.1 503 s\x1b[2J\r\nContent-Length: 0\r\n\r\n")
+			_, _ = io.Copy(io.Discard, data)
+		},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		_, err := kubelet(t, serve).reach("").stream(ctx, controller.PodStatus{Namespace: "shop", Name: "front"}, "tap")
@@ -121,5 +136,57 @@ func TestStreamOfPodRefused(t *testing.T) {
 			t.Errorf("%v, want %q", err, says)
 		}
 		cancel()
+	}
+}
+
+// A kubelet that is away keeps nobody longer than they have patience, and a
+// connection that is made later is closed.
+func TestPodOfANodeThatIsAway(t *testing.T) {
+	asked, release, closed := make(chan struct{}, 2), make(chan struct{}), make(chan struct{}, 2)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "websocket" {
+			asked <- struct{}{}
+			<-release
+			http.Error(w, "no", http.StatusBadRequest)
+			return
+		}
+		if _, err := httpstream.Handshake(r, w, []string{portforward.PortForwardProtocolV1Name}); err != nil {
+			t.Error(err)
+			return
+		}
+		conn := spdy.NewResponseUpgrader().UpgradeResponse(w, r, httpstream.NoOpNewStreamHandler)
+		if conn == nil {
+			t.Error("no connection")
+			return
+		}
+		defer conn.Close()
+		<-conn.CloseChan()
+		closed <- struct{}{}
+	}))
+	defer server.Close()
+	config := &rest.Config{Host: server.URL}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := (&pods{config: config, client: client}).reach("")
+	pod := controller.PodStatus{Namespace: "shop", Name: "front"}
+	for what, ask := range map[string]func(context.Context) error{
+		"get":    func(ctx context.Context) error { _, err := p.get(ctx, pod, agentPort, "x"); return err },
+		"stream": func(ctx context.Context) error { _, err := p.stream(ctx, pod, "x"); return err },
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { <-asked; cancel() }()
+		if err := ask(ctx); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "shop/front") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	close(release)
+	for range 2 {
+		select {
+		case <-closed:
+		case <-time.After(time.Minute):
+			t.Fatal("a connection that came late stays")
+		}
 	}
 }

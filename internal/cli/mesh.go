@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/weftmesh/weft/internal/config"
+	"github.com/weftmesh/weft/internal/figures"
 	"github.com/weftmesh/weft/internal/local"
 	"github.com/weftmesh/weft/internal/local/controller"
 	"github.com/weftmesh/weft/internal/source/file"
@@ -49,8 +49,17 @@ func answered(resp *http.Response) (io.ReadCloser, error) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096)) // the status says enough
-	return nil, errors.New(cmp.Or(strings.TrimSpace(string(text)), resp.Status))
+	return nil, notOK{resp.StatusCode, cmp.Or(strings.TrimSpace(string(text)), resp.Status)}
 }
+
+// notOK is an answer that is not 200. Its text may be a pod's.
+type notOK struct {
+	code int
+	text string
+}
+
+// Error is of the text what a terminal may have.
+func (e notOK) Error() string { return figures.Printable(e.text, maxSaid) }
 
 // servicesOf are the Services of a local mesh's folder.
 func servicesOf(ctx context.Context, c *local.Client) (out []service, err error) {

@@ -31,11 +31,6 @@ func (r reach) look(ctx context.Context) (look, error) {
 		return look{}, err
 	}
 	out := look{at: time.Now(), samples: figures.Samples{}}
-	byIP := map[string]string{}
-	for _, p := range all {
-		byIP[p.IP] = p.Namespace + "/" + p.Name
-	}
-	delete(byIP, "") // of pods without an address, and of hosts without one
 	var mu sync.Mutex
 	err = each(ctx, all, func(asking context.Context, p controller.PodStatus) error {
 		sample, hosts, err := r.ask(asking, p)
@@ -53,9 +48,12 @@ func (r reach) look(ctx context.Context) (look, error) {
 	if err != nil {
 		return look{}, err
 	}
+	known := byAddress(all)
 	for i := range out.hosts {
 		address, _, _ := net.SplitHostPort(out.hosts[i].address)
-		out.hosts[i].pod = byIP[address]
+		if p, there := known[address]; there {
+			out.hosts[i].pod = podName(p)
+		}
 	}
 	slices.Sort(out.missing)
 	for _, p := range all {

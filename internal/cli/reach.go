@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"io"
+	"maps"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -67,6 +68,20 @@ func each(ctx context.Context, pods []controller.PodStatus, ask func(context.Con
 		})
 	}
 	return group.Wait()
+}
+
+// byAddress are the pods by their addresses, without those that several have: pods
+// on a node's network have the node's.
+func byAddress(pods []controller.PodStatus) map[string]controller.PodStatus {
+	out, several := map[string]controller.PodStatus{}, map[string]bool{"": true}
+	for _, p := range pods {
+		if _, there := out[p.IP]; there {
+			several[p.IP] = true
+		}
+		out[p.IP] = p
+	}
+	maps.DeleteFunc(out, func(ip string, _ controller.PodStatus) bool { return several[ip] })
+	return out
 }
 
 // reach finds the mesh. Who may not list the pods of all namespaces of a cluster

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -158,12 +159,11 @@ func (t *tapping) attach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.known = map[string]controller.PodStatus{}
+	t.known = byAddress(all)
+	// What comes from a node's address may be of anything there, the kubelet too.
+	maps.DeleteFunc(t.known, func(_ string, p controller.PodStatus) bool { return p.HostNetwork })
 	left := 0
 	for _, p := range all {
-		if p.IP != "" {
-			t.known[p.IP] = p
-		}
 		switch {
 		case !t.wanted.takes(p) || t.open[podName(p)] || p.Synced == "" || p.Proxyless:
 		case len(t.open) >= maxTapped:
@@ -205,13 +205,24 @@ func (t *tapping) notify(ctx context.Context, n tapNotice) {
 }
 
 func (t *tapping) read(ctx context.Context, p controller.PodStatus) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// Only the beginning of the answer may take no longer: it has no end.
+	limit := time.AfterFunc(patience, cancel)
 	body, err := t.reach.stream(ctx, p, tap.Path+"?"+t.filter.Query())
-	if err != nil && strings.Contains(err.Error(), "404") {
+	late := !limit.Stop()
+	if err == nil {
+		defer func() { _ = body.Close() }()
+	}
+	var refused notOK
+	switch {
+	case late:
+		return fmt.Errorf("its agent does not answer within %v", patience)
+	case errors.As(err, &refused) && refused.code == http.StatusNotFound:
 		return fmt.Errorf("its agent is of a version without tap; restart the pod (%w)", err)
-	} else if err != nil {
+	case err != nil:
 		return err
 	}
-	defer func() { _ = body.Close() }()
 	t.notify(ctx, tapNotice{pod: p})
 	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, maxTapLine)

@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode"
 
@@ -267,5 +270,56 @@ func TestTapFollowsAWorkload(t *testing.T) {
 	out, problems, err := tapRun(t, r, "reviews-v2", "json", 3)
 	if err != nil || strings.Count(out, `{"pod":"shop/reviews-v2-c"`) != 3 || strings.Count(problems, "starting") != 1 || !strings.HasPrefix(problems, "watching 1 pod: shop/reviews-v2-b\n") {
 		t.Errorf("%v, %q\n%s", err, problems, out)
+	}
+}
+
+// A pod that never answers does not keep the others from being watched.
+func TestTapOfANodeThatIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := tappable(map[string]string{"reviews-v2-b": ""})
+		stream := r.stream
+		r.stream = func(ctx context.Context, p controller.PodStatus, path string) (io.ReadCloser, error) {
+			if p.Name == "reviews-v2-c" {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return stream(ctx, p, path)
+		}
+		_, problems, err := tapRun(t, r, "reviews-v2", "", 0) // until its minute is over
+		if err != nil || problems != "shop/reviews-v2-c is not watched: its agent does not answer within 10s\nwatching 1 pod: shop/reviews-v2-b\n" {
+			t.Errorf("%v, %q", err, problems)
+		}
+	})
+}
+
+// That an agent is old is what its answer's code says, not a pod's name.
+func TestTapOfAnOldAgent(t *testing.T) {
+	for err, old := range map[error]bool{
+		errors.New("port 15020 of pod shop/x-7404f: away"):                         false,
+		page{pod: "x"}.failed(notOK{http.StatusServiceUnavailable, "404 viewers"}): false,
+		page{pod: "x"}.failed(notOK{http.StatusNotFound, "no such page"}):          true,
+	} {
+		r := tappable(nil)
+		r.stream = func(context.Context, controller.PodStatus, string) (io.ReadCloser, error) { return nil, err }
+		if _, _, got := tapRun(t, r, "reviews-v1", "", 0); got == nil || strings.Contains(got.Error(), "without tap") != old {
+			t.Errorf("%v became %v", err, got)
+		}
+	}
+}
+
+// Nobody is named by an address that several pods have, nor by a node's.
+func TestTapOfSharedAddresses(t *testing.T) {
+	r := tappable(map[string]string{"reviews-v1-a": entries})
+	all, err := r.list(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all = slices.Clone(all)
+	all[3].HostNetwork = true                                                          // front-d, of 10.0.0.4
+	all = append(all, controller.PodStatus{Namespace: "x", Name: "y", IP: "10.0.0.5"}) // as front-e
+	r.list = func(context.Context) ([]controller.PodStatus, error) { return all, nil }
+	out, _, err := tapRun(t, r, "reviews-v1", "", 3)
+	if err != nil || !strings.Contains(out, "> shop/front POST") || !strings.Contains(out, " 10.0.0.5:5 >") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -51,6 +51,8 @@ type PodStatus struct {
 	Name      string `json:"name"`
 	Workload  string `json:"workload"`
 	IP        string `json:"ip"`
+	// HostNetwork: in a cluster, IP is the node's.
+	HostNetwork bool `json:"hostNetwork,omitempty"`
 	// Main is the process whose log is meant when none is named.
 	Main    string            `json:"main"`
 	Labels  map[string]string `json:"labels,omitempty"`
