@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -113,7 +114,8 @@ func order(c chan struct{}) http.HandlerFunc {
 
 // fromPod answers callers in the pod alone, and who comes by the API server or by a
 // local mesh's own. 127.0.0.6, from which Envoy passes inbound traffic on, is not
-// in the pod.
+// in the pod. Nor is a client of this Envoy, which whoever configures a shared gateway
+// may have call its own loopback: what a proxy passed on is refused.
 func fromPod(serve http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		from, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -121,8 +123,24 @@ func fromPod(serve http.HandlerFunc) http.HandlerFunc {
 			http.Error(w, "only from loopback", http.StatusForbidden)
 			return
 		}
+		if forwarded(r.Header) {
+			http.Error(w, "not by way of a proxy", http.StatusForbidden)
+			return
+		}
 		serve(w, r)
 	}
+}
+
+// forwarded says whether a request has a header that Envoy adds to what it passes on.
+// It hinders, and proves nothing: a route may take the headers away again.
+func forwarded(h http.Header) bool {
+	for name := range h {
+		switch {
+		case name == "X-Request-Id", name == "X-Forwarded-Proto", name == "X-Forwarded-For", strings.HasPrefix(name, "X-Envoy-"):
+			return true
+		}
+	}
+	return false
 }
 
 var localhost = netip.AddrFrom4([4]byte{127, 0, 0, 1})
