@@ -94,10 +94,11 @@ func (d *describer) shares(namespace string, to []model.Destination) (out []Spli
 func (d *describer) members(s *model.Service, client, subset string) []string {
 	var labels map[string]string
 	if subset != "" {
-		there := false
-		if labels, there = d.subsetLabels(s, client, subset); !there {
+		of, there := d.subsetLabels(s, client, subset)
+		if !there {
 			return nil
 		}
+		labels = of
 	}
 	var out []string
 	for _, w := range d.selected(s) {
