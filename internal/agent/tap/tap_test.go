@@ -227,7 +227,7 @@ func TestIdleViewers(t *testing.T) {
 	}
 	<-w.flushed
 	cancel()
-	if err := <-ended; err != context.Canceled {
+	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
