@@ -234,6 +234,12 @@ func (e *entry) readEndpoints(o *config.Object, se *networking.ServiceEntry, in 
 		maps.Copy(e.selector, s.GetLabels())
 		return
 	}
+	for i, host := range e.hosts {
+		self := &outsider{endpoint: model.Endpoint{Address: host}, kind: byName}
+		if len(se.GetEndpoints()) == 0 && e.resolve.ByDNS() {
+			e.checkOwn(self, diag.Path("spec.hosts").Index(i), d)
+		}
+	}
 	if len(se.GetEndpoints()) > 0 && (e.resolve == model.ResolveNone || e.resolve == model.ResolveAsked) {
 		d.Add(diag.Invalid, at, "the resolution %s takes no endpoints: the client chooses the address", se.GetResolution())
 		return
@@ -249,6 +255,15 @@ func (e *entry) readEndpoints(o *config.Object, se *networking.ServiceEntry, in 
 	}
 }
 
+// checkOwn reports ports by which proxies would be sent to themselves.
+func (e *entry) checkOwn(w *outsider, at diag.Path, d *diag.List) {
+	for _, p := range e.ports {
+		if n := w.port(p, p.Name); proxysOwn(w.endpoint.Address, n) {
+			d.Add(toItself, at, "port %d of %s is one of the proxy's own; nobody is sent there", n, w.endpoint.Address)
+		}
+	}
+}
+
 // takes reports whether an endpoint fits the resolution and the ports.
 func (e *entry) takes(w *outsider, at diag.Path, d *diag.List) bool {
 	for _, name := range slices.Sorted(maps.Keys(w.ports)) {
@@ -256,6 +271,7 @@ func (e *entry) takes(w *outsider, at diag.Path, d *diag.List) bool {
 			d.Add(diag.Invalid, at.Field("ports").Key(name), "the entry has no port named %q", name)
 		}
 	}
+	e.checkOwn(w, at.Field("address"), d)
 	switch {
 	case w.kind == byName && !e.resolve.ByDNS():
 		d.Add(diag.Invalid, at.Field("address"), "%q is no IP address; names need the resolution DNS or DNS_ROUND_ROBIN", w.endpoint.Address)

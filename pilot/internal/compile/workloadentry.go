@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"net/netip"
+	posix "path"
 	"slices"
 	"strings"
 
@@ -137,13 +138,17 @@ func (out *outsider) readAddress(we *networking.WorkloadEntry, at diag.Path, d *
 		out.endpoint.Address = addr.Unmap().String()
 		return true
 	}
-	if path, ok := strings.CutPrefix(text, unixScheme); ok {
+	if name, ok := strings.CutPrefix(text, unixScheme); ok {
 		out.kind, out.endpoint.Address = bySocket, text
-		if !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "@") || strings.HasSuffix(path, "/") || len(path) > maxSocketPath {
+		switch {
+		case !strings.HasPrefix(name, "/") && !strings.HasPrefix(name, "@") || strings.HasSuffix(name, "/") || len(name) > maxSocketPath:
 			d.Add(diag.Invalid, at, "%q is not unix:///PATH or unix://@NAME, of at most %d characters", text, maxSocketPath)
 			return false
+		case proxysOwnSocket(name):
+			d.Add(toItself, at, "%q may be a socket of the proxy's own agent; nobody is sent there", text)
+			return false
 		}
-		return checkText(path, at, d)
+		return checkText(name, at, d)
 	}
 	host, ok := lowerHost(text)
 	switch {
@@ -199,22 +204,54 @@ func podReady(pod *core.Pod) bool {
 // Source: WorkloadEntry.ports; Istio takes a pod's port by number alone.
 func (w *outsider) at(p model.Port, name string) (out []*model.Endpoint) {
 	ep := w.endpoint
-	ep.Port = p.Target
-	if n, ok := w.ports[name]; ok && !strings.HasPrefix(w.key, "pod/") || ok && p.TargetName != "" {
-		ep.Port = n
-	}
-	if w.kind == bySocket {
-		ep.Port = 0
-	} else if ep.Port == 0 {
+	if ep.Port = w.port(p, name); ep.Port == 0 && w.kind != bySocket {
 		return nil
 	}
-	out = append(out, &ep)
-	for _, address := range w.more {
-		next := ep
-		next.Address = address
-		out = append(out, &next)
+	for _, address := range slices.Concat([]string{ep.Address}, w.more) {
+		if next := ep; !proxysOwn(address, ep.Port) {
+			next.Address = address
+			out = append(out, &next)
+		}
 	}
 	return out
+}
+
+// port is the workload's own for a service's port; 0: it has none.
+func (w *outsider) port(p model.Port, name string) uint32 {
+	if w.kind == bySocket {
+		return 0
+	}
+	if n, ok := w.ports[name]; ok && !strings.HasPrefix(w.key, "pod/") || ok && p.TargetName != "" {
+		return n
+	}
+	return p.Target
+}
+
+// toItself is an endpoint that is a port or a socket of the very proxy that would
+// connect to it.
+var toItself = diag.Finding{Code: "WEFT0206", Severity: diag.Error, Cure: "name the port that the app serves; who needs the proxy's pages has weft proxy-config and kubectl port-forward"}
+
+// proxysOwn reports whether an address and port are those of the very proxy that
+// would connect to them: Envoy's administration and the agent's pages take what
+// comes by loopback for the pod itself, and a gateway serves several tenants.
+func proxysOwn(address string, port uint32) bool {
+	if port < firstOwnPort || port > lastOwnPort {
+		return false
+	}
+	addr, err := netip.ParseAddr(address)
+	if err != nil {
+		return address == "localhost" || strings.HasSuffix(address, ".localhost")
+	}
+	return addr.IsLoopback() || addr.IsUnspecified()
+}
+
+// proxysOwnFolders have the agent's sockets, and the way to any folder by another
+// name.
+var proxysOwnFolders = []string{"/etc/istio/", "/var/run/secrets/", "/run/secrets/", "/proc/"}
+
+func proxysOwnSocket(name string) bool {
+	clean := posix.Clean(name)
+	return slices.ContainsFunc(proxysOwnFolders, func(folder string) bool { return strings.HasPrefix(clean, folder) })
 }
 
 // group is a compiled WorkloadGroup: the template of the WorkloadEntries of
