@@ -113,8 +113,9 @@ func kubernetesOwn(o *unstructured.Unstructured) bool {
 	if parent, _, _ := unstructured.NestedString(o.Object, "spec", "parentRef", "name"); o.GetKind() == "IPAddress" && parent == "kubernetes" {
 		return true // the address of its own Service
 	}
-	standard := o.GetKind() == "Namespace" && o.GetName() == metav1.NamespaceDefault
-	return standard || strings.HasPrefix(o.GetNamespace()+o.GetName(), "kube") || strings.HasPrefix(o.GetName(), "system") || strings.HasPrefix(o.GetName(), "extension-apiserver")
+	namespace := o.GetKind() == "Namespace" && o.GetName() == metav1.NamespaceDefault
+	service := o.GetNamespace() == metav1.NamespaceDefault && o.GetName() == "kubernetes" // with its Endpoints and EndpointSlice
+	return namespace || service || strings.HasPrefix(o.GetNamespace()+o.GetName(), "kube") || strings.HasPrefix(o.GetName(), "system") || strings.HasPrefix(o.GetName(), "extension-apiserver")
 }
 
 func (b *bench) install(in Inputs) []Change {
