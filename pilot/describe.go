@@ -8,6 +8,7 @@ import (
 
 	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/diag"
+	"github.com/weftmesh/weft/internal/hostname"
 	"github.com/weftmesh/weft/internal/model"
 	"github.com/weftmesh/weft/pilot/internal/compile"
 	"github.com/weftmesh/weft/pilot/internal/view"
@@ -309,7 +310,7 @@ func (d *describer) guards(w *model.Workload) {
 // gives its subsets.
 func (d *describer) traffic(s *model.Service, endpoints []*model.Endpoint) (out []SubsetDescription) {
 	for key, p := range d.mesh.Policies.All() {
-		if p.Host != s.Host && !(strings.HasPrefix(p.Host, "*") && strings.HasSuffix(s.Host, p.Host[1:])) {
+		if !hostname.Covers(p.Host, s.Host) {
 			continue
 		}
 		d.note(config.DestinationRule, key)

@@ -3,9 +3,9 @@ package pilot
 import (
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/weftmesh/weft/internal/config"
+	"github.com/weftmesh/weft/internal/hostname"
 	"github.com/weftmesh/weft/internal/model"
 	"github.com/weftmesh/weft/pilot/internal/compile"
 )
@@ -123,7 +123,7 @@ func (d *describer) subsetLabels(s *model.Service, client, subset string) (label
 		case s.Namespace:
 			rank = 2
 		}
-		if rank <= best || p.Host != s.Host && !(strings.HasPrefix(p.Host, "*") && strings.HasSuffix(s.Host, p.Host[1:])) {
+		if rank <= best || !hostname.Covers(p.Host, s.Host) {
 			continue
 		}
 		for _, one := range p.Subsets {

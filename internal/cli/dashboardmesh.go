@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -64,18 +63,12 @@ func (m *shownMesh) look(ctx context.Context) (dashboard.Look, error) {
 	if err != nil {
 		return dashboard.Look{}, err
 	}
-	var all []controller.PodStatus
-	list := r.list
-	r.list = func(ctx context.Context) (_ []controller.PodStatus, err error) {
-		all, err = list(ctx)
-		return all, err
-	}
 	l, err := r.look(ctx)
 	if err != nil {
 		return dashboard.Look{}, err
 	}
 	out := dashboard.Look{At: time.Now(), Pods: l.pods, Samples: l.samples, Missing: l.missing}
-	for _, p := range all {
+	for _, p := range l.all {
 		out.Inventory = append(out.Inventory, shownPod(p))
 	}
 	for _, e := range endpointsOf(l.hosts, "", "") {
@@ -92,11 +85,11 @@ func (m *shownMesh) look(ctx context.Context) (dashboard.Look, error) {
 }
 
 func shownPod(p controller.PodStatus) dashboard.Pod {
+	app, version := controller.Canonical(p.Labels, p.Workload)
 	out := dashboard.Pod{
 		Namespace: p.Namespace, Name: p.Name, Workload: p.Workload, Address: p.IP, Synced: p.Synced,
 		Ready: p.Ready, Phase: p.Phase, Restarts: p.Restarts, Age: p.Age,
-		App:     cmp.Or(p.Labels["service.istio.io/canonical-name"], p.Labels["app.kubernetes.io/name"], p.Labels["app"]),
-		Version: cmp.Or(p.Labels["service.istio.io/canonical-revision"], p.Labels["app.kubernetes.io/version"], p.Labels["version"]),
+		App: app, Version: version,
 	}
 	switch {
 	case p.Proxyless:

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -183,7 +182,6 @@ func (p *pods) exchange(ctx context.Context, from page) (text []byte, err error)
 	defer end()
 	resp, failure, err := begin(ctx, conn, from)
 	if err == nil {
-		defer func() { _ = resp.Body.Close() }()
 		text, err = whole(resp)
 	}
 	switch {
@@ -246,11 +244,12 @@ func ask(ctx context.Context, conn io.ReadWriter, from page) (*http.Response, er
 
 // whole is the text of an answer; one that is not 200 is an error.
 func whole(resp *http.Response) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxPage))
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = notOK{resp.StatusCode, fmt.Sprintf("%s: %s", resp.Status, bytes.TrimSpace(text))}
+	body, err := answered(resp)
+	if err != nil {
+		return nil, err
 	}
-	return text, err
+	defer func() { _ = body.Close() }()
+	return io.ReadAll(io.LimitReader(body, maxPage))
 }
 
 // pilots are the running pods of the control plane.

@@ -83,12 +83,12 @@ func do(c *local.Client, req *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s", strings.TrimSpace(string(text)))
+	body, err := answered(resp)
+	if err != nil {
+		return nil, err
 	}
-	return text, err
+	defer func() { _ = body.Close() }()
+	return io.ReadAll(body)
 }
 
 func status(ctx context.Context, c *local.Client) (st controller.Status, err error) {

@@ -18,7 +18,8 @@ import (
 // look is what all proxies of a mesh had counted when they were asked.
 type look struct {
 	at      time.Time
-	pods    []figures.Pod
+	all     []controller.PodStatus // that run
+	pods    []figures.Pod          // the same, as figures want them
 	samples figures.Samples
 	hosts   []upstream // of proxies that leave some out, or of all
 	missing []string   // pods that did not answer, and why
@@ -30,7 +31,7 @@ func (r reach) look(ctx context.Context) (look, error) {
 	if err != nil {
 		return look{}, err
 	}
-	out := look{at: time.Now(), samples: figures.Samples{}}
+	out := look{at: time.Now(), all: all, samples: figures.Samples{}}
 	var mu sync.Mutex
 	err = each(ctx, all, func(asking context.Context, p controller.PodStatus) error {
 		sample, hosts, err := r.ask(asking, p)

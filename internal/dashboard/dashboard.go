@@ -3,7 +3,7 @@
 //
 // In: what the proxies counted, looked at again and again, and the mesh's
 // objects, by functions of the caller; the page's files. Out: an HTTP handler for
-// a loopback port. It may import of Weft only figures, diag and tap: how a mesh is
+// a loopback port. It may import of Weft only figures, diag, tap and stream: how a mesh is
 // reached is the caller's.
 package dashboard
 

@@ -3,9 +3,9 @@ package dashboard
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 
+	"github.com/weftmesh/weft/internal/stream"
 	"github.com/weftmesh/weft/internal/tap"
 )
 
@@ -37,8 +37,8 @@ func (d *Dashboard) serveTap(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	out := flushing{w, http.NewResponseController(w)}
-	if out.Flush() != nil {
+	out := stream.To(w)
+	if out.Begin() != nil {
 		return // it has gone
 	}
 	err = d.options.Tap(r.Context(), Tapped{Kind: q.Get("kind"), Namespace: q.Get("namespace"), Name: q.Get("name"), Filter: filter}, out)
@@ -46,18 +46,4 @@ func (d *Dashboard) serveTap(w http.ResponseWriter, r *http.Request) {
 		text, _ := json.Marshal(map[string]string{"error": err.Error()}) // a string: it cannot fail
 		_, _ = out.Write(append(text, '\n'))                             // who asked has gone
 	}
-}
-
-// flushing sends each line at once.
-type flushing struct {
-	io.Writer
-	*http.ResponseController
-}
-
-func (f flushing) Write(line []byte) (int, error) {
-	n, err := f.Writer.Write(line)
-	if err == nil {
-		err = f.Flush()
-	}
-	return n, err
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/weftmesh/weft/internal/local/pod"
 	"github.com/weftmesh/weft/internal/local/wire"
+	"github.com/weftmesh/weft/internal/stream"
 )
 
 // api serves the commands of the mesh's user.
@@ -130,22 +131,7 @@ func (a *api) serveLogs(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(log.Tail(tail)) // a client that is gone needs none
 		return
 	}
-	_, _ = io.Copy(flushing{w, http.NewResponseController(w)}, log.Follow(r.Context(), tail))
-}
-
-// flushing sends each piece at once.
-type flushing struct {
-	io.Writer
-	control *http.ResponseController
-}
-
-// Write implements io.Writer.
-func (f flushing) Write(p []byte) (int, error) {
-	n, err := f.Writer.Write(p)
-	if err == nil {
-		err = f.control.Flush()
-	}
-	return n, err
+	_, _ = io.Copy(stream.To(w), log.Follow(r.Context(), tail))
 }
 
 // serveExec runs a command in a pod. After 101 the client sends one execMessage

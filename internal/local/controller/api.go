@@ -17,6 +17,7 @@ import (
 	"github.com/weftmesh/weft/internal/diag"
 	"github.com/weftmesh/weft/internal/local"
 	"github.com/weftmesh/weft/internal/local/pod"
+	"github.com/weftmesh/weft/internal/stream"
 )
 
 // Status is what the mesh tells the CLI: GET /v1/status.
@@ -423,23 +424,7 @@ func pass(w http.ResponseWriter, req *http.Request, r *runner, url string) {
 		http.Error(w, fmt.Sprintf("%s: %s: %s", url, resp.Status, bytes.TrimSpace(text)), resp.StatusCode)
 		return
 	}
-	control := http.NewResponseController(w)
-	if control.Flush() == nil { // that the page begins is said before it has anything
-		_, _ = io.Copy(atOnce{w, control}, resp.Body) // a client that is gone needs no answer
+	if out := stream.To(w); out.Begin() == nil { // that the page begins is said before it has anything
+		_, _ = io.Copy(out, resp.Body) // a client that is gone needs no answer
 	}
-}
-
-// atOnce sends each piece when it comes.
-type atOnce struct {
-	http.ResponseWriter
-	control *http.ResponseController
-}
-
-// Write implements io.Writer.
-func (a atOnce) Write(p []byte) (int, error) {
-	n, err := a.ResponseWriter.Write(p)
-	if err == nil {
-		err = a.control.Flush()
-	}
-	return n, err
 }

@@ -215,8 +215,8 @@ func (a *addresses) withAddresses(svc *corev1.Service, v4, v6 netip.Prefix) *cor
 	return out
 }
 
-// canonical are the names by which telemetry knows a pod.
-func canonical(labels map[string]string, workload string) (app, version string) {
+// Canonical are the names by which telemetry knows a pod.
+func Canonical(labels map[string]string, workload string) (app, version string) {
 	app = cmp.Or(labels["service.istio.io/canonical-name"], labels["app.kubernetes.io/name"], labels["app"], workload)
 	version = cmp.Or(labels["service.istio.io/canonical-revision"], labels["app.kubernetes.io/version"], labels["version"], "latest")
 	return app, version

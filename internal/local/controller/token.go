@@ -41,7 +41,7 @@ func (s *signer) publicPEM() ([]byte, error) {
 // token is a pod's proof, in the shape of a Kubernetes bound token.
 func (s *signer) token(p *corev1.Pod) ([]byte, error) {
 	now := time.Now()
-	app, version := canonical(p.Labels, workloadName(p))
+	app, version := Canonical(p.Labels, workloadName(p))
 	claims := jwt.MapClaims{
 		"iss": "weft-local", "aud": []string{"istio-ca"},
 		"sub": "system:serviceaccount:" + p.Namespace + ":" + p.Spec.ServiceAccountName,
