@@ -221,8 +221,15 @@ func (tb *tab) press(key string) {
 	tell(tb, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyUp, Key: key})
 }
 
+// drawn says that each chart has a line and not only its frame.
+const drawn = `[...document.querySelectorAll(".plot")].every((plot) => {
+	const c = plot.querySelector("canvas");
+	return c && c.width > 0 && c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some((v) => v > 0);
+})`
+
 func (tb *tab) picture() []byte {
 	tb.t.Helper()
+	tb.wait(drawn)
 	return tell(tb, page.CaptureScreenshot, page.CaptureScreenshotParams{}).Data
 }
 
