@@ -61,7 +61,7 @@ func (a *app) tap() *cobra.Command {
 	c := &cobra.Command{
 		Use: "tap {POD|SERVICE|WORKLOAD}", ValidArgsFunction: a.podNames, GroupID: "look", Short: "Watch requests and TCP connections as they end, with route, policy and timing",
 		Long: "Watch requests when they end, and TCP connections when they are made and when they end, as the proxies of a\n" +
-			"pod, a Service or a workload see them. Nothing is restarted, and it costs nothing while nobody watches. Each\n" +
+			"pod, a Service or a workload see them. Nothing is restarted, and proxies tell nothing while nobody watches. Each\n" +
 			"line: when it began, in or out, from > to, what was asked, code and flags, duration, bytes of the request and\n" +
 			"of the answer, and what else is known. What is too fast to be shown is left out, and counted. NAME may say its\n" +
 			"kind (pod/NAME, svc/NAME, deploy/NAME); Ctrl-C ends it.\n\n" + whichMesh,

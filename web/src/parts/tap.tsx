@@ -36,7 +36,7 @@ export function Tap({ kind, namespace, name }: { kind: string; namespace: string
       {why && <p class="banner poor" role="status">{shown(why).slice(0, 500)}</p>}
       {wanted && notice && <p class="muted" role="status">{shown(notice).slice(0, 500)}</p>}
       {seen.length > 0 && <Entries seen={seen} />}
-      {seen.length === 0 && !why && <p class="none">{wanted ? "Watching: each request comes here when it ends." : "Nothing is watched. It costs the proxies nothing until then."}</p>}
+      {seen.length === 0 && !why && <p class="none">{wanted ? "Watching: each request comes here when it ends." : "Nothing is watched. The proxies tell nothing until then."}</p>}
     </>
   );
 }
