@@ -80,7 +80,7 @@ test-race: ## run the tests of the concurrent packages under the race detector
 
 .PHONY: update
 update: ## rewrite the golden files: read the diff before you commit it
-	$(call step,update,$(GO) test -timeout 30m $(call present,$(GOLDEN)) -args -update)
+	$(call step,update,$(GO) test -timeout 30m $(call present,$(GOLDEN)) -args -update && $(GO) test -run MetricsAreListed ./pilot/internal/translate ./ca ./injector ./internal/agent -args -update)
 
 .PHONY: vet
 vet: ## go vet

@@ -26,6 +26,7 @@ import (
 	"github.com/weftmesh/weft/ca/internal/identity"
 	"github.com/weftmesh/weft/ca/internal/issue"
 	"github.com/weftmesh/weft/ca/internal/store"
+	"github.com/weftmesh/weft/internal/counted"
 	"github.com/weftmesh/weft/internal/enroll"
 	"github.com/weftmesh/weft/internal/fair"
 	"github.com/weftmesh/weft/internal/spiffe"
@@ -94,6 +95,8 @@ type Options struct {
 	// control plane have their Service's name, ACCOUNT.NAMESPACE.svc, besides.
 	DNSNames map[string][]string
 
+	Version string // that istio_build shows; "" is "unknown"
+
 	Logger *slog.Logger // nil is slog.Default()
 
 	// Started, if set, is called once both ports are open, with their addresses.
@@ -105,7 +108,7 @@ func (o Options) withDefaults() Options {
 		field *string
 		value string
 	}{
-		{&o.Listen, DefaultListen}, {&o.Monitoring, DefaultMonitoring},
+		{&o.Version, "unknown"}, {&o.Listen, DefaultListen}, {&o.Monitoring, DefaultMonitoring},
 		{&o.TrustDomain, DefaultTrustDomain}, {&o.Namespace, DefaultNamespace},
 	} {
 		if *d.field == "" {
@@ -233,7 +236,7 @@ func newAuthority(opts Options) (*authority, error) {
 	a := &authority{opts: opts, id: id, log: opts.Logger, reg: prometheus.NewRegistry(), roster: newRoster(time.Now(), opts.MaxTTL), turns: fair.NewTurns(turnsAtOnce, turnsWaiting)}
 	a.rotator = &rotator{authority: a}
 	a.metrics = newMetrics(a.reg, a.expiry)
-	a.reg.MustRegister(rotationMetrics{a.rotator}, waitingGauge(a.turns), listMetrics{a})
+	a.reg.MustRegister(counted.Build("ca", opts.Version), rotationMetrics{a.rotator}, waitingGauge(a.turns), listMetrics{a})
 	if opts.Kube {
 		err = a.inCluster()
 	} else {

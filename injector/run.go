@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/weftmesh/weft/internal/admission"
+	"github.com/weftmesh/weft/internal/counted"
 	"github.com/weftmesh/weft/internal/enroll"
 	"github.com/weftmesh/weft/internal/fair"
 )
@@ -92,7 +93,7 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("injector: %w", err)
 	}
 	in := &injector{Options: o, client: client, objects: objects}
-	reviewer := NewReviewer(in.current, o.Metrics, o.Log)
+	reviewer := in.reviewer()
 	webhook, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.Webhook)
 	if err != nil {
 		return fmt.Errorf("injector: webhook port: %w", err)
@@ -183,6 +184,12 @@ func (in *injector) outlive(ctx context.Context) (context.Context, context.Cance
 		time.AfterFunc(in.StopDelay, cancel)
 	})
 	return longer, func() { stop(); cancel() }
+}
+
+// reviewer registers all that the injector counts.
+func (in *injector) reviewer() *Reviewer {
+	in.Metrics.MustRegister(counted.Build("injector", in.Version))
+	return NewReviewer(in.current, in.Metrics, in.Log)
 }
 
 // monitoring is the port for Prometheus and the kubelet.

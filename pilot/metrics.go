@@ -3,6 +3,7 @@ package pilot
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/weftmesh/weft/internal/counted"
 	"github.com/weftmesh/weft/internal/diag"
 )
 
@@ -45,9 +46,9 @@ func countErrors(out *outcome) (n int) {
 	return n
 }
 
-// registerInfo adds pilot_info, by which dashboards find the pilot.
+// registerInfo adds pilot_info and istio_build, by which dashboards find the pilot.
 func registerInfo(reg prometheus.Registerer, version string) {
-	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	reg.MustRegister(counted.Build("pilot", version), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "pilot_info", Help: "The pilot's version; always 1.", ConstLabels: prometheus.Labels{"version": version},
 	}, func() float64 { return 1 }))
 }

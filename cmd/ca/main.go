@@ -15,6 +15,9 @@ import (
 	"github.com/weftmesh/weft/ca"
 )
 
+// version is set by the build.
+var version = "unknown"
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -27,7 +30,7 @@ func main() {
 }
 
 func command() *cobra.Command {
-	var opts ca.Options
+	opts := ca.Options{Version: version}
 	var dnsNames []string
 	cmd := &cobra.Command{
 		Use:           "ca",

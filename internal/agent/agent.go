@@ -22,6 +22,7 @@ import (
 	"github.com/weftmesh/weft/internal/agent/sds"
 	"github.com/weftmesh/weft/internal/agent/tap"
 	"github.com/weftmesh/weft/internal/agent/xdsproxy"
+	"github.com/weftmesh/weft/internal/counted"
 	"github.com/weftmesh/weft/internal/enroll"
 	live "github.com/weftmesh/weft/internal/tap"
 )
@@ -79,9 +80,20 @@ func Run(orders Orders, o Options) error {
 
 // assemble makes every part and opens every socket; nothing runs yet.
 func assemble(ctx context.Context, o Options) (*agent, error) {
+	a, err := newAgent(o)
+	if err != nil {
+		return nil, err
+	}
+	a.bound, err = listen(ctx, o)
+	return a, err
+}
+
+// newAgent makes every part.
+func newAgent(o Options) (*agent, error) {
 	a := &agent{o: o, began: time.Now(), net: network{mark: o.SocketMark}, registry: prometheus.NewRegistry()}
 	istio := prometheus.WrapRegistererWithPrefix("istio_agent_", a.registry)
 	own := prometheus.WrapRegistererWithPrefix("weft_agent_", a.registry)
+	a.registry.MustRegister(counted.Build("proxy", o.Node.Version))
 	istio.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, step := range []func(istio, own prometheus.Registerer) error{
 		a.makeCertificates, a.makePilot, a.makeNames, a.makeEnvoy, a.makeTap, a.makeStatus,
@@ -90,9 +102,7 @@ func assemble(ctx context.Context, o Options) (*agent, error) {
 			return nil, err
 		}
 	}
-	var err error
-	a.bound, err = listen(ctx, o)
-	return a, err
+	return a, nil
 }
 
 func (a *agent) makeCertificates(_, own prometheus.Registerer) error {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/weftmesh/weft/internal/agent/grpcbootstrap"
 	"github.com/weftmesh/weft/internal/agent/scrape"
+	"github.com/weftmesh/weft/internal/counted"
 	"github.com/weftmesh/weft/internal/enroll"
 )
 
@@ -64,6 +65,7 @@ func runProxyless(orders Orders, o Options) error {
 func (p *proxyless) assemble(ctx context.Context) error {
 	istio := prometheus.WrapRegistererWithPrefix("istio_agent_", p.registry)
 	own := prometheus.WrapRegistererWithPrefix("weft_agent_", p.registry)
+	p.registry.MustRegister(counted.Build("agent", p.o.Node.Version))
 	istio.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if p.o.certified() {
 		_, err := os.Stat(p.o.socket(bootstrapFile))

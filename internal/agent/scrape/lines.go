@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/weftmesh/weft/internal/counted"
 )
 
 // maxLine bounds one line: a sample with all its labels.
@@ -116,10 +118,24 @@ func rename(line []byte) []byte {
 		return fill(line[cut:])
 	case bytes.HasPrefix(line, ownPrefix):
 		return line[cut:]
-	case bytes.HasPrefix(line, typePrefix), bytes.HasPrefix(line, helpPrefix), bytes.HasPrefix(line, ownType), bytes.HasPrefix(line, ownHelp):
+	case bytes.HasPrefix(line, typePrefix), bytes.HasPrefix(line, ownType):
+		return append(helpOf(line[commentStart+cut:]), append(bytes.Clone(line[:commentStart]), line[commentStart+cut:]...)...)
+	case bytes.HasPrefix(line, helpPrefix), bytes.HasPrefix(line, ownHelp):
+		if helpOf(line[commentStart+cut:]) != nil {
+			return nil // it may be there once
+		}
 		return append(bytes.Clone(line[:commentStart]), line[commentStart+cut:]...)
 	}
 	return line
+}
+
+// helpOf is the line that goes before that of a type: Envoy has no help texts.
+func helpOf(typed []byte) []byte {
+	name, _, _ := bytes.Cut(typed, []byte(" "))
+	if help := counted.Help[string(name)]; help != "" {
+		return []byte("# HELP " + string(name) + " " + help + "\n")
+	}
+	return nil
 }
 
 // fill looks for two quotes after an equals sign. Within a value a quote is
