@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/weftmesh/weft/internal/agent/appprobe"
 	"github.com/weftmesh/weft/internal/agent/bootstrap"
+	"github.com/weftmesh/weft/internal/agent/ejections"
 	"github.com/weftmesh/weft/internal/agent/envoy"
 	"github.com/weftmesh/weft/internal/agent/health"
 	"github.com/weftmesh/weft/internal/agent/nameserver"
@@ -40,6 +42,7 @@ type agent struct {
 	names        *nameserver.Table
 	resolver     *nameserver.Server
 	admin        *envoy.Admin
+	ejections    *ejections.Watcher
 	envoy        *envoy.Supervisor
 	relay        *grpc.Server
 	secretServer *grpc.Server
@@ -171,17 +174,24 @@ func (a *agent) makeEnvoy(_, own prometheus.Registerer) error {
 		Node: a.o.Node, Ports: a.o.Ports, SocketMark: a.o.SocketMark, MaxConnections: a.o.Envoy.MaxConnections, MaxHeap: heapLimit(cgroups),
 		Stats: a.o.Envoy.Stats, Runtime: a.o.Envoy.Runtime,
 		XDSSocket: a.o.socket("xds.sock"), SDSSocket: a.o.socket("sds.sock"), TapSocket: a.o.socket("tap.sock"),
+		EjectionLog: a.o.socket(ejectionLog),
 	})
 	if err != nil {
 		return err
 	}
 	a.admin = envoy.NewAdmin(loopbackPort(a.o.Ports.Admin))
+	a.ejections = ejections.New(ejections.Options{
+		Log: a.o.socket(ejectionLog), Out: a.admin.Out, Metrics: a.registry, Logger: a.o.Log.With("part", "ejections"),
+	})
 	a.envoy = envoy.New(envoy.Options{
 		Path: a.o.Envoy.Path, Args: a.o.arguments(), Env: a.o.environment(), Bootstrap: config,
 		RunDir: a.o.RunDir, Output: a.o.Envoy.Output, Log: a.o.Log.With("part", "envoy"), Metrics: own,
 	})
 	return nil
 }
+
+// ejectionLog is where in the run directory Envoy says whom it ejects.
+const ejectionLog = "ejections.log"
 
 // tapKey has Envoy log to the agent, in per cent of what there is: as the pilot
 // names it in what it sends.
@@ -286,6 +296,7 @@ func (a *agent) parts() []func(context.Context) error {
 		serving(a.logs, a.bound.tap),            // what it tells weft tap
 		servingHTTP(http, a.bound.status),       // health and metrics
 		a.tap.Run,
+		a.ejections.Run,
 		a.settle,
 	}
 	if a.certificates != nil {
@@ -342,6 +353,9 @@ func (a *agent) pushSecrets(ctx context.Context) error {
 	}
 }
 
+// flushInterval is for files of logs: Envoy's own 10 s are long for who looks on.
+const flushInterval = time.Second
+
 // arguments are Envoy's. Its own drain time is a little longer than ours, so
 // that a listener being drained takes connections until the end.
 func (o Options) arguments() []string {
@@ -356,9 +370,7 @@ func (o Options) arguments() []string {
 	if o.Envoy.ComponentLevel != "" {
 		args = append(args, "--component-log-level", o.Envoy.ComponentLevel)
 	}
-	if d := o.Envoy.FlushInterval; d > 0 {
-		args = append(args, "--file-flush-interval-msec", strconv.FormatInt(d.Milliseconds(), 10))
-	}
+	args = append(args, "--file-flush-interval-msec", strconv.FormatInt(cmp.Or(o.Envoy.FlushInterval, flushInterval).Milliseconds(), 10))
 	if n := o.Envoy.FlushKB; n > 0 {
 		args = append(args, "--file-flush-min-size-kb", strconv.FormatUint(uint64(n), 10))
 	}

@@ -65,7 +65,7 @@ type EnvoyOptions struct {
 	MaxConnections int64  // downstream connections; 0: 50,000
 	Stats          bootstrap.Stats
 	Runtime        map[string]string // values of Envoy's runtime; empty ones take a value of ours away
-	FlushInterval  time.Duration     // of files of logs; 0: Envoy's own
+	FlushInterval  time.Duration     // of files of logs; 0: 1 s
 	FlushKB        uint32            // bytes of a log that are flushed at once, in KiB; 0: Envoy's own
 	Output         *os.File          // nil: os.Stdout
 }

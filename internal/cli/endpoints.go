@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,6 +27,7 @@ type upstream struct {
 	requests         uint64 // that this proxy sent it since it has had the cluster
 	failed           uint64 // of these
 	refused          uint64 // connections
+	why              figures.Ejection
 }
 
 // upstreams are the hosts of a proxy's clusters.
@@ -54,6 +56,20 @@ func upstreams(text []byte, by controller.PodStatus) (out []upstream, err error)
 	return out, nil
 }
 
+// explain adds what a proxy's agent knows of the hosts that the proxy leaves out.
+func explain(hosts []upstream, known []figures.Ejection) {
+	type key struct{ cluster, address string }
+	why := map[key]figures.Ejection{}
+	for _, e := range known {
+		why[key{"outbound|" + e.Port + "|" + e.Subset + "|" + e.Service, e.Address}] = e
+	}
+	for i, h := range hosts {
+		if h.state == ejectedState {
+			hosts[i].why = why[key{h.cluster, h.address}]
+		}
+	}
+}
+
 // endpoint is a host of a service, with what all proxies say of it.
 type endpoint struct {
 	Service  string    `json:"service"` // its host
@@ -69,10 +85,12 @@ type endpoint struct {
 // ejector is a proxy that leaves a host out, and what it has counted of it since
 // it has had the cluster as it is.
 type ejector struct {
-	Pod      string `json:"pod"`
-	Requests uint64 `json:"requests"`
-	Failed   uint64 `json:"failedRequests"`
-	Refused  uint64 `json:"failedConnections"`
+	Pod      string    `json:"pod"`
+	Reason   string    `json:"reason,omitempty"` // an event of Envoy's outlier detection, as consecutive_5xx
+	Since    time.Time `json:"since,omitzero"`
+	Requests uint64    `json:"requests"`
+	Failed   uint64    `json:"failedRequests"`
+	Refused  uint64    `json:"failedConnections"`
 }
 
 // endpointsOf joins what proxies say, by service.
@@ -95,7 +113,7 @@ func endpointsOf(all []upstream, name, namespace string) []endpoint {
 		e.Proxies++
 		switch u.state {
 		case ejectedState:
-			e.Eject = append(e.Eject, ejector{u.by.Namespace + "/" + u.by.Name, u.requests, u.failed, u.refused})
+			e.Eject = append(e.Eject, ejector{u.by.Namespace + "/" + u.by.Name, u.why.Reason, u.why.Since, u.requests, u.failed, u.refused})
 		case "UNHEALTHY", "DRAINING", "TIMEOUT":
 			e.NotReady++
 		}
@@ -162,9 +180,9 @@ func (a *app) endpoints() *cobra.Command {
 	var namespace string
 	var only bool
 	c := &cobra.Command{
-		Use: "endpoints [SERVICE]", GroupID: "look", Short: "Show the hosts of services, which of them are ejected, by whom and for what",
-		Long: "Show the hosts of services as the proxies see them: which are ejected as outliers, by whom, and what that\n" +
-			"proxy has counted of them since the service was configured; and the requests that circuit breakers refused, or for which\n" +
+		Use: "endpoints [SERVICE]", GroupID: "look", Short: "Show the hosts of services, which of them are ejected, by whom, why and since when",
+		Long: "Show the hosts of services as the proxies see them: which are ejected as outliers, by whom, why, since when, and what\n" +
+			"that proxy has counted of them since the service was configured; and the requests that circuit breakers refused, or for which\n" +
 			"there was no healthy host. SERVICE is one's host, or how it begins.\n\n" + whichMesh,
 		Example: "  weft endpoints reviews\n  weft endpoints --ejected\n  weft endpoints --ejected -o json",
 		Args:    exactly(cobra.MaximumNArgs(1)),
@@ -203,7 +221,7 @@ func (a *app) printEndpoints(found []endpoint, refused []rejected, l look, only 
 	}
 	rows := endpointTable(found)
 	if only {
-		rows = ejectedTable(found)
+		rows = ejectedTable(found, l.at)
 	}
 	if err := a.safeTable(rows); err != nil {
 		return err
@@ -241,14 +259,35 @@ func some0(n int) string {
 	return fmt.Sprint(n)
 }
 
-func ejectedTable(found []endpoint) [][]string {
-	rows := [][]string{{"SERVICE", "PORT", "SUBSET", "POD", "ADDRESS", "EJECTED BY", "IT COUNTED"}}
+func ejectedTable(found []endpoint, now time.Time) [][]string {
+	rows := [][]string{{"SERVICE", "PORT", "SUBSET", "POD", "ADDRESS", "EJECTED BY", "WHY", "SINCE", "IT COUNTED"}}
 	for _, e := range found {
 		for _, by := range e.Eject {
-			rows = append(rows, []string{e.Service, e.Port, e.Subset, e.Pod, e.Address, by.Pod, countedText(by)})
+			rows = append(rows, []string{e.Service, e.Port, e.Subset, e.Pod, e.Address, by.Pod, whyText(by.Reason), sinceText(by.Since, now), countedText(by)})
 		}
 	}
 	return rows
+}
+
+// whyText says an event of Envoy's in a person's words. Source:
+// envoy.data.cluster.v3.OutlierEjectionType.
+func whyText(reason string) string {
+	switch reason {
+	case "consecutive_5xx":
+		return "5xx in a row"
+	case "consecutive_gateway_failure":
+		return "gateway errors in a row"
+	case "consecutive_local_origin_failure":
+		return "failed connections in a row"
+	}
+	return strings.ReplaceAll(reason, "_", " ")
+}
+
+func sinceText(since, now time.Time) string {
+	if since.IsZero() {
+		return ""
+	}
+	return age(max(now.Sub(since), 0))
 }
 
 // countedText says what an ejecting proxy has seen of the host.

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/weftmesh/weft/internal/figures"
 	"github.com/weftmesh/weft/internal/local/controller"
@@ -17,12 +18,18 @@ func TestEndpointsJoinProxies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if name == "z" { // only its agent knows why
+			explain(found, []figures.Ejection{
+				{Service: "b", Port: "80", Address: "10.0.0.2:80", Reason: "consecutive_5xx", Since: time.Unix(100, 0).UTC()},
+				{Service: "b", Port: "80", Subset: "v1", Address: "10.0.0.2:80", Reason: "of another cluster"},
+			})
+		}
 		all = append(all, found...)
 	}
 	all = append(all, upstream{cluster: "outbound|80||b", address: "10.0.0.3:80", state: "UNHEALTHY"}, upstream{cluster: "inbound|80||b"}, upstream{cluster: "xds-grpc"},
 		upstream{cluster: "outbound|80|v1|c.shop.svc.cluster.local", address: "10.0.0.4:80", state: "HEALTHY"})
 	got := fmt.Sprintf("%+v", endpointsOf(all, "", ""))
-	if want := "[{Service:b Port:80 Subset: Pod: Address:10.0.0.2:80 Proxies:2 Eject:[{Pod:n/a Requests:12 Failed:5 Refused:0} {Pod:n/z Requests:12 Failed:5 Refused:0}] NotReady:0} " +
+	if want := "[{Service:b Port:80 Subset: Pod: Address:10.0.0.2:80 Proxies:2 Eject:[{Pod:n/a Reason: Since:0001-01-01 00:00:00 +0000 UTC Requests:12 Failed:5 Refused:0} {Pod:n/z Reason:consecutive_5xx Since:1970-01-01 00:01:40 +0000 UTC Requests:12 Failed:5 Refused:0}] NotReady:0} " +
 		"{Service:b Port:80 Subset: Pod: Address:10.0.0.3:80 Proxies:3 Eject:[] NotReady:1} " +
 		"{Service:c.shop.svc.cluster.local Port:80 Subset:v1 Pod: Address:10.0.0.4:80 Proxies:1 Eject:[] NotReady:0}]"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -33,7 +40,7 @@ func TestEndpointsJoinProxies(t *testing.T) {
 	if n := len(endpointsOf(all, "", "other")); n != 0 {
 		t.Errorf("%d of another namespace", n)
 	}
-	if got := ejectedTable(endpointsOf(all, "b", "")); len(got) != 3 || got[1][6] != "5 of 12 requests failed" {
+	if got := fmt.Sprint(ejectedTable(endpointsOf(all, "b", ""), time.Unix(142, 0))[1:]); got != "[[b 80   10.0.0.2:80 n/a   5 of 12 requests failed] [b 80   10.0.0.2:80 n/z 5xx in a row 42s 5 of 12 requests failed]]" {
 		t.Errorf("table %v", got)
 	}
 }

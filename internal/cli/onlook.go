@@ -99,6 +99,7 @@ func (r reach) ask(ctx context.Context, p controller.PodStatus) (figures.Sample,
 		return sample, nil, errors.Join(err, more)
 	}
 	hosts, more := upstreams(text, p)
+	explain(hosts, sample.Out)
 	return sample, hosts, errors.Join(err, more)
 }
 

@@ -54,16 +54,18 @@ type Ejection struct {
 	Subset  string    `json:"subset,omitempty"`
 	Pod     string    `json:"pod,omitempty"` // NAMESPACE/NAME
 	Address string    `json:"address"`
-	Since   time.Time `json:"since"` // when this dashboard first saw it
+	Since   time.Time `json:"since"` // the earliest that agents say; where none does, when this dashboard first saw it
 	By      []Ejector `json:"by"`
 }
 
 // Ejector is a proxy that leaves a host out, and what it has counted of it.
 type Ejector struct {
-	Pod      string `json:"pod"` // NAMESPACE/NAME
-	Requests uint64 `json:"requests"`
-	Failed   uint64 `json:"failedRequests"`
-	Refused  uint64 `json:"failedConnections"`
+	Pod      string    `json:"pod"`              // NAMESPACE/NAME
+	Reason   string    `json:"reason,omitempty"` // an event of Envoy's outlier detection, as consecutive_5xx
+	Since    time.Time `json:"since,omitzero"`
+	Requests uint64    `json:"requests"`
+	Failed   uint64    `json:"failedRequests"`
+	Refused  uint64    `json:"failedConnections"`
 }
 
 // History is GET /api/history?kind=KIND&namespace=NAMESPACE&name=NAME: how a row

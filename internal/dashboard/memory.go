@@ -38,11 +38,25 @@ func (m *memory) add(l Look) {
 	m.since = map[host]time.Time{}
 	for _, e := range l.Ejected {
 		h := host{e.Service, e.Port, e.Subset, e.Address}
-		if m.since[h] = before[h]; m.since[h].IsZero() {
-			m.since[h] = l.At
-		}
+		m.since[h] = began(e, before[h], l.At)
 	}
 	m.past.add(l)
+}
+
+// began is when a host was left out first: agents know; else since it was seen.
+func began(e Ejection, seen, now time.Time) (out time.Time) {
+	for _, by := range e.By {
+		if !by.Since.IsZero() && (out.IsZero() || by.Since.Before(out)) {
+			out = by.Since
+		}
+	}
+	switch {
+	case !out.IsZero():
+		return out
+	case !seen.IsZero():
+		return seen
+	}
+	return now
 }
 
 // thinned forgets looks of more than an hour ago, save one to begin it with, and

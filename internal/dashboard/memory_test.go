@@ -148,6 +148,12 @@ func TestSince(t *testing.T) {
 	if now := ejected(30, true); !now.Ejected[0].Since.Equal(start.Add(30 * time.Second)) {
 		t.Errorf("since %v", now.Ejected[0].Since)
 	}
+	l := at(40, 1)
+	l.Ejected = []Ejection{{Service: "s", Address: "a", By: []Ejector{{Since: start.Add(33 * time.Second)}, {}, {Since: start.Add(31 * time.Second)}}}}
+	m.add(l)
+	if now := m.now(Mesh{}, time.Minute); !now.Ejected[0].Since.Equal(start.Add(31 * time.Second)) {
+		t.Errorf("since %v, agents know better", now.Ejected[0].Since)
+	}
 }
 
 // No list is null, whatever there is to show.

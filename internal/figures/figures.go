@@ -64,6 +64,16 @@ type Sample struct {
 	// Ejecting are the hosts that this proxy leaves out, each as often as
 	// there are clusters that it is in.
 	Ejecting int
+	// Out are those of these hosts of which the agent says why and since when.
+	Out []Ejection
+}
+
+// Ejection is a host that one proxy leaves out. All but Since are labels, and may be
+// anything.
+type Ejection struct {
+	Service, Port, Subset, Address string
+	Reason                         string // the event's type in lower case; unknown where there was none
+	Since                          time.Time
 }
 
 // Delta is what one proxy counted in a time.

@@ -29,19 +29,22 @@ const (
 	tcpSent       = "istio_tcp_sent_bytes_total"
 	tcpOpened     = "istio_tcp_connections_opened_total"
 	tcpClosed     = "istio_tcp_connections_closed_total"
+
+	ejectedAt = "weft_upstream_ejected_timestamp_seconds" // the agent's
 )
 
 // types are the families that are read.
 const types = "# TYPE " + requestsTotal + " counter\n# TYPE " + duration + " histogram\n" +
 	"# TYPE " + requestBytes + " histogram\n# TYPE " + responseBytes + " histogram\n" +
 	"# TYPE " + tcpReceived + " counter\n# TYPE " + tcpSent + " counter\n" +
-	"# TYPE " + tcpOpened + " counter\n# TYPE " + tcpClosed + " counter\n"
+	"# TYPE " + tcpOpened + " counter\n# TYPE " + tcpClosed + " counter\n" +
+	"# TYPE " + ejectedAt + " gauge\n"
 
 // maxLine bounds a line, which has all of a series' labels.
 const maxLine = 1 << 20
 
-// Read reads a page of metrics in Prometheus' text format. What is not among
-// Istio's standard metrics is left out, whatever an app writes there. With an
+// Read reads a page of metrics in Prometheus' text format. What is neither among
+// Istio's standard metrics nor of ejections is left out, whatever an app writes there. With an
 // error comes what could be read before it.
 func Read(page io.Reader, of Pod, at time.Time) (Sample, error) {
 	out := Sample{Pod: of, At: at, Flows: map[Flow]Counts{}}
@@ -86,7 +89,7 @@ func nameOf(line []byte) string {
 // wanted says whether a metric is part of a family that is read.
 func wanted(name string) bool {
 	switch name {
-	case requestsTotal, tcpReceived, tcpSent, tcpOpened, tcpClosed:
+	case requestsTotal, tcpReceived, tcpSent, tcpOpened, tcpClosed, ejectedAt:
 		return true
 	}
 	for _, part := range []string{"_bucket", "_sum", "_count"} {
@@ -109,6 +112,10 @@ func valueOf(line []byte) int {
 }
 
 func (s *Sample) add(name string, m *dto.Metric) {
+	if name == ejectedAt {
+		s.Out = append(s.Out, ejectionOf(m))
+		return
+	}
 	flow := flowOf(m)
 	c := s.Flows[flow]
 	switch n := countable(m.GetCounter().GetValue()); name {
@@ -161,11 +168,26 @@ func histogramOf(h *dto.Histogram) Histogram {
 	return out
 }
 
-func flowOf(m *dto.Metric) Flow {
+// ejectionOf is without a time where the value can be none.
+func ejectionOf(m *dto.Metric) Ejection {
+	l := labelsOf(m)
+	out := Ejection{Service: l["destination_service"], Port: l["destination_port"], Subset: l["destination_subset"], Address: l["address"], Reason: l["reason"]}
+	if at := m.GetGauge().GetValue(); at > 0 && at < 2*math.MaxInt32 {
+		out.Since = time.UnixMilli(int64(at * 1000)).UTC()
+	}
+	return out
+}
+
+func labelsOf(m *dto.Metric) map[string]string {
 	l := make(map[string]string, len(m.GetLabel()))
 	for _, pair := range m.GetLabel() {
 		l[pair.GetName()] = pair.GetValue()
 	}
+	return l
+}
+
+func flowOf(m *dto.Metric) Flow {
+	l := labelsOf(m)
 	known := func(name string) string {
 		if v := l[name]; v != "" {
 			return v

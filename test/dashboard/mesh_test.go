@@ -206,7 +206,7 @@ func bookshop() mesh {
 	m.now.Missing = []string{"data/backup-a: dial 10.244.6.10:15020: connection refused"}
 	m.now.Ejected = []dashboard.Ejection{{
 		Service: "ratings.default.svc.cluster.local", Port: "9080", Pod: "default/ratings-b", Address: "10.244.7.11:9080", Since: at.Add(-95 * time.Second),
-		By: []dashboard.Ejector{{Pod: "default/reviews-v2-a", Requests: 1840, Failed: 52}},
+		By: []dashboard.Ejector{{Pod: "default/reviews-v2-a", Reason: "consecutive_gateway_failure", Since: at.Add(-95 * time.Second), Requests: 1840, Failed: 52}},
 	}}
 	m.config.Splits = splits()
 	m.config.Objects, m.objects = objects(), map[string]string{"VirtualService/default/reviews": reviewsYAML}

@@ -35,7 +35,7 @@ func TestPages(t *testing.T) {
 		"canaries":  {"80%", "as wanted", "differs from what is wanted", "78% – 83%", "Wilson", "212 ms"},
 		"objects":   {"IST0101", "spec.http[0].route[1].destination.subset", "name one that it has: v1, v2", "pending", "live on 0 of 1", "no proxy needs it", "mesh/ratings.yaml:3"},
 		"object":    {"kind: VirtualService", "weight: 20", "Nothing is wrong with it"},
-		"ejected":   {"ratings-b", "10:28:25 (1 min 35 s)", "52 of 1\u202f840 requests failed"},
+		"ejected":   {"ratings-b", "10:28:25 (1 min 35 s)", "for gateway errors in a row", "52 of 1\u202f840 requests failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tb.t = t

@@ -47,7 +47,7 @@ export interface Pod {
   ageNanoseconds: number;
 }
 
-export interface Ejector { pod: string; requests: number; failedRequests: number; failedConnections: number }
+export interface Ejector { pod: string; reason?: string; since?: string; requests: number; failedRequests: number; failedConnections: number }
 
 export interface Ejection {
   service: string;

@@ -70,6 +70,7 @@ type Config struct {
 	XDSSocket      string // path of the agent's ADS socket
 	SDSSocket      string // path of the agent's SDS socket
 	TapSocket      string // path of the agent's access-log socket
+	EjectionLog    string // path of the file to which outlier detection's events go; "": none
 	SocketMark     uint32 // SO_MARK of upstream sockets; 0: none
 	MaxConnections int64  // downstream connections of the whole Envoy; 0: 50,000
 	MaxHeap        int64  // bytes of heap, near which requests are refused; 0: no bound
@@ -110,7 +111,7 @@ func Build(c Config) *bootstrapv3.Bootstrap {
 		ClusterManager:         clusterManager(c),
 		OverloadManager:        overload(c),
 		LayeredRuntime:         runtime(c.Runtime),
-		StatsConfig:            statsConfig(c.Stats),
+		StatsConfig:            statsConfig(c.Stats, c.Node.WithDefaults().Domain),
 		DeferredStatOptions:    &bootstrapv3.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
 		MemoryAllocatorManager: memory(),
 	}
@@ -162,14 +163,17 @@ func grpcService(cluster string) *corev3.GrpcService {
 	return &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: target}}
 }
 
-// clusterManager says which cluster is the proxy's own workload, and marks
-// upstream sockets where capture excludes the proxy by mark (rootless, where
+// clusterManager says which cluster is the proxy's own workload, where to log who is
+// ejected and why, and marks upstream sockets where capture excludes the proxy by mark (rootless, where
 // proxy and app share one uid).
 func clusterManager(c Config) *bootstrapv3.ClusterManager {
-	if c.SocketMark == 0 && !c.Node.SelfDiscovery {
+	if c.SocketMark == 0 && !c.Node.SelfDiscovery && c.EjectionLog == "" {
 		return nil
 	}
 	out := &bootstrapv3.ClusterManager{}
+	if c.EjectionLog != "" {
+		out.OutlierDetection = &bootstrapv3.ClusterManager_OutlierDetection{EventLogPath: c.EjectionLog}
+	}
 	if c.Node.SelfDiscovery {
 		out.LocalClusterName = localCluster
 	}

@@ -28,6 +28,7 @@ func exampleConfig(dir string) Config {
 	return Config{
 		Node: exampleNode(), SocketMark: 1337,
 		XDSSocket: filepath.Join(dir, "xds.sock"), SDSSocket: filepath.Join(dir, "sds.sock"), TapSocket: filepath.Join(dir, "tap.sock"),
+		EjectionLog: filepath.Join(dir, "ejections.log"),
 	}
 }
 
@@ -102,11 +103,13 @@ func TestSelfDiscovery(t *testing.T) {
 
 // TestClusterTag: a cluster's name has dots of its own.
 func TestClusterTag(t *testing.T) {
-	tag := regexp.MustCompile(clusterTag)
+	tag := regexp.MustCompile(clusterTag("cluster.local"))
 	for stat, want := range map[string]string{
 		"cluster.outbound|80|v1|reviews.shop.svc.cluster.local.upstream_cx_active":              "outbound|80|v1|reviews.shop.svc.cluster.local",
 		"cluster.outbound|443||www.example.com.outlier_detection.ejections_active":              "outbound|443||www.example.com",
 		"cluster.outbound|80||upstream.shop.svc.cluster.local.circuit_breakers.default.cx_open": "outbound|80||upstream.shop.svc.cluster.local",
+		"cluster.outbound|80||reviews.default.svc.cluster.local.upstream_cx_active":             "outbound|80||reviews.default.svc.cluster.local",
+		"cluster.outbound|80||db-0.db.external.svc.cluster.local.upstream_cx_active":            "outbound|80||db-0.db.external.svc.cluster.local",
 		"cluster.inbound|8080||.upstream_cx_active":                                             "inbound|8080||",
 		"cluster.PassthroughCluster.upstream_cx_active":                                         "PassthroughCluster",
 		"cluster.xds-grpc.http2.streams_active":                                                 "xds-grpc",

@@ -1,6 +1,8 @@
 package bootstrap
 
 import (
+	"regexp"
+
 	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -13,10 +15,10 @@ type Stats struct{ Prefixes, Suffixes, Regexps []string }
 
 // statsConfig keeps an inclusion list: a cluster costs 46 kB with few stats
 // and 71 kB with all, and a proxy has thousands of them.
-func statsConfig(own Stats) *metricsv3.StatsConfig {
+func statsConfig(own Stats, domain string) *metricsv3.StatsConfig {
 	return &metricsv3.StatsConfig{
 		UseAllDefaultTags: wrapperspb.Bool(false),
-		StatsTags:         statsTags(),
+		StatsTags:         statsTags(domain),
 		StatsMatcher: &metricsv3.StatsMatcher{StatsMatcher: &metricsv3.StatsMatcher_InclusionList{
 			InclusionList: &matcherv3.ListStringMatcher{Patterns: inclusions(own)}}},
 	}
@@ -55,16 +57,21 @@ func inclusions(own Stats) []*matcherv3.StringMatcher {
 }
 
 // clusterTag ends a cluster's name, which has dots of its own, at the first
-// word that begins one of Envoy's cluster statistics.
-const clusterTag = `^cluster\.((.+?)\.)(?:upstream_|membership_|lb_|update_|assignment_|bind_errors|circuit_breakers\.|` +
+// word that begins one of Envoy's cluster statistics. A namespace may be such a
+// word, default for one: a Service's name ends with the cluster's domain.
+func clusterTag(domain string) string {
+	return `^cluster\.((.+?(?:\.[^.]+\.svc\.` + regexp.QuoteMeta(domain) + `)?)\.)` + clusterStats
+}
+
+const clusterStats = `(?:upstream_|membership_|lb_|update_|assignment_|bind_errors|circuit_breakers\.|` +
 	`outlier_detection\.|ssl\.|tls\.|http1\.|http2\.|http3\.|grpc\.|external\.|internal\.|canary\.|default\.|retry|version|` +
 	`warming_state|init_fetch_timeout|max_host_weight|original_dst|upgrade|zone)`
 
 // statsTags are those of Istio's bootstrap that stock Envoy can fill: what
 // makes envoy_cluster_upstream_cx_active{cluster_name="..."} of a long name.
-func statsTags() []*metricsv3.TagSpecifier {
+func statsTags(domain string) []*metricsv3.TagSpecifier {
 	tags := []struct{ name, regex string }{
-		{"cluster_name", clusterTag},
+		{"cluster_name", clusterTag(domain)},
 		{"tcp_prefix", `^tcp\.((.*?)\.)\w+?$`},
 		{"response_code", `(response_code=\.=(.+?);\.;)|_rq(_(\d{3}))$`},
 		{"response_code_class", `_rq(_(\dxx))$`},

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -114,6 +116,53 @@ func countsAsTraffic(name string, inboundOnly bool) bool {
 		return false
 	}
 	return !inboundOnly || strings.HasSuffix(name, "_15006") || strings.Contains(strings.ToLower(name), "inbound")
+}
+
+// OutHost is a host that Envoy leaves out as an outlier.
+type OutHost struct{ Cluster, Address string }
+
+// Out are the hosts that Envoy leaves out. Of the clusters only those are asked
+// for that have some: the page of all is large.
+func (a *Admin) Out(ctx context.Context) (out []OutHost, err error) {
+	const stat = ".outlier_detection.ejections_active"
+	stats, err := a.stats(ctx, `^cluster\..*`+regexp.QuoteMeta(stat)+"$")
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for name, n := range stats {
+		if n > 0 {
+			names = append(names, regexp.QuoteMeta(strings.TrimSuffix(strings.TrimPrefix(name, "cluster."), stat)))
+		}
+	}
+	for some := range slices.Chunk(slices.Sorted(slices.Values(names)), maxFiltered) {
+		err := a.do(ctx, http.MethodGet, "/clusters?filter="+url.QueryEscape("^("+strings.Join(some, "|")+")$"), func(body io.Reader) error {
+			lines := bufio.NewScanner(body)
+			for lines.Scan() {
+				if h, is := outHost(lines.Text()); is {
+					out = append(out, h)
+				}
+			}
+			return lines.Err()
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// maxFiltered bounds the clusters of one question, which is a request's path.
+const maxFiltered = 20
+
+// outHost reads a line CLUSTER::ADDRESS::health_flags::/FLAG/FLAG.
+func outHost(line string) (OutHost, bool) {
+	of, flags, ok := strings.Cut(line, "::health_flags::")
+	if !ok || !slices.Contains(strings.Split(flags, "/"), "failed_outlier_check") {
+		return OutHost{}, false
+	}
+	cluster, address, ok := strings.Cut(of, "::")
+	return OutHost{Cluster: cluster, Address: address}, ok
 }
 
 // stats returns the counters and gauges whose names match filter.

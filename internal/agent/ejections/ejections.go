@@ -1,0 +1,173 @@
+// Package ejections knows which hosts this pod's Envoy leaves out as outliers,
+// why and since when, and exports it.
+//
+// Inputs: the file to which Envoy writes its outlier detection's events, and a
+// question to Envoy which hosts are out. Output: metrics. The events say why; what
+// Envoy answers is the truth of who is out: a host that goes away with its cluster
+// has no event. Of the agent it may import envoy.
+package ejections
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weftmesh/weft/internal/agent/envoy"
+)
+
+// Bounds, whatever Envoy's configuration makes of the number of hosts.
+const (
+	maxHosts  = 4096 // that are remembered
+	maxSeries = 100  // hosts with series of their own; the others are counted in one
+	maxKinds  = 200  // series of the counter; the others are counted in one
+)
+
+// How often the file is read, and Envoy asked while hosts are out.
+const (
+	readEvery = time.Second
+	askEvery  = 5 * time.Second
+	untold    = "unknown" // a reason that no event told
+)
+
+// Options say where to look. All are required.
+type Options struct {
+	Log     string                                         // path of Envoy's event log
+	Out     func(context.Context) ([]envoy.OutHost, error) // the hosts that Envoy leaves out now
+	Metrics prometheus.Registerer
+	Logger  *slog.Logger
+}
+
+// host names one that is left out.
+type host struct{ cluster, address string }
+
+// ejection is why and since when a host is out.
+type ejection struct {
+	reason string
+	since  time.Time
+}
+
+// Watcher is a prometheus.Collector. Make it with New, use Run once.
+type Watcher struct {
+	o      Options
+	log    logFile
+	began  time.Time
+	unsure bool // an event may have been missed
+
+	mu    sync.Mutex
+	asked bool // until Envoy answered, what is read may be of one that has ended
+	out   map[host]ejection
+	total map[kind]uint64
+}
+
+// kind is what ejections are counted by.
+type kind struct{ cluster, reason string }
+
+// New returns a watcher of what o says; it reads nothing yet.
+func New(o Options) *Watcher {
+	w := &Watcher{o: o, log: logFile{path: o.Log}, began: time.Now(), unsure: true, out: map[host]ejection{}, total: map[kind]uint64{}}
+	o.Metrics.MustRegister(w)
+	return w
+}
+
+// Run reads events until ctx ends.
+func (w *Watcher) Run(ctx context.Context) error {
+	tick := time.NewTicker(readEvery)
+	defer tick.Stop()
+	last := time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case now := <-tick.C:
+			w.read()
+			if (w.unsure || w.any()) && now.Sub(last) >= askEvery {
+				last = now
+				w.ask(ctx, now)
+			}
+		}
+	}
+}
+
+// read takes what Envoy has written since it was read last.
+func (w *Watcher) read() {
+	missed, err := w.log.read(w.take)
+	if err != nil {
+		w.o.Logger.Warn("Envoy's log of ejections", "error", err)
+	}
+	w.unsure = w.unsure || missed || err != nil
+}
+
+func (w *Watcher) any() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.out) > 0
+}
+
+// take notes one event. What an agent before this one has seen is not counted again.
+func (w *Watcher) take(e event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h := host{e.Cluster, e.Address}
+	switch {
+	case e.Action == "UNEJECT":
+		delete(w.out, h)
+	case e.Action != "EJECT" || !e.Enforced || e.Type == "DEGRADED": // only noted, or still asked
+	default:
+		if _, known := w.out[h]; known || len(w.out) < maxHosts {
+			w.out[h] = ejection{e.reason(), e.Timestamp}
+		}
+		if e.Timestamp.After(w.began) {
+			w.count(kind{e.Cluster, e.reason()})
+		}
+	}
+}
+
+func (w *Watcher) count(k kind) {
+	if _, known := w.total[k]; !known && len(w.total) >= maxKinds {
+		k = kind{other, other}
+	}
+	w.total[k]++
+}
+
+// ask has Envoy say who is out, and believes it.
+func (w *Watcher) ask(ctx context.Context, now time.Time) {
+	found, err := w.o.Out(ctx)
+	if err != nil { // it starts, or ends: asked again
+		w.o.Logger.Debug("Envoy does not say which hosts it leaves out", "error", err)
+		return
+	}
+	w.unsure = false
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now = now.Round(0).UTC()
+	out := make(map[host]ejection, len(found))
+	for _, f := range found[:min(len(found), maxHosts)] {
+		h := host{f.Cluster, f.Address}
+		out[h] = ejection{untold, now}
+		if e, known := w.out[h]; known {
+			out[h] = e
+		}
+	}
+	w.out, w.asked = out, true
+}
+
+// sorted are the hosts that are out, those that are so longest first.
+func (w *Watcher) sorted() ([]host, map[host]ejection) {
+	if !w.asked {
+		return nil, nil
+	}
+	hosts := make([]host, 0, len(w.out))
+	for h := range w.out {
+		hosts = append(hosts, h)
+	}
+	slices.SortFunc(hosts, func(a, b host) int {
+		return cmp.Or(w.out[a].since.Compare(w.out[b].since), strings.Compare(a.cluster, b.cluster), strings.Compare(a.address, b.address))
+	})
+	return hosts, w.out
+}

@@ -1,0 +1,24 @@
+package figures
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// What the agent says of hosts that are left out is read as it is written; a time
+// that can be none is none.
+func TestEjectionsAreRead(t *testing.T) {
+	at := func(address string, value any) string {
+		return fmt.Sprintf("weft_upstream_ejected_timestamp_seconds{address=%q,destination_port=\"80\",destination_service=\"a.n.svc\",destination_subset=\"v1\",reason=\"consecutive_5xx\"} %v\n", address, value)
+	}
+	s := read(t, "front", time.Unix(1000, 0), at("10.0.0.1:80", 1.5), at("[::1]:80", "NaN"), at("10.0.0.2:80", 1e300), at("10.0.0.3:80", -4))
+	if len(s.Out) != 4 || s.Out[0] != (Ejection{"a.n.svc", "80", "v1", "10.0.0.1:80", "consecutive_5xx", time.UnixMilli(1500).UTC()}) || len(s.Flows) != 0 {
+		t.Errorf("%+v, flows %v", s.Out, s.Flows)
+	}
+	for _, e := range s.Out[1:] {
+		if !e.Since.IsZero() {
+			t.Errorf("%s: since %v", e.Address, e.Since)
+		}
+	}
+}
