@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -173,6 +174,10 @@ func (s *settings) readMetadata(name, value string) error {
 	case "SECRET_TTL":
 		if ttl, err := time.ParseDuration(value); err != nil || ttl <= 0 {
 			return errors.New("want a duration such as 24h, for which the pod's certificates hold")
+		}
+	case "WEFT_MESH_SAMPLES":
+		if n, err := strconv.ParseUint(value, 10, 31); err != nil || n == 0 {
+			return errors.New("want a number above 0, of samples that a scrape of the pod shows")
 		}
 	}
 	return nil

@@ -73,6 +73,14 @@ func TestLifetime(t *testing.T) {
 	}
 }
 
+func TestSamples(t *testing.T) {
+	for env, want := range map[string]int{"X=": 0, "WEFT_MESH_SAMPLES=5000": 5000} {
+		if o, err := parse(environment(env)); err != nil || o.MeshSamples != want {
+			t.Errorf("%s: %d, %v", env, o.MeshSamples, err)
+		}
+	}
+}
+
 // TestProxyConfig: the agent reads what config.AgentProxy writes (the same text is
 // in that test), and leaves the rest of a ProxyConfig to others.
 func TestProxyConfig(t *testing.T) {
@@ -106,6 +114,8 @@ func TestMistakes(t *testing.T) {
 		{env: []string{"ISTIO_META_ENABLE_SELF_DISCOVERY=perhaps"}, want: "ISTIO_META_ENABLE_SELF_DISCOVERY"},
 		{env: []string{"SECRET_TTL=soon"}, want: "SECRET_TTL"},
 		{env: []string{"SECRET_TTL=-1h"}, want: "SECRET_TTL"},
+		{env: []string{"WEFT_MESH_SAMPLES=0"}, want: "WEFT_MESH_SAMPLES"},
+		{env: []string{"WEFT_MESH_SAMPLES=many"}, want: "WEFT_MESH_SAMPLES"},
 		{env: []string{"PROXY_CONFIG=["}, want: "PROXY_CONFIG"},
 		{env: []string{`PROXY_CONFIG={"fileFlushInterval":"0s"}`}, want: "fileFlushInterval"},
 	} {

@@ -110,8 +110,13 @@ func (f *flags) options(pod node.Node, getenv func(string) string) (agent.Option
 	if err := readProxyConfig(getenv("PROXY_CONFIG"), &run); err != nil {
 		return agent.Options{}, err
 	}
+	samples, err := count(getenv, "WEFT_MESH_SAMPLES")
+	if err != nil {
+		return agent.Options{}, err
+	}
 	return agent.Options{
-		Node: pod, Ports: f.ports, RunDir: f.runDir, SocketMark: f.socketMark, Proxyless: f.proxyless, GroupAccess: f.groupAccess, WorkloadSDS: f.workloadSDS,
+		MeshSamples: samples,
+		Node:        pod, Ports: f.ports, RunDir: f.runDir, SocketMark: f.socketMark, Proxyless: f.proxyless, GroupAccess: f.groupAccess, WorkloadSDS: f.workloadSDS,
 		Envoy:          run,
 		Pilot:          agent.PilotOptions{Addresses: f.pilot, ID: pilot, Insecure: f.insecurePilot},
 		CA:             agent.CAOptions{Address: f.ca, ID: ca, RootsFile: f.rootCert, TokenFile: f.token, TTL: ttl},
@@ -148,6 +153,19 @@ func (f *flags) lifetime(getenv func(string) string) (time.Duration, error) {
 		return 0, fmt.Errorf("SECRET_TTL %q: %w; write a duration such as 24h", text, err)
 	}
 	return ttl, nil
+}
+
+// count reads a number above 0 from the environment; 0 where there is none.
+func count(getenv func(string) string, name string) (int, error) {
+	text := getenv(name)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%s %q: want a number above 0", name, text)
+	}
+	return int(n), nil
 }
 
 // account reads NAMESPACE/SERVICE-ACCOUNT in the pod's own trust domain, or a

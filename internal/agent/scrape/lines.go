@@ -93,58 +93,66 @@ var (
 	commentStart = len("# TYPE ")
 	cut          = len("envoy_")
 
-	emptyFlags  = []byte(`response_flags=""`)
-	noFlags     = []byte(`response_flags="-"`)
-	emptyLabel  = []byte(`=""`)
-	filledLabel = []byte(`="unknown"`)
-
-	// Of HTTP there is none, and in Istio's metrics no label for it.
-	unknownStatus = []byte(`grpc_response_status="unknown"`)
-	noStatus      = []byte(`grpc_response_status=""`)
+	emptyLabel = []byte(`=""`)
 )
 
 // renaming gives Envoy's own form of the standard metrics, and of ours, their names, and
 // fills in empty labels, which Prometheus would drop and readers require.
 func renaming(w io.Writer) lineWriter {
+	var out []byte
 	return func(line []byte) error {
-		_, err := w.Write(rename(line))
+		out = rename(out[:0], line)
+		_, err := w.Write(out)
 		return err
 	}
 }
 
-func rename(line []byte) []byte {
+// rename appends what becomes of a line.
+func rename(out, line []byte) []byte {
 	switch {
 	case bytes.HasPrefix(line, prefix):
-		return fill(line[cut:])
+		return fill(out, line[cut:])
 	case bytes.HasPrefix(line, ownPrefix):
-		return line[cut:]
+		return append(out, line[cut:]...)
 	case bytes.HasPrefix(line, typePrefix), bytes.HasPrefix(line, ownType):
-		return append(helpOf(line[commentStart+cut:]), append(bytes.Clone(line[:commentStart]), line[commentStart+cut:]...)...)
+		return append(append(appendHelp(out, line[commentStart+cut:]), line[:commentStart]...), line[commentStart+cut:]...)
 	case bytes.HasPrefix(line, helpPrefix), bytes.HasPrefix(line, ownHelp):
-		if helpOf(line[commentStart+cut:]) != nil {
-			return nil // it may be there once
+		if len(appendHelp(nil, line[commentStart+cut:])) > 0 {
+			return out // it may be there once
 		}
-		return append(bytes.Clone(line[:commentStart]), line[commentStart+cut:]...)
+		return append(append(out, line[:commentStart]...), line[commentStart+cut:]...)
 	}
-	return line
+	return append(out, line...)
 }
 
-// helpOf is the line that goes before that of a type: Envoy has no help texts.
-func helpOf(typed []byte) []byte {
+// appendHelp appends the line that goes before that of a type: Envoy has no help
+// texts.
+func appendHelp(out, typed []byte) []byte {
 	name, _, _ := bytes.Cut(typed, []byte(" "))
-	if help := counted.Help[string(name)]; help != "" {
-		return []byte("# HELP " + string(name) + " " + help + "\n")
+	help := counted.Help[string(name)]
+	if help == "" {
+		return out
 	}
-	return nil
+	out = append(append(out, "# HELP "...), name...)
+	return append(append(append(out, ' '), help...), '\n')
 }
 
 // fill looks for two quotes after an equals sign. Within a value a quote is
 // always escaped, so that these three bytes are an empty value and nothing else.
-func fill(line []byte) []byte {
-	if !bytes.Contains(line, emptyLabel) {
-		return line
+func fill(out, line []byte) []byte {
+	for {
+		before, after, found := bytes.Cut(line, emptyLabel)
+		if out = append(out, before...); !found {
+			return out
+		}
+		switch {
+		case bytes.HasSuffix(before, []byte("response_flags")):
+			out = append(out, `="-"`...)
+		case bytes.HasSuffix(before, []byte("grpc_response_status")): // of HTTP there is none, and in Istio's metrics no label for it
+			out = append(out, emptyLabel...)
+		default:
+			out = append(out, `="unknown"`...)
+		}
+		line = after
 	}
-	line = bytes.ReplaceAll(line, emptyFlags, noFlags)
-	line = bytes.ReplaceAll(line, emptyLabel, filledLabel)
-	return bytes.ReplaceAll(line, unknownStatus, noStatus)
 }

@@ -8,8 +8,10 @@
 package scrape
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,6 +30,10 @@ const (
 	maxBytes = 64 << 20
 )
 
+// DefaultSamples is some hundred callers or services, each with several codes. A line
+// has about 700 bytes.
+const DefaultSamples = 50_000
+
 // textFormat is asked for because it can be joined; OpenMetrics cannot.
 const textFormat = "text/plain;version=0.0.4"
 
@@ -41,6 +47,7 @@ type Page struct {
 	scrapes  prometheus.Counter
 	failures *prometheus.CounterVec
 	dropped  prometheus.Counter
+	series   *budget
 }
 
 // Options say what goes onto the page.
@@ -50,6 +57,7 @@ type Options struct {
 	Ours    prometheus.Registerer // and the others
 	Envoy   string                // URL of Envoy's metrics; "" for none
 	App     string                // URL of the app's; "" for none
+	Samples int                   // of the mesh's metrics that are shown by themselves; 0: DefaultSamples
 	Log     *slog.Logger
 }
 
@@ -62,8 +70,11 @@ func New(o Options) *Page {
 		Name: "scrape_failures_total", Help: "Parts left out of the merged metrics page."}, []string{"type"})
 	p.dropped = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "app_metric_lines_dropped_total", Help: "Lines of the app's metrics that were left out because they have a name of the mesh's own, istio_* or weft_*."})
+	folded := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "mesh_samples_folded_total", Help: "Samples of the mesh's metrics that a scrape did not show by themselves, but added up as other."})
+	p.series = &budget{max: cmp.Or(o.Samples, DefaultSamples), over: folded.Inc}
 	o.Metrics.MustRegister(p.scrapes, p.failures)
-	o.Ours.MustRegister(p.dropped)
+	o.Ours.MustRegister(p.dropped, folded)
 	return p
 }
 
@@ -111,7 +122,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", textFormat+"; charset=utf-8")
 	p.count("agent", p.writeOwn(w))
 	if p.envoy != "" {
-		p.count("envoy", p.relay(ctx, r, withQuery(p.envoy, r.URL.RawQuery), renaming(w)))
+		p.count("envoy", p.writeEnvoy(ctx, w, r))
 	}
 	if p.app != "" {
 		p.count("application", p.relay(ctx, r, p.app, passing(w, p.dropped.Inc)))
@@ -150,6 +161,17 @@ func (p *Page) writeOwn(w io.Writer) error {
 		}
 	}
 	return err
+}
+
+// writeEnvoy writes Envoy's part, within the budget of series.
+func (p *Page) writeEnvoy(ctx context.Context, w io.Writer, r *http.Request) error {
+	page := p.series.pass(renaming(w), func() (*plan, error) {
+		all := &survey{families: map[string]*surveyed{}}
+		err := p.relay(ctx, r, withQuery(p.envoy, "filter=%5Eistio"), all.line)
+		return all.plan(p.series.max), err
+	})
+	err := p.relay(ctx, r, withQuery(p.envoy, r.URL.RawQuery), page.line)
+	return errors.Join(err, page.end(err == nil && r.URL.RawQuery == ""))
 }
 
 func (p *Page) relay(ctx context.Context, r *http.Request, url string, line lineWriter) error {

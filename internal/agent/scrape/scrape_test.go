@@ -30,7 +30,7 @@ func TestRename(t *testing.T) {
 		`envoy_istio_request_bytes_bucket{destination_app="",le="+Inf"} 1`:    `istio_request_bytes_bucket{destination_app="unknown",le="+Inf"} 1`,
 		``: ``,
 	} {
-		if got := string(rename([]byte(in))); got != want {
+		if got := string(rename(nil, []byte(in))); got != want {
 			t.Errorf("%s\nis %s\nnot %s", in, got, want)
 		}
 	}
