@@ -93,6 +93,7 @@ func (p *pilot) runCluster(ctx context.Context, lis net.Listener) error {
 	}
 	if !c.NoStatus {
 		group.Go(func() error { return p.health.Run(ctx, client, p.Log) })
+		group.Go(func() error { return p.ejections.Run(ctx, client, p.Log) })
 	}
 	if lis != nil {
 		group.Go(func() error { return p.serveWebhook(ctx, lis) })

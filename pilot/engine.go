@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -300,6 +301,19 @@ func (d *directory) Workload(namespace, pod string) *model.Workload {
 	defer d.mu.Unlock()
 	w, _ := d.mesh.Workloads.Get(namespace + "/" + pod)
 	return w
+}
+
+// At returns the pods with an address. All are looked at: it is asked seldom.
+func (d *directory) At(ip string) (out []*model.Workload) {
+	d.mu.Lock()
+	all := d.mesh.Workloads
+	d.mu.Unlock()
+	for _, w := range all.All() {
+		if slices.Contains(w.Addresses, ip) {
+			out = append(out, w)
+		}
+	}
+	return out
 }
 
 // Classes returns the classes of a proxy.

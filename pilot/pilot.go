@@ -97,12 +97,12 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	health := status.NewHealth()
+	health, ejections := status.NewHealth(), status.NewEjections()
 	serve := xds.Options{Metrics: o.Metrics}
 	if o.Cluster != nil && !o.Cluster.NoStatus {
-		serve.Health = health.Report
+		serve.Health, serve.Ejected = health.Report, ejections.Report
 	}
-	p := &pilot{Options: o, xds: xds.NewServer(serve), health: health, inbox: newInbox(), boot: strconv.FormatInt(time.Now().UnixNano(), 36)}
+	p := &pilot{Options: o, xds: xds.NewServer(serve), health: health, ejections: ejections, inbox: newInbox(), boot: strconv.FormatInt(time.Now().UnixNano(), 36)}
 	p.engine = newEngine(p.xds, o.Log, o.Metrics)
 	if o.Cluster != nil {
 		p.engine.keeper = &keeper{held: map[string]kept{}}
@@ -120,11 +120,12 @@ func Run(ctx context.Context, o Options) error {
 // pilot is a running discovery service.
 type pilot struct {
 	Options
-	xds    *xds.Server
-	engine *engine
-	inbox  *inbox
-	health *status.Health
-	boot   string // differs at each start
+	xds       *xds.Server
+	engine    *engine
+	inbox     *inbox
+	health    *status.Health
+	ejections *status.Ejections
+	boot      string // differs at each start
 }
 
 func (o Options) withDefaults() Options {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
@@ -182,6 +183,7 @@ func (a *agent) makeEnvoy(_, own prometheus.Registerer) error {
 	a.admin = envoy.NewAdmin(loopbackPort(a.o.Ports.Admin))
 	a.ejections = ejections.New(ejections.Options{
 		Log: a.o.socket(ejectionLog), Out: a.admin.Out, Metrics: a.registry, Logger: a.o.Log.With("part", "ejections"),
+		Pilot: ejections.Pilot{Conn: a.pilot, Node: a.ownNode()},
 	})
 	a.envoy = envoy.New(envoy.Options{
 		Path: a.o.Envoy.Path, Args: a.o.arguments(), Env: a.o.environment(), Bootstrap: config,
@@ -241,6 +243,13 @@ func (a *agent) makeStatus(istio, own prometheus.Registerer) error {
 	return nil
 }
 
+// ownNode is as whom the agent itself speaks to the pilot.
+func (a *agent) ownNode() *corev3.Node {
+	out := a.o.Node.Proto()
+	out.UserAgentName = "weft-agent"
+	return out
+}
+
 // newReporter is nil where no probe is given: a kubelet asks.
 func (a *agent) newReporter(app *appprobe.Handler) (*health.Reporter, error) {
 	probe, err := health.Parse(a.o.HealthProbe)
@@ -250,9 +259,7 @@ func (a *agent) newReporter(app *appprobe.Handler) (*health.Reporter, error) {
 	if probe == nil {
 		return nil, nil
 	}
-	node := a.o.Node.Proto()
-	node.UserAgentName = "weft-agent"
-	return &health.Reporter{Probe: *probe, Ask: app.Ask, Leaving: a.status.leaving, Node: node, Conn: a.pilot, Log: a.o.Log.With("part", "health")}, nil
+	return &health.Reporter{Probe: *probe, Ask: app.Ask, Leaving: a.status.leaving, Node: a.ownNode(), Conn: a.pilot, Log: a.o.Log.With("part", "health")}, nil
 }
 
 // run starts the parts and returns when all have ended: Envoy first, for its
@@ -312,8 +319,7 @@ func (a *agent) parts() []func(context.Context) error {
 		out = append(out, a.health.Run)
 	}
 	if a.resolver != nil {
-		feed := &nameserver.Feed{Table: a.names, Node: a.o.Node.Proto(), Conn: a.pilot, Log: a.o.Log.With("part", "dns")}
-		feed.Node.UserAgentName = "weft-agent"
+		feed := &nameserver.Feed{Table: a.names, Node: a.ownNode(), Conn: a.pilot, Log: a.o.Log.With("part", "dns")}
 		out = append(out, func(ctx context.Context) error { return a.resolver.Serve(ctx, a.bound.dns) }, feed.Run, a.keepNames)
 	}
 	return out

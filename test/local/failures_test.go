@@ -126,10 +126,10 @@ func (m *running) ejectionIsSeen(t *testing.T, began time.Time) {
 		t.Fatal(err, more)
 	}
 	bad, front := pods[0], callers[0]
-	where := `address="` + bad.IP + `:8080",destination_port="80",destination_service="flaky.default.svc.cluster.local",destination_subset="",reason="consecutive_5xx"}`
+	where := `address="` + bad.IP + `:8080",destination_pod="default/` + bad.Name + `",destination_port="80",destination_service="flaky.default.svc.cluster.local",destination_subset="",reason="consecutive_5xx"}`
 	eventually(t, patience, "the ejection is seen", func() error {
 		page, err := m.agentPage(t, "front")
-		for _, line := range []string{"weft_upstream_ejected{" + where + " 1", `weft_upstream_ejections_total{` + where[strings.Index(where, "destination_port"):] + " 1"} {
+		for _, line := range []string{"weft_upstream_ejected{" + where + " 1", `weft_upstream_ejections_total{` + where[strings.Index(where, "destination_port="):] + " 1"} {
 			if !strings.Contains(page, line+"\n") {
 				return fmt.Errorf("no %s; %v", line, err)
 			}

@@ -2,7 +2,8 @@
 // why and since when, and exports it.
 //
 // Inputs: the file to which Envoy writes its outlier detection's events, and a
-// question to Envoy which hosts are out. Output: metrics. The events say why; what
+// question to Envoy which hosts are out. Outputs: metrics, and reports to the pilot,
+// which knows the pods and writes Kubernetes' Events. The events say why; what
 // Envoy answers is the truth of who is out: a host that goes away with its cluster
 // has no event. Of the agent it may import envoy.
 package ejections
@@ -35,10 +36,11 @@ const (
 	untold    = "unknown" // a reason that no event told
 )
 
-// Options say where to look. All are required.
+// Options say where to look. All but Pilot are required.
 type Options struct {
 	Log     string                                         // path of Envoy's event log
 	Out     func(context.Context) ([]envoy.OutHost, error) // the hosts that Envoy leaves out now
+	Pilot   Pilot
 	Metrics prometheus.Registerer
 	Logger  *slog.Logger
 }
@@ -50,6 +52,8 @@ type host struct{ cluster, address string }
 type ejection struct {
 	reason string
 	since  time.Time
+	told   bool   // the pilot has heard of it
+	pod    string // NAMESPACE/POD; "" of what is none, or not known yet
 }
 
 // Watcher is a prometheus.Collector. Make it with New, use Run once.
@@ -79,6 +83,7 @@ func New(o Options) *Watcher {
 func (w *Watcher) Run(ctx context.Context) error {
 	tick := time.NewTicker(readEvery)
 	defer tick.Stop()
+	go w.reports(ctx) // the pilot may be away for long
 	last := time.Time{}
 	for {
 		select {
@@ -120,7 +125,7 @@ func (w *Watcher) take(e event) {
 	case e.Action != "EJECT" || !e.Enforced || e.Type == "DEGRADED": // only noted, or still asked
 	default:
 		if _, known := w.out[h]; known || len(w.out) < maxHosts {
-			w.out[h] = ejection{e.reason(), e.Timestamp}
+			w.out[h] = ejection{reason: e.reason(), since: e.Timestamp}
 		}
 		if e.Timestamp.After(w.began) {
 			w.count(kind{e.Cluster, e.reason()})
@@ -149,7 +154,7 @@ func (w *Watcher) ask(ctx context.Context, now time.Time) {
 	out := make(map[host]ejection, len(found))
 	for _, f := range found[:min(len(found), maxHosts)] {
 		h := host{f.Cluster, f.Address}
-		out[h] = ejection{untold, now}
+		out[h] = ejection{reason: untold, since: now}
 		if e, known := w.out[h]; known {
 			out[h] = e
 		}

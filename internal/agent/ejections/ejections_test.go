@@ -102,9 +102,9 @@ func TestWhoIsOutAndWhy(t *testing.T) {
 	b.want("!weft_upstream_ejected{") // nobody has said that they are of this Envoy
 	b.out = []envoy.OutHost{{Cluster: "outbound|80|v1|a.n.svc", Address: "10.0.0.1:80"}, {Cluster: "outbound|80|v1|a.n.svc", Address: "[::1]:80"}, {Cluster: "Passthrough", Address: "10.0.0.9:80"}}
 	b.ask(t.Context(), time.Now())
-	b.want(`weft_upstream_ejected{address="10.0.0.1:80",destination_port="80",destination_service="a.n.svc",destination_subset="v1",reason="consecutive_gateway_failure"} 1`,
-		`address="[::1]:80",destination_port="80",destination_service="a.n.svc",destination_subset="v1",reason="consecutive_5xx"} 1`,
-		`address="10.0.0.9:80",destination_port="",destination_service="Passthrough",destination_subset="",reason="unknown"} 1`,
+	b.want(`weft_upstream_ejected{address="10.0.0.1:80",destination_pod="",destination_port="80",destination_service="a.n.svc",destination_subset="v1",reason="consecutive_gateway_failure"} 1`,
+		`address="[::1]:80",destination_pod="",destination_port="80",destination_service="a.n.svc",destination_subset="v1",reason="consecutive_5xx"} 1`,
+		`address="10.0.0.9:80",destination_pod="",destination_port="",destination_service="Passthrough",destination_subset="",reason="unknown"} 1`,
 		`weft_upstream_ejections_total{destination_port="80",destination_service="a.n.svc",destination_subset="v1",reason="consecutive_gateway_failure"} 1`,
 		"!10.0.0.2", "!10.0.0.3")
 	b.append(line("CONSECUTIVE_5XX", "UNEJECT", "10.0.0.1:80", false))
@@ -165,7 +165,7 @@ func TestSeriesAreBounded(t *testing.T) {
 		b.take(event{Type: "CONSECUTIVE_5XX", Timestamp: time.Now().Add(time.Hour), Cluster: fmt.Sprint(i), Address: "a", Action: "EJECT", Enforced: true})
 	}
 	b.ask(t.Context(), time.Now())
-	b.want(fmt.Sprintf(`address="other",destination_port="",destination_service="other",destination_subset="",reason="other"} %d`, maxHosts-maxSeries),
+	b.want(fmt.Sprintf(`address="other",destination_pod="",destination_port="",destination_service="other",destination_subset="",reason="other"} %d`, maxHosts-maxSeries),
 		fmt.Sprintf(`weft_upstream_ejections_total{destination_port="",destination_service="other",destination_subset="",reason="other"} %d`, maxKinds))
 	if n := strings.Count(b.page(), "\n"); n != maxSeries+1+maxKinds+1 {
 		t.Errorf("%d series", n)

@@ -10,7 +10,7 @@ import (
 const other = "other"
 
 var (
-	labels     = []string{"destination_service", "destination_port", "destination_subset", "address", "reason"}
+	labels     = []string{"destination_service", "destination_port", "destination_subset", "address", "destination_pod", "reason"}
 	ejected    = prometheus.NewDesc("weft_upstream_ejected", "Hosts that this proxy leaves out now as outliers: 1 each, and how many more there are where the address is other.", labels, nil)
 	ejectedAt  = prometheus.NewDesc("weft_upstream_ejected_timestamp_seconds", "When this proxy began to leave out the host, in seconds since the epoch.", labels, nil)
 	ejectTotal = prometheus.NewDesc("weft_upstream_ejections_total", "Ejections of hosts by this proxy since its agent started, by why.",
@@ -31,12 +31,12 @@ func (w *Watcher) Collect(to chan<- prometheus.Metric) {
 	hosts, known := w.sorted()
 	for _, h := range hosts[:min(len(hosts), maxSeries)] {
 		e := known[h]
-		at := append(destination(h.cluster), h.address, e.reason)
+		at := append(destination(h.cluster), h.address, e.pod, e.reason)
 		to <- prometheus.MustNewConstMetric(ejected, prometheus.GaugeValue, 1, at...)
 		to <- prometheus.MustNewConstMetric(ejectedAt, prometheus.GaugeValue, float64(e.since.UnixMilli())/1000, at...)
 	}
 	if more := len(hosts) - maxSeries; more > 0 {
-		to <- prometheus.MustNewConstMetric(ejected, prometheus.GaugeValue, float64(more), other, "", "", other, other)
+		to <- prometheus.MustNewConstMetric(ejected, prometheus.GaugeValue, float64(more), other, "", "", other, "", other)
 	}
 	for k, n := range w.total {
 		to <- prometheus.MustNewConstMetric(ejectTotal, prometheus.CounterValue, float64(n), append(destination(k.cluster), k.reason)...)

@@ -20,6 +20,11 @@ func (s *stream) next(now time.Time) (*response, time.Duration) {
 			again = d
 		}
 	}
+	if len(s.answers) > 0 {
+		first := s.answers[0]
+		s.answers = s.answers[1:]
+		return first, 0
+	}
 	if !s.ready() {
 		return nil, 0
 	}

@@ -29,6 +29,15 @@ type fakeDirectory struct{ pods map[string]*model.Workload }
 
 func (d fakeDirectory) Workload(ns, pod string) *model.Workload { return d.pods[ns+"/"+pod] }
 
+func (d fakeDirectory) At(ip string) (out []*model.Workload) {
+	for _, w := range d.pods {
+		if slices.Contains(w.Addresses, ip) {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
 func (d fakeDirectory) Classes(p model.Proxy) []model.ProxyClass {
 	return []model.ProxyClass{classNamed(p.Labels["class"])}
 }

@@ -15,6 +15,9 @@ type places map[string]*model.Workload
 // Workload implements Directory.
 func (p places) Workload(namespace, name string) *model.Workload { return p[namespace+"/"+name] }
 
+// At implements Directory.
+func (p places) At(string) []*model.Workload { return nil }
+
 // Classes implements Directory.
 func (p places) Classes(model.Proxy) []model.ProxyClass { return nil }
 

@@ -73,9 +73,10 @@ func (m *metrics) pushed(r *response) {
 	for _, res := range r.resources {
 		size += len(res.Wire)
 	}
-	c := m.byType[r.typeURL]
-	c.pushes.Inc()
-	c.bytes.Add(float64(size))
+	if c, is := m.byType[r.typeURL]; is { // else it is no configuration
+		c.pushes.Inc()
+		c.bytes.Add(float64(size))
+	}
 }
 
 func (m *metrics) acked(typeURL string, f *flight, now time.Time) {

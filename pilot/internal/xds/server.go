@@ -26,6 +26,8 @@ import (
 type Directory interface {
 	// Workload returns a pod, or nil.
 	Workload(namespace, pod string) *model.Workload
+	// At returns the pods with an address, an IP.
+	At(ip string) []*model.Workload
 	// Classes returns the classes of a proxy, at least one, in a stable
 	// order (outbound before inbound).
 	Classes(p model.Proxy) []model.ProxyClass
@@ -41,6 +43,9 @@ type Options struct {
 	// Health is called, and must not wait, with what processes outside of the
 	// cluster say of themselves; nil: nobody wants to know.
 	Health func(Health)
+	// Ejected is called, and must not wait, with the pods that proxies begin to leave
+	// out; nil: nobody wants to know.
+	Ejected func(Ejection)
 }
 
 // Server holds the classes and streams. Its methods may be called from any

@@ -29,10 +29,12 @@ type stream struct {
 	held      map[string]struct{} // route tables that the client was sent
 	warming   map[string]struct{} // new clusters without endpoints yet
 	warmUntil time.Time
-	resumed   bool   // the client came back with something
-	nonce     uint64 // of the last answer
-	strange   int    // requests for types that are not served
-	sotw      bool   // it speaks state of the world
+	resumed   bool        // the client came back with something
+	nonce     uint64      // of the last answer
+	answers   []*response // to what is no subscription
+	reports   int         // of ejections
+	strange   int         // requests for types that are not served
+	sotw      bool        // it speaks state of the world
 }
 
 // wire is the part of a gRPC stream that is used.
@@ -73,12 +75,18 @@ func (s *stream) ready() bool {
 // receive takes requests until the stream ends.
 func (s *stream) receive(w wire, first *discovery.DeltaDiscoveryRequest) error {
 	for req := first; ; {
-		if req.TypeUrl == healthType {
+		var err error
+		switch req.TypeUrl {
+		case healthType:
 			s.srv.heard(s.claim, req)
-		} else if err := s.request(req); err != nil {
+		case ejectionType:
+			s.ejected(req)
+		default:
+			err = s.request(req)
+		}
+		if err != nil {
 			return err
 		}
-		var err error
 		if req, err = w.Recv(); err != nil {
 			return fmt.Errorf("receive: %w", err)
 		}
