@@ -30,9 +30,14 @@ step = @start=$$SECONDS; printf '\n== %s\n' '$(1)'; $(2); printf '== %s: %d s\n'
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' Makefile
 
+comma := ,
+# CA_TAGS adds back ends to the CA, with commas between: stepcas, vaultcas, cloudcas (docs/guides/certificates.md). Of step-ca's
+# server, which comes with its client, the databases are left out.
+ca_tags = $(if $(CA_TAGS),-tags=$(CA_TAGS)$(comma)nomysql$(comma)nopgx$(comma)nobadger$(comma)nobbolt)
+
 .PHONY: build
 build: ## build the binaries of cmd/* and the sample's into bin/
-	$(call step,build,CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/... ./samples/bookshop/cmd/... ./samples/grpc-proxyless/cmd/...)
+	$(call step,build,CGO_ENABLED=0 $(GO) build $(ca_tags) -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/... ./samples/bookshop/cmd/... ./samples/grpc-proxyless/cmd/...)
 
 .PHONY: demo
 demo: build ## start the sample mesh and show the mesh's main job on real traffic
@@ -44,7 +49,7 @@ images: build ## write container images to dist/images/*.tar, without Docker
 
 .PHONY: sbom
 sbom: build ## write what each image is made of to dist/sbom/*.cdx.json (CycloneDX)
-	$(call step,sbom,$(GO) run ./install/images --tag $(VERSION) --sbom dist/sbom)
+	$(call step,sbom,GOFLAGS='$(GOFLAGS) $(ca_tags)' $(GO) run ./install/images --tag $(VERSION) --sbom dist/sbom)
 
 NODES ?= 1
 NAME ?= dev
@@ -73,6 +78,10 @@ test: build cluster-build vet web-test test-unit test-race ## pass every test
 .PHONY: test-unit
 test-unit: ## run all tests, without the race detector
 	$(call step,test,$(TEST) ./...)
+
+.PHONY: peers
+peers: ## pass the tests with real servers of others: step-ca, Jaeger (built from their modules; needs some GB and minutes)
+	$(call step,step-ca,$(TEST) -count=1 -tags stepcas -run StepCA ./ca ./ca/internal/issue)
 
 .PHONY: test-race
 test-race: ## run the tests of the concurrent packages under the race detector

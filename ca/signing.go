@@ -27,7 +27,7 @@ func (a *authority) use(ctx context.Context, st *store.Authority) error {
 	s := &signing{store: st}
 	var err error
 	s.issuer, err = issue.New(ctx, issue.Options{
-		Chain: st.Chain, Signer: st.Signer(), Roots: st.Roots,
+		Chain: st.Chain, Signer: st.Signer(), CAS: st.CAS(), Roots: st.Roots,
 		DefaultTTL: a.opts.DefaultTTL, MaxTTL: a.opts.MaxTTL, DNSNames: a.opts.dnsNames,
 	})
 	if err != nil {

@@ -236,9 +236,9 @@ func (c *Cluster) create(ctx context.Context, now held) (*corev1.Secret, error) 
 func keysOf(name string) []string {
 	keys := []string{store.KeyFile, store.CertFile, store.ChainFile, store.RootFile}
 	if name == SelfMade {
-		keys = append(keys, store.RotationFile)
+		return append(keys, store.RotationFile)
 	}
-	return keys
+	return append(keys, store.CASFile)
 }
 
 // parse checks what secret holds.
@@ -254,8 +254,8 @@ func (c *Cluster) parse(secret *corev1.Secret) (held, error) {
 	}
 	authority, err := store.Parse(parts)
 	if err != nil {
-		return held{}, &invalidError{fmt.Errorf("Secret %s/%s: %w: put in %s, %s, %s (may be empty) and %s of one CA, or delete the Secret",
-			c.opts.Namespace, secret.Name, err, store.CertFile, store.KeyFile, store.ChainFile, store.RootFile)}
+		return held{}, &invalidError{fmt.Errorf("Secret %s/%s: %w: put in %s, %s (or %s), %s (may be empty) and %s of one CA, or delete the Secret",
+			c.opts.Namespace, secret.Name, err, store.CertFile, store.KeyFile, store.CASFile, store.ChainFile, store.RootFile)}
 	}
 	h := held{secret: secret.Name, version: secret.ResourceVersion, parts: parts, authority: authority}
 	if text := secret.Data[store.CRLFile]; len(text) > 0 {

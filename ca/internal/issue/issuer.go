@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/smallstep/certificates/cas/apiv1"
-	_ "github.com/smallstep/certificates/cas/softcas" // the back end: it registers itself with apiv1
 
 	"github.com/weftmesh/weft/ca/internal/identity"
 	"github.com/weftmesh/weft/ca/internal/refusal"
@@ -40,7 +39,8 @@ const (
 // Options configure an Issuer.
 type Options struct {
 	Chain  []*x509.Certificate // signing certificate, then the intermediates above it
-	Signer crypto.Signer       // key of Chain[0]
+	Signer crypto.Signer       // key of Chain[0], or nil
+	CAS    []byte              // where there is no Signer: who signs as Chain[0], smallstep's "cas" in JSON
 	Roots  []*x509.Certificate // trusted roots; the first ends each chain that is returned
 
 	DefaultTTL time.Duration // validity when none is asked for; 0 is DefaultTTL
@@ -86,15 +86,9 @@ func New(ctx context.Context, opts Options) (*Issuer, error) {
 	if len(opts.Chain) == 0 || len(opts.Roots) == 0 {
 		return nil, errors.New("issue: no signing certificate or no root")
 	}
-	start, ok := apiv1.LoadCertificateAuthorityServiceNewFunc(apiv1.SoftCAS)
-	if !ok {
-		return nil, errors.New("issue: back end softcas is not built in")
-	}
-	backend, err := start(ctx, apiv1.Options{
-		Type: apiv1.SoftCAS, CertificateChain: opts.Chain, Signer: opts.Signer,
-	})
+	backend, err := startBackend(ctx, opts)
 	if err != nil {
-		return nil, fmt.Errorf("issue: %w", err)
+		return nil, err
 	}
 	return &Issuer{opts: opts, backend: backend, now: time.Now, above: chainAbove(opts.Chain, opts.Roots[0])}, nil
 }
@@ -154,19 +148,25 @@ func (i *Issuer) Issue(req Request) (*Issued, error) {
 
 // sign has the back end sign a copy of template and checks what came back.
 func (i *Issuer) sign(csr *x509.CertificateRequest, template *x509.Certificate) (*Issued, error) {
+	bounds, remote := *template, apiv1.TypeOf(i.backend) != apiv1.SoftCAS
+	lifetime := template.NotAfter.Sub(template.NotBefore)
+	if remote { // it counts from its own now, by its own clock
+		lifetime = template.NotAfter.Sub(i.now()).Round(time.Second)
+		bounds.NotBefore, bounds.NotAfter = template.NotBefore.Add(-Backdate), template.NotAfter.Add(Backdate)
+	}
 	given := *template // the back end fills in and may change fields of its own copy
 	given.URIs, given.DNSNames = slices.Clone(template.URIs), slices.Clone(template.DNSNames)
 	given.Subject.ExtraNames = slices.Clone(template.Subject.ExtraNames)
 	reply, err := i.backend.CreateCertificate(&apiv1.CreateCertificateRequest{
-		Template: &given, CSR: csr, Backdate: Backdate, Lifetime: template.NotAfter.Sub(template.NotBefore),
+		Template: &given, CSR: csr, Backdate: Backdate, Lifetime: lifetime,
 	})
 	if err != nil {
 		return nil, &refusal.Error{Reason: refusal.Backend, Err: err}
 	}
-	err = checkLeaf(reply.Certificate, template, i.opts.Chain[0])
+	err = checkLeaf(reply.Certificate, &bounds, i.opts.Chain[0])
 	// softcas signs by x509.CreateCertificate, which has just verified the
 	// signature; a second time would cost a quarter of all. Others get checked.
-	if err == nil && apiv1.TypeOf(i.backend) != apiv1.SoftCAS {
+	if err == nil && remote {
 		err = reply.Certificate.CheckSignatureFrom(i.opts.Chain[0])
 	}
 	if err != nil {

@@ -26,8 +26,8 @@ const (
 	minRSA = 2048
 )
 
-// Parts are the PEM texts of one authority, by the names of the files (KeyFile,
-// CertFile, ChainFile, RootFile). They print as "[redacted]".
+// Parts are the texts of one authority, by the names of the files (KeyFile or
+// CASFile, CertFile, ChainFile, RootFile). They print as "[redacted]".
 type Parts map[string][]byte
 
 // Format prints "[redacted]" whatever the verb.
@@ -60,8 +60,8 @@ func Parse(parts Parts) (*Authority, error) {
 		return nil, err
 	}
 	a.rotation = k.State
-	if a.signer, err = parseKey(parts[KeyFile]); err != nil {
-		return nil, fmt.Errorf("%s: %w", KeyFile, err)
+	if a.signer, a.cas, err = parts.signs(); err != nil {
+		return nil, err
 	}
 	if a.Roots, err = parseCerts(parts[RootFile]); err != nil {
 		return nil, fmt.Errorf("%s: %w", RootFile, err)
@@ -81,6 +81,22 @@ func Parse(parts Parts) (*Authority, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// signs is what makes signatures: a key, or the words for another CA.
+func (p Parts) signs() (crypto.Signer, []byte, error) {
+	key, cas := p[KeyFile], bytes.TrimSpace(p[CASFile])
+	if len(cas) == 0 {
+		signer, err := parseKey(key)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", KeyFile, err)
+		}
+		return signer, nil, nil
+	}
+	if len(bytes.TrimSpace(key)) > 0 {
+		return nil, nil, fmt.Errorf("%s and %s are both there: leave out the one that is not to sign", KeyFile, CASFile)
+	}
+	return nil, cas, nil
 }
 
 func makeKey() (*ecdsa.PrivateKey, []byte, error) {
@@ -192,7 +208,7 @@ func (a *Authority) trimChain() {
 // puts the root of the chain first.
 func (a *Authority) check(now time.Time) error {
 	cert := a.Chain[0]
-	if !isKeyOf(a.signer, cert) {
+	if a.signer != nil && !isKeyOf(a.signer, cert) {
 		return fmt.Errorf("%s is not the key of %s", KeyFile, CertFile)
 	}
 	if !cert.IsCA || cert.KeyUsage&x509.KeyUsageCertSign == 0 {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -20,6 +21,9 @@ const maxFile = 1 << 20
 // certificate is written last: a process killed before leaves a directory that
 // does not count as complete, and the next one goes on with the key it finds.
 func create(dir, trustDomain string, life time.Duration) error {
+	if _, err := os.Stat(filepath.Join(dir, CASFile)); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is there but %s is not: add the certificates of the CA that it names", CASFile, CertFile)
+	}
 	key, err := findOrMakeKey(dir)
 	if err != nil {
 		return err
@@ -75,7 +79,7 @@ func load(dir string) (*Authority, error) {
 	}
 	a, err := Parse(parts)
 	if err != nil {
-		return nil, fmt.Errorf("ca store %s: %w: restore the four files of one CA, or empty the directory to start a new one", dir, err)
+		return nil, fmt.Errorf("ca store %s: %w: restore the files of one CA, or empty the directory to start a new one", dir, err)
 	}
 	return a, nil
 }
@@ -84,14 +88,15 @@ func load(dir string) (*Authority, error) {
 func readPart(dir, name string) ([]byte, error) {
 	path := filepath.Join(dir, name)
 	read := os.ReadFile
-	if name == KeyFile || name == RotationFile {
+	private := slices.Contains([]string{KeyFile, CASFile, RotationFile}, name)
+	if private {
 		read = readPrivate
 	}
 	text, err := read(path)
 	if errors.Is(err, fs.ErrNotExist) && optional(name) {
 		return nil, nil
 	}
-	if err != nil && name != KeyFile && name != RotationFile {
+	if err != nil && !private {
 		return nil, fmt.Errorf("ca store: %w", err)
 	}
 	return text, err

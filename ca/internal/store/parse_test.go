@@ -25,6 +25,23 @@ func TestRootOfTheChainComesFirst(t *testing.T) {
 	}
 }
 
+// Another CA signs: its root is not ours to change.
+func TestCASInThePlaceOfAKey(t *testing.T) {
+	parts := Parts(plugca.New(t, plugca.EC))
+	delete(parts, KeyFile)
+	parts[CASFile] = []byte("{}\n")
+	a, err := Parse(parts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Signer() != nil || string(a.CAS()) != "{}" {
+		t.Errorf("signs by %v, %q", a.Signer(), a.CAS())
+	}
+	if err := a.MayRotate(); err == nil || !strings.Contains(err.Error(), CASFile) {
+		t.Errorf("may rotate: %v", err)
+	}
+}
+
 func TestPartsDoNotPrint(t *testing.T) {
 	parts, err := Make("cluster.local")
 	if err != nil {

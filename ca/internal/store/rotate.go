@@ -31,6 +31,9 @@ func (a *Authority) State() rotation.State { return a.rotation }
 // MayRotate reports why a new root of our own cannot take the place of this
 // authority's; nil if it can.
 func (a *Authority) MayRotate() error {
+	if a.signer == nil {
+		return fmt.Errorf("another CA signs, by %s: change the root there, and put the next one beside the old one into %s first", CASFile, RootFile)
+	}
 	if !a.Chain[0].Equal(a.Roots[0]) {
 		return fmt.Errorf("the CA signs as %s, which %s has signed: its key is not here. Plug in the next certificate beside a bundle of both roots instead", a.Chain[0].Subject, a.Roots[0].Subject)
 	}

@@ -17,7 +17,7 @@ import (
 const journalFile = "journal.json"
 
 // partFiles are the files of an authority. CertFile is the last one.
-var partFiles = []string{KeyFile, RootFile, ChainFile, RotationFile, CertFile}
+var partFiles = []string{KeyFile, CASFile, RootFile, ChainFile, RotationFile, CertFile}
 
 // Replace puts parts in the place of what the store's directory holds, as a
 // whole: after a crash it holds either all of the old parts or all of the new
@@ -79,5 +79,7 @@ func place(path string, text []byte) error {
 	return nil
 }
 
-// optional are the files that need not be there.
-func optional(name string) bool { return slices.Contains([]string{ChainFile, RotationFile}, name) }
+// optional are the files that need not be there; of KeyFile and CASFile one has to.
+func optional(name string) bool {
+	return slices.Contains([]string{KeyFile, CASFile, ChainFile, RotationFile}, name)
+}

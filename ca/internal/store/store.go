@@ -34,7 +34,10 @@ const (
 	RotationFile = "rotation.json"
 	// CRLFile holds lists of revoked certificates; optional. It is not the CA's: who
 	// keeps the CA's certificates writes it.
-	CRLFile  = "ca-crl.pem"
+	CRLFile = "ca-crl.pem"
+	// CASFile says which other CA signs, in the place of KeyFile: ours, in the form of
+	// smallstep's "cas". It may hold a password.
+	CASFile  = "cas.json"
 	lockFile = "lock"
 	tempGlob = ".new-*"
 )
@@ -45,14 +48,18 @@ type Authority struct {
 	Roots   []*x509.Certificate // trusted roots, the one above Chain first
 	RootPEM []byte              // Roots as PEM
 
-	signer   crypto.Signer
+	signer   crypto.Signer // nil: cas signs
+	cas      []byte
 	parts    Parts
 	rotation rotation.State
 	lock     *os.File
 }
 
-// Signer is the key of Chain[0].
+// Signer is the key of Chain[0]; nil: it is with the CA that CAS names.
 func (a *Authority) Signer() crypto.Signer { return a.signer }
+
+// CAS is the content of CASFile; empty: Signer signs.
+func (a *Authority) CAS() []byte { return a.cas }
 
 // Format prints the signing certificate's name only.
 func (a *Authority) Format(f fmt.State, _ rune) {

@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"math/big"
 	"os"
@@ -125,6 +126,14 @@ func TestOpenRefuses(t *testing.T) {
 		"garbage key":                 {func(dir string) error { put(t, dir, KeyFile, "secret garbage"); return nil }, "holds no PEM key"},
 		"garbage certificate":         {func(dir string) error { put(t, dir, CertFile, "garbage"); return nil }, CertFile},
 		"empty certificate":           {func(dir string) error { put(t, dir, CertFile, ""); return nil }, "no certificate"},
+		"two that sign":               {func(dir string) error { put(t, dir, CASFile, "{}"); return nil }, "are both there"},
+		"another CA's words open to all": {func(dir string) error {
+			return errors.Join(os.WriteFile(filepath.Join(dir, CASFile), []byte("{}"), 0o604), os.Remove(filepath.Join(dir, KeyFile)))
+		}, "chmod go="},
+		"another CA's words without its certificate": {func(dir string) error {
+			put(t, dir, CASFile, "{}")
+			return errors.Join(os.Remove(filepath.Join(dir, KeyFile)), os.Remove(filepath.Join(dir, CertFile)))
+		}, "add the certificates"},
 		"certificate missing, root of another": {func(dir string) error {
 			copyFiles(t, other, dir, RootFile)
 			return os.Remove(filepath.Join(dir, CertFile))
