@@ -79,9 +79,13 @@ test: build cluster-build vet web-test test-unit test-race ## pass every test
 test-unit: ## run all tests, without the race detector
 	$(call step,test,$(TEST) ./...)
 
+JAEGER := $(CACHE)/tools/jaeger-$(shell sed -n 's|.*github.com/jaegertracing/jaeger \(v[0-9.]*\).*|\1|p' test/peers/jaeger/go.mod)
+
 .PHONY: peers
-peers: ## pass the tests with real servers of others: step-ca, Jaeger (built from their modules; needs some GB and minutes)
+peers: build ## pass the tests with real servers of others: step-ca, Jaeger (built from their modules; needs some GB and minutes)
 	$(call step,step-ca,$(TEST) -count=1 -tags stepcas -run StepCA ./ca ./ca/internal/issue)
+	$(call step,build of jaeger,$(GO) -C test/peers/jaeger build -trimpath -ldflags '-s -w' -o $(JAEGER)/jaeger github.com/jaegertracing/jaeger/cmd/jaeger)
+	$(call step,jaeger,PATH=$(JAEGER):$$PATH $(TEST) -count=1 -tags peers -run TraceGuide ./test/local)
 
 .PHONY: test-race
 test-race: ## run the tests of the concurrent packages under the race detector
