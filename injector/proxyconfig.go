@@ -175,7 +175,7 @@ func (s *settings) readMetadata(name, value string) error {
 		if ttl, err := time.ParseDuration(value); err != nil || ttl <= 0 {
 			return errors.New("want a duration such as 24h, for which the pod's certificates hold")
 		}
-	case "WEFT_MESH_SAMPLES":
+	case "WEFT_MESH_SAMPLES", "WEFT_APP_SAMPLES":
 		if n, err := strconv.ParseUint(value, 10, 31); err != nil || n == 0 {
 			return errors.New("want a number above 0, of samples that a scrape of the pod shows")
 		}

@@ -62,6 +62,7 @@ func TestWrongValues(t *testing.T) {
 		{"proxy.istio.io/config", `proxyMetadata: {ISTIO_META_DNS_CAPTURE: "maybe"}`, "ISTIO_META_DNS_CAPTURE"},
 		{"proxy.istio.io/config", `proxyMetadata: {SECRET_TTL: "soon"}`, "SECRET_TTL"},
 		{"proxy.istio.io/config", `proxyMetadata: {WEFT_MESH_SAMPLES: "-1"}`, "WEFT_MESH_SAMPLES"},
+		{"proxy.istio.io/config", `proxyMetadata: {WEFT_APP_SAMPLES: "all"}`, "WEFT_APP_SAMPLES"},
 		{"proxy.istio.io/config", "caCertificatesPem: [x]", "caCertificatesPem"},
 		{"proxy.istio.io/config", "image: {imageType: debug}", "image.imageType"},
 		{"proxy.istio.io/config", "proxyStatsMatcher: {inclusionRegexps: [\"(\"]}", "proxyStatsMatcher.inclusionRegexps[0]"},

@@ -224,7 +224,7 @@ func (a *agent) makeStatus(istio, own prometheus.Registerer) error {
 		return err
 	}
 	page := scrape.New(scrape.Options{
-		Own: a.registry, Metrics: istio, Ours: own, App: metrics, Samples: a.o.MeshSamples, Log: a.o.Log.With("part", "metrics"),
+		Own: a.registry, Metrics: istio, Ours: own, App: metrics, Samples: a.o.MeshSamples, AppSamples: a.o.AppSamples, Log: a.o.Log.With("part", "metrics"),
 		Envoy: "http://" + loopbackPort(ports.Prometheus) + "/stats/prometheus",
 	})
 	a.status = newStatus(a.o.Log.With("part", "status"), page, a.ready, istio)

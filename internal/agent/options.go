@@ -52,6 +52,7 @@ type Options struct {
 	SocketMark     uint32 // SO_MARK that excludes from capture; 0: none
 	AppAnnotations string // ISTIO_PROMETHEUS_ANNOTATIONS; "": the app has no metrics
 	MeshSamples    int    // of the mesh's metrics that a scrape shows by themselves; 0: scrape.DefaultSamples
+	AppSamples     int    // of the app's that it shows at all; 0: the same
 	AppProbes      string // ISTIO_KUBE_APP_PROBERS; "": the kubelet asks the app itself
 	HealthProbe    string // WEFT_HEALTH_PROBE, that of a machine's WorkloadGroup; "": the pilot is told nothing
 	Log            *slog.Logger

@@ -81,7 +81,7 @@ func (p *proxyless) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	page := scrape.New(scrape.Options{Own: p.registry, Metrics: istio, Ours: own, App: app, Log: p.o.Log.With("part", "metrics")})
+	page := scrape.New(scrape.Options{Own: p.registry, Metrics: istio, Ours: own, App: app, AppSamples: p.o.AppSamples, Log: p.o.Log.With("part", "metrics")})
 	p.status = newStatus(p.o.Log.With("part", "status"), page, p.whole, istio)
 	p.status.HandleFunc("GET /drained", p.serveDrained)
 	mode := os.FileMode(0o600)

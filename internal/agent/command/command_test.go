@@ -74,9 +74,9 @@ func TestLifetime(t *testing.T) {
 }
 
 func TestSamples(t *testing.T) {
-	for env, want := range map[string]int{"X=": 0, "WEFT_MESH_SAMPLES=5000": 5000} {
-		if o, err := parse(environment(env)); err != nil || o.MeshSamples != want {
-			t.Errorf("%s: %d, %v", env, o.MeshSamples, err)
+	for env, want := range map[string][2]int{"X=": {}, "WEFT_MESH_SAMPLES=5000": {5000, 0}, "WEFT_APP_SAMPLES=7": {0, 7}} {
+		if o, err := parse(environment(env)); err != nil || [2]int{o.MeshSamples, o.AppSamples} != want {
+			t.Errorf("%s: %d, %d, %v", env, o.MeshSamples, o.AppSamples, err)
 		}
 	}
 }
@@ -115,6 +115,7 @@ func TestMistakes(t *testing.T) {
 		{env: []string{"SECRET_TTL=soon"}, want: "SECRET_TTL"},
 		{env: []string{"SECRET_TTL=-1h"}, want: "SECRET_TTL"},
 		{env: []string{"WEFT_MESH_SAMPLES=0"}, want: "WEFT_MESH_SAMPLES"},
+		{env: []string{"WEFT_APP_SAMPLES=-1"}, want: "WEFT_APP_SAMPLES"},
 		{env: []string{"WEFT_MESH_SAMPLES=many"}, want: "WEFT_MESH_SAMPLES"},
 		{env: []string{"PROXY_CONFIG=["}, want: "PROXY_CONFIG"},
 		{env: []string{`PROXY_CONFIG={"fileFlushInterval":"0s"}`}, want: "fileFlushInterval"},

@@ -2,6 +2,7 @@ package command
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -110,13 +111,14 @@ func (f *flags) options(pod node.Node, getenv func(string) string) (agent.Option
 	if err := readProxyConfig(getenv("PROXY_CONFIG"), &run); err != nil {
 		return agent.Options{}, err
 	}
-	samples, err := count(getenv, "WEFT_MESH_SAMPLES")
-	if err != nil {
+	ofMesh, wrong := count(getenv, "WEFT_MESH_SAMPLES")
+	ofApp, err := count(getenv, "WEFT_APP_SAMPLES")
+	if err = errors.Join(wrong, err); err != nil {
 		return agent.Options{}, err
 	}
 	return agent.Options{
-		MeshSamples: samples,
-		Node:        pod, Ports: f.ports, RunDir: f.runDir, SocketMark: f.socketMark, Proxyless: f.proxyless, GroupAccess: f.groupAccess, WorkloadSDS: f.workloadSDS,
+		MeshSamples: ofMesh, AppSamples: ofApp,
+		Node: pod, Ports: f.ports, RunDir: f.runDir, SocketMark: f.socketMark, Proxyless: f.proxyless, GroupAccess: f.groupAccess, WorkloadSDS: f.workloadSDS,
 		Envoy:          run,
 		Pilot:          agent.PilotOptions{Addresses: f.pilot, ID: pilot, Insecure: f.insecurePilot},
 		CA:             agent.CAOptions{Address: f.ca, ID: ca, RootsFile: f.rootCert, TokenFile: f.token, TTL: ttl},

@@ -295,22 +295,3 @@ func (s series) folded(out []byte, labels []string) []byte {
 	})
 	return append(out, '}')
 }
-
-// quotedLength is the length of a quoted text, in which only a backslash, a quote
-// and n are escaped; -1: it is none.
-func quotedLength(b []byte) int {
-	if len(b) == 0 || b[0] != '"' {
-		return -1
-	}
-	for i := 1; i < len(b); i++ {
-		switch b[i] {
-		case '"':
-			return i + 1
-		case '\\':
-			if i++; i == len(b) || b[i] != '\\' && b[i] != '"' && b[i] != 'n' {
-				return -1
-			}
-		}
-	}
-	return -1
-}

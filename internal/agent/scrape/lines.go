@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/weftmesh/weft/internal/counted"
 )
@@ -17,45 +18,47 @@ const maxLine = 64 << 10
 // lineWriter takes one whole line, its newline included.
 type lineWriter func(line []byte) error
 
-// copyLines gives each whole line of r to write. Errors: a line or the whole is
-// too long, r fails or ends within a line.
+// copyLines gives each whole line of r to write, but for those that are too long.
+// Errors: there were such, the whole is too long, r fails or ends within a line.
 func copyLines(r io.Reader, write lineWriter) error {
 	limited := &io.LimitedReader{R: r, N: maxBytes}
 	in := bufio.NewReaderSize(limited, maxLine)
+	long := 0
 	for {
 		line, err := in.ReadSlice('\n')
-		if errors.Is(err, io.EOF) && limited.N == 0 {
+		switch {
+		case errors.Is(err, io.EOF) && limited.N == 0:
 			return fmt.Errorf("more than %d bytes", maxBytes)
-		}
-		if errors.Is(err, io.EOF) && len(line) == 0 {
-			return nil
-		}
-		if errors.Is(err, io.EOF) { // a last line without its newline is whole all the same
-			return write(append(bytes.Clone(line), '\n'))
-		}
-		if err != nil {
-			return fmt.Errorf("a line: %w", err)
-		}
-		if err := write(line); err != nil {
+		case errors.Is(err, io.EOF) && len(line) > 0: // a last line without its newline is whole all the same
+			err = errors.Join(write(append(bytes.Clone(line), '\n')), tooLong(long))
 			return err
+		case errors.Is(err, io.EOF):
+			return tooLong(long)
+		case errors.Is(err, bufio.ErrBufferFull):
+			long++
+			err = skipLine(in)
+		case err == nil:
+			err = write(line)
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("a line: %w", err)
 		}
 	}
 }
 
-// passing drops the mark with which OpenMetrics ends: more may follow. It drops
-// and counts what has a name of the mesh's metrics: whoever reads the page takes
-// those for the proxy's word.
-func passing(w io.Writer, dropped func()) lineWriter {
-	return func(line []byte) error {
-		switch {
-		case bytes.HasPrefix(line, []byte("# EOF")):
-			return nil
-		case ofMesh(line):
-			dropped()
-			return nil
+func tooLong(lines int) error {
+	if lines == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d lines of more than %d bytes", lines, maxLine)
+}
+
+// skipLine reads what is left of a line.
+func skipLine(in *bufio.Reader) error {
+	for {
+		if _, err := in.ReadSlice('\n'); !errors.Is(err, bufio.ErrBufferFull) {
+			return err
 		}
-		_, err := w.Write(line)
-		return err
 	}
 }
 
@@ -101,6 +104,9 @@ var (
 func renaming(w io.Writer) lineWriter {
 	var out []byte
 	return func(line []byte) error {
+		if !utf8.Valid(line) { // a path may have any bytes, and readers refuse the page for them
+			line = bytes.ToValidUTF8(line, []byte("\uFFFD"))
+		}
 		out = rename(out[:0], line)
 		_, err := w.Write(out)
 		return err
