@@ -262,3 +262,36 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// FuzzSince: two pages of a pod, in whatever order and however far apart the clock has
+// them, give figures that can be, and that JSON can say.
+func FuzzSince(f *testing.F) {
+	f.Add(line(FromDestination, "b>a", ok, 7), line(FromDestination, "b>a", ok, 9), int64(1000), false)
+	f.Add(line(FromSource, "b>a", ok, 1e300), line(FromSource, "b>a", ok, -1), int64(-5), true)
+	f.Add(duration+"_bucket{le=\"5\"} 3\n"+duration+"_count 9\n", duration+"_bucket{le=\"5\"} 1\n"+duration+"_sum NaN\n", int64(1<<62), false)
+	f.Fuzz(func(t *testing.T, before, after string, milliseconds int64, partial bool) {
+		at := time.Unix(1, 0)
+		pod := Pod{Namespace: "n", Name: "p", Proxy: true}
+		old, _ := Read(strings.NewReader(before), pod, at)
+		now, _ := Read(strings.NewReader(after), pod, at.Add(time.Duration(milliseconds)*time.Millisecond))
+		old.Partial = partial
+		counted := Samples{"n/p": now}.Since(Samples{"n/p": old})
+		if (partial || !now.At.After(at)) && len(counted) > 0 {
+			t.Fatalf("figures of no time, or of half a page: %+v", counted)
+		}
+		for _, kind := range Kinds() {
+			rows := Rows(kind, []Pod{pod}, counted)
+			if _, err := json.Marshal(rows); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range rows {
+				if r.Requests < 0 || r.Failed > r.Requests || r.RequestRate != nil && *r.RequestRate < 0 || r.Connections < 0 || r.Received < 0 || r.Sent < 0 {
+					t.Fatalf("%+v", r)
+				}
+			}
+		}
+		if _, err := json.Marshal(Edges(counted)); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

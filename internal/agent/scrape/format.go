@@ -72,7 +72,7 @@ func (f *formatter) typed() (name, kind []byte) {
 	case f.to == openMetrics:
 		base, total := bytes.CutSuffix(name, []byte("_total"))
 		switch {
-		case string(kind) == "counter" && total:
+		case string(kind) == "counter" && total && !bytes.HasPrefix(name, []byte("envoy_")): // Envoy has upstream_rq_total and upstream_rq, which would be one metric twice
 			return base, kind
 		case string(kind) == "counter", string(kind) == "untyped":
 			return name, []byte("unknown")

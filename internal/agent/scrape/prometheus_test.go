@@ -40,7 +40,7 @@ func TestFormats(t *testing.T) {
 			}
 		}
 		for line, in := range map[string]format{
-			"# TYPE istio_requests counter": openMetrics, "# TYPE istio_requests_total counter": plain, "# TYPE envoy_change unknown": openMetrics,
+			"# TYPE istio_requests counter": openMetrics, "# TYPE istio_requests_total counter": plain, "# TYPE envoy_change unknown": openMetrics, "# TYPE envoy_rq_total unknown": openMetrics, "# TYPE envoy_rq_total counter": plain,
 			"# TYPE mine counter": openMetrics, "# TYPE mine_total counter": plain, `mine_total 3 # {trace_id="x"} 0.5`: openMetrics,
 		} {
 			if strings.Contains(body, line+"\n") != (in == want) {
@@ -57,7 +57,7 @@ func bothParts(t *testing.T) (*Page, string) {
 	label := `"` + strings.Repeat("ä", 5_000) + `\\ \" \n 日本 \u202e },le=` + `"`
 	r := newReader(t, http.NotFoundHandler(), 0)
 	r.page.envoy = part(t, func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "# TYPE envoy_change counter\nenvoy_change 2\n# TYPE envoy_istio_requests_total counter\nenvoy_istio_requests_total{source_app=\"\"} 1\nenvoy_istio_requests_total{source_app="+
+		_, _ = io.WriteString(w, "# TYPE envoy_change counter\nenvoy_change 2\n# TYPE envoy_rq_total counter\nenvoy_rq_total 1\n# TYPE envoy_rq counter\nenvoy_rq 1\n# TYPE envoy_istio_requests_total counter\nenvoy_istio_requests_total{source_app=\"\"} 1\nenvoy_istio_requests_total{source_app="+
 			strings.ReplaceAll(label, `\u`, "u")+"} 5\nenvoy_istio_requests_total{source_app=\"\xff\"} 6\n")
 	})
 	r.page.app = part(t, func(w http.ResponseWriter, _ *http.Request) {
