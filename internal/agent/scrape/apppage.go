@@ -43,8 +43,7 @@ func (a *appPage) line(line []byte) error {
 		a.drop(invalidLine)
 		return nil
 	}
-	a.enter(string(s.name))
-	a.enter(string(familyOf(s.name)))
+	a.enter(s.name)
 	if !a.room.admits(s) {
 		a.drop(overBudget)
 		return nil
@@ -53,19 +52,26 @@ func (a *appPage) line(line []byte) error {
 }
 
 // enter notes that a metric has begun.
-func (a *appPage) enter(name string) {
-	if name != a.last {
-		a.began[name], a.last = true, name
+func (a *appPage) enter(name []byte) {
+	if string(name) != a.last {
+		a.last = string(name)
+		a.began[a.last], a.began[string(familyOf(name))] = true, true
 	}
 }
+
+// bounds are the labels that say what a histogram's or a summary's sample is of.
+var bounds = map[string]string{"histogram": "le", "gaugehistogram": "le", "summary": "quantile"}
 
 // bounded says whether a bucket or a quantile, of a metric that has such, is of a
 // number.
 func (a *appPage) bounded(s sample) bool {
-	of := map[string]string{"histogram": "le", "gaugehistogram": "le", "summary": "quantile"}[cmp.Or(a.kinds[string(s.name)], a.kinds[string(familyOf(s.name))])]
+	of := bounds[cmp.Or(a.kinds[string(s.name)], a.kinds[string(familyOf(s.name))])]
+	if of == "" {
+		return true
+	}
 	sound := true
 	(series{head: s.labels}).each(func(name, value []byte) {
-		sound = sound && (of == "" || string(name) != of || isNumber(bytes.Trim(value, `"`)))
+		sound = sound && (string(name) != of || isNumber(bytes.Trim(value, `"`)))
 	})
 	return sound
 }

@@ -238,3 +238,18 @@ func BenchmarkBudget(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkAppPage is a page of an app with 10,000 samples.
+func BenchmarkAppPage(b *testing.B) {
+	var page bytes.Buffer
+	for i := range 10_000 {
+		fmt.Fprintf(&page, "http_requests_total{method=\"GET\",route=\"/a/{id}\",code=\"200\",instance=\"%d\"} %d\n", i, i)
+	}
+	for b.Loop() {
+		a := newAppPage(&formatter{w: io.Discard})
+		if err := copyLines(bytes.NewReader(page.Bytes()), a.line); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+}

@@ -25,6 +25,8 @@ type formatter struct {
 	to   format
 	from format
 
+	line []byte // used again
+
 	name, kind, help []byte // of the metric whose comments have come; its samples have not
 }
 
@@ -108,14 +110,15 @@ func (f *formatter) sample(s sample) error {
 	if err := f.flush(); err != nil {
 		return err
 	}
-	out := append(append(append(append([]byte(nil), s.name...), s.labels...), ' '), s.value...)
+	out := append(append(append(append(f.line[:0], s.name...), s.labels...), ' '), s.value...)
 	if s.time != nil {
 		out = f.appendTime(append(out, ' '), s.time)
 	}
 	if s.exemplar != nil && f.to == openMetrics {
 		out = append(append(out, " # "...), s.exemplar...)
 	}
-	_, err := f.w.Write(append(out, '\n'))
+	f.line = append(out, '\n')
+	_, err := f.w.Write(f.line)
 	return err
 }
 
