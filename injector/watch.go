@@ -39,6 +39,7 @@ func (in *injector) watch(ctx context.Context) error {
 		Hooks: admission.Kept{Resource: "mutatingwebhookconfigurations", Name: in.WebhookConfig, Object: &admissionregistrationv1.MutatingWebhookConfiguration{}},
 	}
 	bundle.Follow(ctx, core, in.Namespace, poke)
+	in.Identity.KnownTo(bundle.Trusted)
 	var seen seen
 	for {
 		again := (<-chan time.Time)(nil)

@@ -99,7 +99,7 @@ func (p *pilot) runCluster(ctx context.Context, lis net.Listener) error {
 		group.Go(func() error { return p.serveWebhook(ctx, lis) })
 	}
 	if c.WebhookConfig != "" {
-		keeper := webhook.Keeper{Config: client, Namespace: c.Namespace, Name: c.WebhookConfig, Log: p.Log}
+		keeper := webhook.Keeper{Config: client, Namespace: c.Namespace, Name: c.WebhookConfig, Log: p.Log, Identity: p.Identity}
 		group.Go(func() error { return keeper.Run(ctx) })
 	}
 	return group.Wait()

@@ -104,6 +104,21 @@ func (b *Bundle) Keep(ctx context.Context) (wrote bool, err error) {
 	return wrote, nil
 }
 
+// Trusted is the caBundle by which the API server verifies whom it calls, PEM: of
+// webhooks that differ, one that lags behind. Empty: there is none, or nobody has
+// written it yet. Call it after Follow.
+func (b *Bundle) Trusted() (out []byte) {
+	roots, _ := Data(b.roots, rootsKey)
+	for _, o := range b.hooks.List() {
+		for _, h := range hooksOf(o) {
+			if out == nil || string(h.bundle) != roots {
+				out = h.bundle
+			}
+		}
+	}
+	return out
+}
+
 // hook is one webhook of a configuration, as far as it matters here.
 type hook struct {
 	name   string

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weftmesh/weft/internal/spiffe"
@@ -53,6 +54,7 @@ type Manager struct {
 	recheck chan struct{} // the roots changed
 	// renewNow: the CA signs by another root now.
 	renewNow chan struct{}
+	peers    atomic.Pointer[func() []byte]
 }
 
 // NewManager makes a Manager that holds no certificate until Run has got one.
@@ -62,6 +64,11 @@ func NewManager(opts ManagerOptions) *Manager {
 	}
 	return &Manager{opts: opts, subs: map[chan struct{}]struct{}{}, first: make(chan struct{}), recheck: make(chan struct{}, 1), renewNow: make(chan struct{}, 1)}
 }
+
+// KnownTo names who else must trust what this certificate chains to, and gets its
+// roots from somewhere else: the API server that calls a webhook. The CA is told of
+// a root when they trust it too. trusted is their roots, PEM; empty: not known.
+func (m *Manager) KnownTo(trusted func() []byte) { m.peers.Store(&trusted) }
 
 // Run gets a certificate, renews it at two thirds of its life, watches the roots
 // and tells the CA what is held, until ctx is done. While the CA is away the old certificate is served.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/pem"
 	"slices"
 	"time"
 
@@ -45,10 +46,38 @@ func (m *Manager) held() Held {
 	if m.opts.Held != nil {
 		return m.opts.Held()
 	}
-	if cert := m.Current(); cert != nil {
-		return Held{cert.ChainPEM, m.opts.Roots.PEM()}
+	cert := m.Current()
+	if cert == nil {
+		return Held{}
 	}
-	return Held{}
+	roots := m.opts.Roots.PEM()
+	if peers := m.peers.Load(); peers != nil {
+		roots = common(roots, (*peers)())
+	}
+	return Held{cert.ChainPEM, roots}
+}
+
+// common is what of a bundle is in another one too; all of it where there is no other.
+func common(bundle, other []byte) (out []byte) {
+	if len(bytes.TrimSpace(other)) == 0 {
+		return bundle
+	}
+	known := map[string]bool{}
+	for block, rest := pem.Decode(other); block != nil; block, rest = pem.Decode(rest) {
+		known[string(block.Bytes)] = true
+	}
+	missing := false
+	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
+		if known[string(block.Bytes)] {
+			out = append(out, pem.EncodeToMemory(block)...)
+		} else {
+			missing = true
+		}
+	}
+	if !missing {
+		return bundle
+	}
+	return out
 }
 
 // settled reports whether what is served with is what the Manager has.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,6 +104,50 @@ func TestTellsARotation(t *testing.T) {
 		synctest.Wait()
 		if !from.last(t).Leaving {
 			t.Error("no goodbye")
+		}
+	})
+}
+
+// TestRootsThatOthersMustTrust: the CA hears of a root when those have it too who
+// read it elsewhere, and the certificate does not go over to it before.
+func TestRootsThatOthersMustTrust(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old, fresh := newAuthority(t), newAuthority(t)
+		both := append(old.pem(), fresh.pem()...)
+		file := filepath.Join(t.TempDir(), "roots.pem")
+		if err := os.WriteFile(file, both, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		roots, err := RootsFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from := &listener{issuer: issuer{from: old, life: 24 * time.Hour}, roots: roots, reply: Answer{Signer: spiffe.Fingerprint(fresh.cert), Epoch: 1, Next: 5 * time.Second}}
+		m := NewManager(ManagerOptions{Issuer: from, Roots: roots, Logger: slog.New(slog.DiscardHandler)})
+		var theirs atomic.Pointer[[]byte]
+		says := func(text []byte) { theirs.Store(&text) }
+		says(old.pem())
+		m.KnownTo(func() []byte { return *theirs.Load() })
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _ = m.Run(ctx) }()
+		pass(time.Minute)
+		if r := from.last(t); len(r.Roots) != 1 || r.Roots[0] != spiffe.Fingerprint(old.cert) || r.Leaf != r.Roots[0] {
+			t.Errorf("they lack the new root: %+v", r)
+		}
+		if asked := len(from.times()); asked != 1 {
+			t.Errorf("asked for %d certificates", asked)
+		}
+		from.set(false, fresh)
+		says(both)
+		pass(time.Minute)
+		if r := from.last(t); len(r.Roots) != 2 || r.Leaf != spiffe.Fingerprint(fresh.cert) {
+			t.Errorf("they have it: %+v", r)
+		}
+		says(nil)
+		pass(time.Minute)
+		if r := from.last(t); len(r.Roots) != 2 {
+			t.Errorf("there are no others: %+v", r)
 		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/weftmesh/weft/internal/admission"
+	"github.com/weftmesh/weft/internal/enroll"
 )
 
 // Keeper keeps the caBundle of the ValidatingWebhookConfiguration, so that the
@@ -19,6 +20,7 @@ type Keeper struct {
 	Namespace string // of the control plane, with the ConfigMap of the roots
 	Name      string // of the configuration
 	Log       *slog.Logger
+	Identity  *enroll.Manager // that keeps the webhook's certificate; nil: somebody else does
 }
 
 // Run keeps it until ctx ends, and then returns nil. The API server may be away
@@ -40,6 +42,9 @@ func (k Keeper) Run(ctx context.Context) error {
 		Hooks: admission.Kept{Resource: "validatingwebhookconfigurations", Name: k.Name, Object: &admissionregistrationv1.ValidatingWebhookConfiguration{}},
 	}
 	bundle.Follow(ctx, client.CoreV1().RESTClient(), k.Namespace, poke)
+	if k.Identity != nil {
+		k.Identity.KnownTo(bundle.Trusted)
+	}
 	for {
 		var again <-chan time.Time
 		wrote, err := bundle.Keep(ctx)
