@@ -17,6 +17,7 @@ import (
 
 	"github.com/weftmesh/weft/internal/agent/appprobe"
 	"github.com/weftmesh/weft/internal/agent/bootstrap"
+	"github.com/weftmesh/weft/internal/agent/counts"
 	"github.com/weftmesh/weft/internal/agent/ejections"
 	"github.com/weftmesh/weft/internal/agent/envoy"
 	"github.com/weftmesh/weft/internal/agent/health"
@@ -49,6 +50,8 @@ type agent struct {
 	secretServer *grpc.Server
 	logs         *grpc.Server // what Envoy logs to weft tap
 	tap          *tap.Server
+	countServer  *grpc.Server // what Envoy logs for the agent to count
+	counts       *counts.Ledger
 	status       *status
 	health       *health.Reporter // nil: the pilot is told nothing
 	bound        sockets
@@ -100,7 +103,7 @@ func newAgent(o Options) (*agent, error) {
 	a.registry.MustRegister(counted.Build("proxy", o.Node.Version))
 	istio.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, step := range []func(istio, own prometheus.Registerer) error{
-		a.makeCertificates, a.makePilot, a.makeNames, a.makeEnvoy, a.makeTap, a.makeStatus,
+		a.makeCertificates, a.makePilot, a.makeNames, a.makeEnvoy, a.makeTap, a.makeCounts, a.makeStatus,
 	} {
 		if err := step(istio, own); err != nil {
 			return nil, err
@@ -175,7 +178,7 @@ func (a *agent) makeEnvoy(_, own prometheus.Registerer) error {
 		Node: a.o.Node, Ports: a.o.Ports, SocketMark: a.o.SocketMark, MaxConnections: a.o.Envoy.MaxConnections, MaxHeap: heapLimit(cgroups),
 		Stats: a.o.Envoy.Stats, Runtime: a.o.Envoy.Runtime,
 		XDSSocket: a.o.socket("xds.sock"), SDSSocket: a.o.socket("sds.sock"), TapSocket: a.o.socket("tap.sock"),
-		EjectionLog: a.o.socket(ejectionLog),
+		CountSocket: a.o.socket("count.sock"), EjectionLog: a.o.socket(ejectionLog),
 	})
 	if err != nil {
 		return err
@@ -217,6 +220,13 @@ func (a *agent) makeTap(_, own prometheus.Registerer) error {
 	return nil
 }
 
+func (a *agent) makeCounts(_, own prometheus.Registerer) error {
+	a.counts = counts.New(counts.Options{Envoy: a.envoy.Identity, File: a.o.countsFile(), Log: a.o.Log.With("part", "counts"), Metrics: own})
+	a.countServer = grpc.NewServer(grpc.MaxConcurrentStreams(256))
+	a.counts.Register(a.countServer)
+	return nil
+}
+
 func (a *agent) makeStatus(istio, own prometheus.Registerer) error {
 	ports := a.o.Ports
 	metrics, err := scrape.AppURL(a.o.AppAnnotations, ports.Status, ports.Prometheus)
@@ -225,7 +235,7 @@ func (a *agent) makeStatus(istio, own prometheus.Registerer) error {
 	}
 	page := scrape.New(scrape.Options{
 		Own: a.registry, Metrics: istio, Ours: own, App: metrics, Samples: a.o.MeshSamples, AppSamples: a.o.AppSamples, Log: a.o.Log.With("part", "metrics"),
-		Envoy: "http://" + loopbackPort(ports.Prometheus) + "/stats/prometheus",
+		Envoy: "http://" + loopbackPort(ports.Prometheus) + "/stats/prometheus", Counted: a.counts.Counted,
 	})
 	a.status = newStatus(a.o.Log.With("part", "status"), page, a.ready, istio)
 	probes, err := appprobe.Parse(a.o.AppProbes)
@@ -301,6 +311,7 @@ func (a *agent) parts() []func(context.Context) error {
 		serving(a.relay, a.bound.xds),           // Envoy's configuration
 		serving(a.secretServer, a.bound.secret), // its certificates
 		serving(a.logs, a.bound.tap),            // what it tells weft tap
+		serving(a.countServer, a.bound.count),   // what of it is counted here
 		servingHTTP(http, a.bound.status),       // health and metrics
 		a.tap.Run,
 		a.ejections.Run,

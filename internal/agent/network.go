@@ -55,9 +55,9 @@ func (n network) dial(ctx context.Context, address string) (net.Conn, error) {
 
 // sockets are all that an agent listens on.
 type sockets struct {
-	xds, secret, tap []net.Listener
-	status           []net.Listener
-	dns              nameserver.Bound
+	xds, secret, tap, count []net.Listener
+	status                  []net.Listener
+	dns                     nameserver.Bound
 }
 
 // listen opens everything before Envoy is started, so that a taken port is an
@@ -67,7 +67,7 @@ func listen(ctx context.Context, o Options) (sockets, error) {
 	for _, socket := range []struct {
 		name string
 		into *[]net.Listener
-	}{{"xds.sock", &s.xds}, {"sds.sock", &s.secret}, {"tap.sock", &s.tap}} {
+	}{{"xds.sock", &s.xds}, {"sds.sock", &s.secret}, {"tap.sock", &s.tap}, {"count.sock", &s.count}} {
 		l, err := listenUnix(ctx, o.socket(socket.name), 0o600)
 		if err != nil {
 			return s, err

@@ -162,6 +162,9 @@ func (o Options) certified() bool { return o.CA.Address != "" || o.CA.Issuer != 
 
 func (o Options) socket(name string) string { return filepath.Join(o.RunDir, name) }
 
+// countsFile is where what the agent counted outlives it.
+func (o Options) countsFile() string { return filepath.Join(o.RunDir, "counts.json") }
+
 // namesFile is where the mesh's names outlive the agent.
 func (o Options) namesFile() string { return filepath.Join(o.RunDir, "names.json") }
 

@@ -1,5 +1,7 @@
 package model
 
+import "time"
+
 // Telemetry is one compiled Telemetry object: what the proxies that it selects
 // tell of what passes them.
 // Source: istio.io/api telemetry/v1alpha1, message Telemetry.
@@ -40,6 +42,8 @@ type MetricRule struct {
 	// Providers by name; none: those of the level above.
 	Providers []string
 	Overrides []MetricOverride
+	// Interval as in Reporting; 0: as before.
+	Interval time.Duration
 }
 
 // MetricOverride changes metrics.
@@ -128,11 +132,17 @@ type Reporting struct {
 	NoMetrics bool
 	// Metrics has those that differ from Istio's standard, by name.
 	Metrics map[string]Metric
+	// Interval is how often what lasts is counted before its end; 0:
+	// DefaultInterval, negative: never.
+	Interval time.Duration
 	// Tracing is nil where no spans are reported.
 	Tracing *Tracing
 	// Origins are the Telemetries that it comes from, the widest first.
 	Origins []Origin
 }
+
+// DefaultInterval is that of Istio's Metrics.reportingInterval.
+const DefaultInterval = 5 * time.Second
 
 // AccessLog is one log of a class.
 type AccessLog struct {

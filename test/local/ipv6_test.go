@@ -26,6 +26,17 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if os.Getenv(streamsVariable) != "" {
+		fmt.Fprintln(os.Stderr, serveStreams())
+		os.Exit(1)
+	}
+	if line := os.Getenv(streamVariable); line != "" {
+		if err := openStream(line); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if os.Getenv(serveVariable) != "" {
 		fmt.Fprintln(os.Stderr, serveProtocols())
 		os.Exit(1)

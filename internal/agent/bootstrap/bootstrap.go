@@ -30,12 +30,13 @@ import (
 	"github.com/weftmesh/weft/internal/agent/node"
 )
 
-// Names of the bootstrap's own clusters. XDSCluster, SDSCluster and TapCluster
-// are referred to by what the pilot sends.
+// Names of the bootstrap's own clusters. XDSCluster, SDSCluster, TapCluster and
+// CountCluster are referred to by what the pilot sends.
 const (
 	XDSCluster        = "xds-grpc"
 	SDSCluster        = "sds-grpc"
 	TapCluster        = "tap-grpc"
+	CountCluster      = "count-grpc"
 	agentCluster      = "agent"
 	prometheusCluster = "prometheus_stats"
 	localCluster      = "local_cluster" // of nodes with SelfDiscovery; the name is Istio's
@@ -70,6 +71,7 @@ type Config struct {
 	XDSSocket      string // path of the agent's ADS socket
 	SDSSocket      string // path of the agent's SDS socket
 	TapSocket      string // path of the agent's access-log socket
+	CountSocket    string // path of the socket of what the agent counts
 	EjectionLog    string // path of the file to which outlier detection's events go; "": none
 	SocketMark     uint32 // SO_MARK of upstream sockets; 0: none
 	MaxConnections int64  // downstream connections of the whole Envoy; 0: 50,000
@@ -196,12 +198,18 @@ func marked(mark uint32) *corev3.BindConfig {
 	}
 }
 
+// lasting, in ms, is how long a call or a connection must be for the agent to
+// count it and not Envoy, as the pilot's loggers ask.
+const lasting = 1000
+
 // runtime lets a regex be as long as Istio's API lets a user write it; what is
 // too costly is refused by the pilot, which can name the object. A user's values
 // win. The empty admin layer lets a person change a value in a running proxy.
 func runtime(own map[string]string) *bootstrapv3.LayeredRuntime {
 	static := &structpb.Struct{Fields: map[string]*structpb.Value{
 		"re2.max_program_size.error_level": structpb.NewNumberValue(32768),
+		"weft.count.short_ms":              structpb.NewNumberValue(lasting - 1),
+		"weft.count.long_ms":               structpb.NewNumberValue(lasting),
 	}}
 	for name, text := range own {
 		if static.Fields[name] = runtimeValue(text); text == "" {

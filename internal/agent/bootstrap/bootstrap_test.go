@@ -28,7 +28,7 @@ func exampleConfig(dir string) Config {
 	return Config{
 		Node: exampleNode(), SocketMark: 1337,
 		XDSSocket: filepath.Join(dir, "xds.sock"), SDSSocket: filepath.Join(dir, "sds.sock"), TapSocket: filepath.Join(dir, "tap.sock"),
-		EjectionLog: filepath.Join(dir, "ejections.log"),
+		CountSocket: filepath.Join(dir, "count.sock"), EjectionLog: filepath.Join(dir, "ejections.log"),
 	}
 }
 

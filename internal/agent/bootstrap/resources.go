@@ -22,6 +22,7 @@ func clusters(c Config) []*clusterv3.Cluster {
 		http2Cluster(XDSCluster, pipe(c.XDSSocket)),
 		http2Cluster(SDSCluster, pipe(c.SDSSocket)),
 		http2Cluster(TapCluster, pipe(c.TapSocket)),
+		http2Cluster(CountCluster, pipe(c.CountSocket)),
 		staticCluster(agentCluster, socketAddress(netip.AddrPortFrom(loopback, c.Ports.Status))),
 		staticCluster(prometheusCluster, socketAddress(netip.AddrPortFrom(loopback, c.Ports.Admin))),
 	}

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,6 +24,8 @@ type process struct {
 	pid   int
 	pidfd *os.File
 	done  chan struct{} // closed when the process has ended
+
+	identity string // the pid, and when the process was started
 }
 
 // watch opens a pidfd for pid and closes done when the process ends. reap, if
@@ -32,7 +35,7 @@ func watch(pid int, reap func()) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("envoy: pidfd of process %d: %w", pid, err)
 	}
-	p := &process{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), done: make(chan struct{})}
+	p := &process{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), done: make(chan struct{}), identity: identity(pid)}
 	raw, err := p.pidfd.SyscallConn()
 	if err != nil {
 		return nil, errors.Join(err, p.pidfd.Close())
@@ -146,4 +149,21 @@ func describe(cmd *exec.Cmd, err error) string {
 		return cmd.ProcessState.String()
 	}
 	return fmt.Sprint(err)
+}
+
+// identity is "PID/START", where START is field 22 of proc_pid_stat(5); of a
+// process that has ended it is the pid alone. What is before the last ")" may
+// hold spaces.
+func identity(pid int) string {
+	id := strconv.Itoa(pid)
+	text, err := os.ReadFile(filepath.Join("/proc", id, "stat"))
+	if err != nil {
+		return id
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	const start = 22 - 3 // the third is the first after the name
+	if len(fields) <= start {
+		return id
+	}
+	return id + "/" + fields[start]
 }

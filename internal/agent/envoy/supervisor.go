@@ -77,6 +77,17 @@ func (s *Supervisor) PID() int {
 	return s.current.pid
 }
 
+// Identity tells the running Envoy from every other that ran or will run on this
+// machine since it was started; "" while there is none.
+func (s *Supervisor) Identity() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == nil {
+		return ""
+	}
+	return s.current.identity
+}
+
 // Run keeps Envoy running until ctx ends, then ends it: by SIGTERM, else by
 // SIGKILL, within four seconds. Errors: the first
 // Envoy cannot be started, or the run directory is unusable.

@@ -1,11 +1,11 @@
 // Package scrape serves the pod's metrics on one page: the agent's, Envoy's
 // and the app's.
 //
-// Inputs: a registry, the address of Envoy's Prometheus listener, where the
-// app's metrics are. Output: one page in the Prometheus text format or, for those
-// who like it better, in OpenMetrics, always with status 200; a part that cannot be
-// had is left out and counted, as is a line that would spoil the page. Of the agent
-// it may import nothing.
+// Inputs: a registry, the address of Envoy's Prometheus listener and what is
+// added to it, where the app's metrics are. Output: one page in the Prometheus
+// text format or, for those who like it better, in OpenMetrics, always with status
+// 200; a part that cannot be had is left out and counted, as is a line that would
+// spoil the page. Of the agent it may import counts alone.
 package scrape
 
 import (
@@ -25,6 +25,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
+
+	"github.com/weftmesh/weft/internal/agent/counts"
 )
 
 // Bounds of one part of the page.
@@ -48,6 +50,7 @@ const (
 type Page struct {
 	own      prometheus.Gatherer
 	envoy    string // URL; "" for none
+	counted  func() counts.Counted
 	app      string // URL; "" for none
 	client   *http.Client
 	log      *slog.Logger
@@ -64,6 +67,7 @@ type Options struct {
 	Metrics prometheus.Registerer // where the page registers those of its own that Istio's agent has
 	Ours    prometheus.Registerer // and the others
 	Envoy   string                // URL of Envoy's metrics; "" for none
+	Counted func() counts.Counted // what is added to those; nil: nothing
 	App     string                // URL of the app's; "" for none
 	Samples int                   // of the mesh's metrics that are shown by themselves; 0: DefaultSamples
 	// AppSamples are of the app's that are shown at all; 0: DefaultSamples.
@@ -73,7 +77,7 @@ type Options struct {
 
 // New returns the page. Its metrics have the names of Istio's agent where that has them.
 func New(o Options) *Page {
-	p := &Page{own: o.Own, envoy: o.Envoy, app: o.App, log: o.Log}
+	p := &Page{own: o.Own, envoy: o.Envoy, counted: o.Counted, app: o.App, log: o.Log}
 	p.client = &http.Client{CheckRedirect: stay, Transport: &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute, DisableCompression: true}}
 	p.scrapes = prometheus.NewCounter(prometheus.CounterOpts{Name: "scrapes_total", Help: "Scrapes of the merged metrics page."})
 	p.failures = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -200,15 +204,29 @@ func (p *Page) writeOwn(w io.Writer) error {
 	return errors.Join(err, wrote)
 }
 
-// writeEnvoy writes Envoy's part, within the budget of series.
+// writeEnvoy writes Envoy's part, with what the agent has counted, within the budget
+// of series.
 func (p *Page) writeEnvoy(ctx context.Context, w io.Writer, r *http.Request) error {
 	page := p.series.pass(renaming(w), func() (*plan, error) {
 		all := &survey{families: map[string]*surveyed{}}
-		err := p.relay(ctx, r, withQuery(p.envoy, "filter=%5Eistio"), func(http.Header) lineWriter { return all.line })
+		err := p.relaySums(ctx, r, "filter=%5Eistio", all.line)
 		return all.plan(p.series.max), err
 	})
-	err := p.relay(ctx, r, withQuery(p.envoy, r.URL.RawQuery), func(http.Header) lineWriter { return page.line })
+	err := p.relaySums(ctx, r, r.URL.RawQuery, page.line)
 	return errors.Join(err, page.end(err == nil && r.URL.RawQuery == ""))
+}
+
+// relaySums passes Envoy's lines on, those of what the agent counts too with their
+// sums.
+func (p *Page) relaySums(ctx context.Context, r *http.Request, query string, line lineWriter) error {
+	sum := &summing{write: line}
+	if p.counted != nil {
+		sum.counted = asked(p.counted(), query)
+	}
+	if err := p.relay(ctx, r, withQuery(p.envoy, query), func(http.Header) lineWriter { return sum.line }); err != nil {
+		return err
+	}
+	return sum.rest()
 }
 
 // writeApp writes the app's part.

@@ -5,7 +5,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	telemetry "istio.io/api/telemetry/v1alpha1"
 
 	"github.com/weftmesh/weft/internal/config"
@@ -44,7 +46,7 @@ func compileTelemetry(o *config.Object, in scope, d *diag.List) *model.Telemetry
 	}
 	for i, rule := range spec.GetMetrics() {
 		at := diag.Path("spec.metrics").Index(i)
-		next := model.MetricRule{Providers: providers(rule.GetProviders(), at, d, func(name string) bool { return slices.Contains(defaults.Meters, name) })}
+		next := model.MetricRule{Interval: reportingInterval(rule.GetReportingInterval(), at.Field("reportingInterval"), d), Providers: providers(rule.GetProviders(), at, d, func(name string) bool { return slices.Contains(defaults.Meters, name) })}
 		for j, override := range rule.GetOverrides() {
 			if m, ok := metricOverride(override, at.Field("overrides").Index(j), d); ok {
 				next.Overrides = append(next.Overrides, m)
@@ -63,6 +65,30 @@ func providers(in []*telemetry.ProviderRef, at diag.Path, d *diag.List, known fu
 			d.Add(diag.NoProvider, at.Field("providers").Index(i).Field("name"), "there is no provider %q for this; the rule has no effect on it", p.GetName())
 		}
 		out = append(out, p.GetName())
+	}
+	return out
+}
+
+// Bounds of the interval: each open connection costs an entry of Envoy's log each time.
+const (
+	minInterval = time.Second
+	maxInterval = 10 * time.Minute
+)
+
+// reportingInterval is 0 where nothing is set, and negative for an interval of 0,
+// by which nothing is reported before its end.
+// Source: istio.io/api telemetry/v1alpha1, Metrics.reporting_interval.
+func reportingInterval(in *durationpb.Duration, at diag.Path, d *diag.List) time.Duration {
+	if in == nil {
+		return 0
+	}
+	asked := in.AsDuration()
+	if asked <= 0 {
+		return -1
+	}
+	out := min(max(asked, minInterval), maxInterval)
+	if out != asked {
+		d.Add(diag.NoEffect, at, "%s is taken as %s: the shortest interval is %s, the longest %s", asked, out, minInterval, maxInterval)
 	}
 	return out
 }

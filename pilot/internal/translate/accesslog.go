@@ -5,6 +5,7 @@ import (
 
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	logdata "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	fileaccess "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	celfilter "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 	stream "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
@@ -34,12 +35,13 @@ const accessLogFields = `{
 	"requested_server_name": "%REQUESTED_SERVER_NAME%", "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%"
 }`
 
-// accessLogs is where requests and connections are logged.
+// accessLogs is where requests and connections are logged, when they have ended.
 func (b *builder) accessLogs() (out []*accesslog.AccessLog) {
 	for _, l := range b.reporting().Logs {
 		log := b.fileLog(l.Provider.Path, b.logFormat(l.Provider.Format))
+		log.Filter = at(logdata.AccessLogType_DownstreamEnd, logdata.AccessLogType_TcpConnectionEnd)
 		if l.Filter != "" {
-			log.Filter = b.expressionFilter(l.Filter)
+			log.Filter = both(log.GetFilter(), b.expressionFilter(l.Filter))
 		}
 		out = append(out, log)
 	}

@@ -9,6 +9,7 @@ import (
 	commonfault "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	fault "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	grpcstats "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_stats/v3"
 	grpcweb "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_web/v3"
 	mutation "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	router "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
@@ -23,10 +24,12 @@ import (
 
 // The names of HTTP filters; a route configures a filter by its name.
 const (
-	faultFilter  = "envoy.filters.http.fault"
-	corsFilter   = "envoy.filters.http.cors"
-	webFilter    = "envoy.filters.http.grpc_web"
-	routerFilter = "envoy.filters.http.router"
+	faultFilter = "envoy.filters.http.fault"
+	corsFilter  = "envoy.filters.http.cors"
+	webFilter   = "envoy.filters.http.grpc_web"
+	// messagesFilter keeps how many messages of a gRPC call have passed.
+	messagesFilter = "envoy.filters.http.grpc_stats"
+	routerFilter   = "envoy.filters.http.router"
 	// These two are off but for routes that configure them.
 	reportFilter  = "weft.mesh/load-report"
 	sessionFilter = "envoy.filters.http.stateful_session"
@@ -42,6 +45,7 @@ var httpFilters = []struct {
 	{corsFilter, &corsv3.Cors{}, []model.Role{model.RoleOutbound, model.RoleRouter}},
 	{sessionFilter, &stateful.StatefulSession{}, []model.Role{model.RoleOutbound, model.RoleRouter}},
 	{reportFilter, &mutation.HeaderMutation{}, []model.Role{model.RoleOutbound, model.RoleInbound, model.RoleRouter}},
+	{messagesFilter, &grpcstats.FilterConfig{EmitFilterState: true}, []model.Role{model.RoleOutbound, model.RoleInbound, model.RoleRouter}},
 	{routerFilter, &router.Router{}, []model.Role{model.RoleOutbound, model.RoleInbound, model.RoleRouter, model.RoleGRPCClient, model.RoleGRPCServer}},
 }
 
@@ -50,7 +54,7 @@ func (b *builder) filters() (out []*hcm.HttpFilter) {
 		if f.name == routerFilter {
 			f.config = b.routerConfig()
 		}
-		if slices.Contains(f.roles, b.class.Role) {
+		if slices.Contains(f.roles, b.class.Role) && (f.name != messagesFilter || b.counts(grpcMessages)) {
 			out = append(out, &hcm.HttpFilter{Name: f.name, Disabled: f.name == reportFilter || f.name == sessionFilter, ConfigType: &hcm.HttpFilter_TypedConfig{TypedConfig: b.pack(f.config)}})
 		}
 	}

@@ -31,6 +31,9 @@ func (b *builder) manager(prefix string, s side) *hcm.HttpConnectionManager {
 		StripTrailingHostDot:      true,
 		CommonHttpProtocolOptions: &core.HttpProtocolOptions{},
 	}
+	if every := b.interval(grpcMessages); every != nil {
+		out.AccessLogOptions = &hcm.HttpConnectionManager_HcmAccessLogOptions{AccessLogFlushInterval: every}
+	}
 	out.HttpProtocolOptions.AcceptHttp_10 = b.HTTP10
 	b.ownHeaders(out)
 	b.traced(out)

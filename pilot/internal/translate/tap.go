@@ -5,6 +5,7 @@ import (
 
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	logdata "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	grpclog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	tracetag "github.com/envoyproxy/go-control-plane/envoy/type/tracing/v3"
 	xtype "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -34,19 +35,20 @@ const (
 // httpTap shows requests when they end, tcpTap connections when they are made and
 // when they end.
 func (b *builder) httpTap(s side) *accesslog.AccessLog {
-	return b.tap("envoy.access_loggers.http_grpc", &grpclog.HttpGrpcAccessLogConfig{CommonConfig: tapConfig(s)})
+	return b.tap(at(logdata.AccessLogType_DownstreamEnd), "envoy.access_loggers.http_grpc", &grpclog.HttpGrpcAccessLogConfig{CommonConfig: tapConfig(s)})
 }
 
 func (b *builder) tcpTap(s side) *accesslog.AccessLog {
-	return b.tap("envoy.access_loggers.tcp_grpc", &grpclog.TcpGrpcAccessLogConfig{CommonConfig: tapConfig(s)})
+	told := at(logdata.AccessLogType_TcpUpstreamConnected, logdata.AccessLogType_TcpConnectionEnd)
+	return b.tap(told, "envoy.access_loggers.tcp_grpc", &grpclog.TcpGrpcAccessLogConfig{CommonConfig: tapConfig(s)})
 }
 
-func (b *builder) tap(name string, config validated) *accesslog.AccessLog {
+func (b *builder) tap(when *accesslog.AccessLogFilter, name string, config validated) *accesslog.AccessLog {
+	watched := &accesslog.AccessLogFilter{FilterSpecifier: &accesslog.AccessLogFilter_RuntimeFilter{RuntimeFilter: &accesslog.RuntimeFilter{
+		RuntimeKey: tapKey, PercentSampled: &xtype.FractionalPercent{}, UseIndependentRandomness: true,
+	}}}
 	return &accesslog.AccessLog{
-		Name: name, ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: b.pack(config)},
-		Filter: &accesslog.AccessLogFilter{FilterSpecifier: &accesslog.AccessLogFilter_RuntimeFilter{RuntimeFilter: &accesslog.RuntimeFilter{
-			RuntimeKey: tapKey, PercentSampled: &xtype.FractionalPercent{}, UseIndependentRandomness: true,
-		}}},
+		Name: name, ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: b.pack(config)}, Filter: both(when, watched),
 	}
 }
 
@@ -55,9 +57,8 @@ func (b *builder) tap(name string, config validated) *accesslog.AccessLog {
 // Source: envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig.
 func tapConfig(s side) *grpclog.CommonGrpcAccessLogConfig {
 	out := &grpclog.CommonGrpcAccessLogConfig{
-		LogName: tapOutbound, TransportApiVersion: core.ApiVersion_V3, BufferFlushInterval: durationpb.New(tapInterval),
-		GrpcService: &core.GrpcService{TargetSpecifier: &core.GrpcService_EnvoyGrpc_{EnvoyGrpc: &core.GrpcService_EnvoyGrpc{ClusterName: tapCluster}}},
-		CustomTags:  []*tracetag.CustomTag{tapTag("flags", "%RESPONSE_FLAGS%"), tapTag("grpc", "%GRPC_STATUS%"), tapTag("trace", "%TRACE_ID%")},
+		LogName: tapOutbound, TransportApiVersion: core.ApiVersion_V3, BufferFlushInterval: durationpb.New(tapInterval), GrpcService: agentService(tapCluster),
+		CustomTags: []*tracetag.CustomTag{tapTag("flags", "%RESPONSE_FLAGS%"), tapTag("grpc", "%GRPC_STATUS%"), tapTag("trace", "%TRACE_ID%")},
 	}
 	other := upstream
 	if s.reporter == "destination" {
@@ -65,6 +66,11 @@ func tapConfig(s side) *grpclog.CommonGrpcAccessLogConfig {
 	}
 	out.CustomTags = append(out.CustomTags, tapTag("peer", other.namespace+"/"+other.workload), tapTag("principal", other.principal))
 	return out
+}
+
+// agentService is the agent, by a cluster of the bootstrap.
+func agentService(cluster string) *core.GrpcService {
+	return &core.GrpcService{TargetSpecifier: &core.GrpcService_EnvoyGrpc_{EnvoyGrpc: &core.GrpcService_EnvoyGrpc{ClusterName: cluster}}}
 }
 
 func tapTag(name, format string) *tracetag.CustomTag {

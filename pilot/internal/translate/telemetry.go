@@ -143,11 +143,15 @@ func tag(name, format string) *stats.Config_Tag {
 	return &stats.Config_Tag{Name: name, ValueFormat: format}
 }
 
-// tags are those of every metric.
+// tags are those of every metric but those of messages.
 func (s side) tags() []*stats.Config_Tag {
+	return append(s.ends(), tag("response_flags", "%RESPONSE_FLAGS%"), tag("connection_security_policy", s.security))
+}
+
+// ends are the labels of who calls whom.
+func (s side) ends() []*stats.Config_Tag {
 	out := append([]*stats.Config_Tag{tag("reporter", s.reporter)}, s.source.tags("source_")...)
-	out = append(append(out, s.target.tags("destination_")...), s.service...)
-	return append(out, tag("response_flags", "%RESPONSE_FLAGS%"), tag("connection_security_policy", s.security))
+	return append(append(out, s.target.tags("destination_")...), s.service...)
 }
 
 // tags are Istio's names. App and version stand for the canonical ones too:
@@ -163,16 +167,17 @@ func (p peer) tags(prefix string) []*stats.Config_Tag {
 // httpMetrics counts requests when they end.
 func (b *builder) httpMetrics(s side) []*accesslog.AccessLog {
 	tags := append(s.tags(), requestProtocol(), tag("response_code", "%RESPONSE_CODE%"), tag("grpc_response_status", "%GRPC_STATUS_NUMBER%"))
-	out := b.metrics(nil, tags,
+	ended := at(logdata.AccessLogType_DownstreamEnd)
+	out := b.metrics(ended, tags,
 		metric{name: "requests_total"},
 		metric{name: "request_duration_milliseconds", format: "%DURATION%", unit: stats.Config_Histogram_Milliseconds},
 		metric{name: "request_bytes", format: "%DOWNSTREAM_WIRE_BYTES_RECEIVED%", unit: stats.Config_Histogram_Bytes},
 		metric{name: "response_bytes", format: "%DOWNSTREAM_WIRE_BYTES_SENT%", unit: stats.Config_Histogram_Bytes},
 	)
 	if s.wire != "" {
-		out = append(out, b.plainCallers(s, nil, logdata.AccessLogType_DownstreamEnd))
+		out = append(out, b.plainCallers(s, ended, logdata.AccessLogType_DownstreamEnd))
 	}
-	return out
+	return append(out, b.messages(s)...)
 }
 
 // requestProtocol is "grpc" or "http": Kiali ignores every other value.
@@ -192,8 +197,7 @@ func requestProtocol() *stats.Config_Tag {
 }
 
 // tcpMetrics counts connections: opened when the app or the other proxy is
-// reached, or cannot be; the rest at the end, for Envoy's byte counts are those
-// of the whole connection each time.
+// reached, or cannot be, closed at the end.
 func (b *builder) tcpMetrics(s side) []*accesslog.AccessLog {
 	tags := s.tags()
 	ended := at(logdata.AccessLogType_TcpConnectionEnd)
@@ -202,11 +206,8 @@ func (b *builder) tcpMetrics(s side) []*accesslog.AccessLog {
 	}}
 	opened := either(at(logdata.AccessLogType_TcpUpstreamConnected), both(ended, failed))
 	out := b.metrics(opened, tags, metric{name: "tcp_connections_opened_total"})
-	out = append(out, b.metrics(ended, tags,
-		metric{name: "tcp_connections_closed_total"},
-		metric{name: "tcp_sent_bytes_total", format: "%BYTES_SENT%"},
-		metric{name: "tcp_received_bytes_total", format: "%BYTES_RECEIVED%"},
-	)...)
+	out = append(out, b.metrics(ended, tags, metric{name: "tcp_connections_closed_total"})...)
+	out = append(out, b.bytes(tags)...)
 	if s.wire != "" {
 		out = append(out, b.plainCallers(s, opened, logdata.AccessLogType_TcpUpstreamConnected, logdata.AccessLogType_TcpConnectionEnd))
 	}
@@ -247,9 +248,11 @@ func (b *builder) metrics(when *accesslog.AccessLogFilter, tags []*stats.Config_
 	return []*accesslog.AccessLog{b.statsLog(when, config)}
 }
 
+const statsLogger = "envoy.access_loggers.stats"
+
 // statsLog counts what passes a filter; nil: everything.
 func (b *builder) statsLog(when *accesslog.AccessLogFilter, config *stats.Config) *accesslog.AccessLog {
-	return &accesslog.AccessLog{Name: "envoy.access_loggers.stats", Filter: when, ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: b.pack(config)}}
+	return &accesslog.AccessLog{Name: statsLogger, Filter: when, ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: b.pack(config)}}
 }
 
 // overridden are tags after a Telemetry has changed them; new ones come last.
@@ -274,8 +277,8 @@ func overridden(tags []*stats.Config_Tag, changes []model.TagOverride) []*stats.
 	return out
 }
 
-func at(t logdata.AccessLogType) *accesslog.AccessLogFilter {
-	return &accesslog.AccessLogFilter{FilterSpecifier: &accesslog.AccessLogFilter_LogTypeFilter{LogTypeFilter: &accesslog.LogTypeFilter{Types: []logdata.AccessLogType{t}}}}
+func at(types ...logdata.AccessLogType) *accesslog.AccessLogFilter {
+	return &accesslog.AccessLogFilter{FilterSpecifier: &accesslog.AccessLogFilter_LogTypeFilter{LogTypeFilter: &accesslog.LogTypeFilter{Types: types}}}
 }
 
 func both(filters ...*accesslog.AccessLogFilter) *accesslog.AccessLogFilter {
@@ -291,7 +294,7 @@ func either(filters ...*accesslog.AccessLogFilter) *accesslog.AccessLogFilter {
 // then, and a refused caller never reaches the app.
 func (b *builder) count(p *tcp.TcpProxy, s side) {
 	p.AccessLog = append(append(p.AccessLog, b.tcpMetrics(s)...), b.tcpTap(s))
-	p.AccessLogOptions = &tcp.TcpProxy_TcpAccessLogOptions{FlushAccessLogOnConnected: true}
+	p.AccessLogOptions = &tcp.TcpProxy_TcpAccessLogOptions{FlushAccessLogOnConnected: true, AccessLogFlushInterval: b.interval(tcpBytes)}
 	if s.security == "mutual_tls" {
 		p.UpstreamConnectMode = tcp.UpstreamConnectMode_ON_DOWNSTREAM_TLS_HANDSHAKE
 		p.MaxEarlyDataBytes = wrapperspb.UInt32(0)

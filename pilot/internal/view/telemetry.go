@@ -69,7 +69,7 @@ func saysOf(t *model.Telemetry, server bool) bool {
 	return slices.ContainsFunc(t.Logs, func(r model.LogRule) bool { return on(r.Sides, server) }) ||
 		slices.ContainsFunc(t.Traces, func(r model.TraceRule) bool { return on(r.Sides, server) }) ||
 		slices.ContainsFunc(t.Metrics, func(r model.MetricRule) bool {
-			return len(r.Providers) > 0 || slices.ContainsFunc(r.Overrides, func(o model.MetricOverride) bool { return on(o.Sides, server) })
+			return len(r.Providers) > 0 || r.Interval != 0 || slices.ContainsFunc(r.Overrides, func(o model.MetricOverride) bool { return on(o.Sides, server) })
 		})
 }
 
@@ -189,6 +189,7 @@ func (m merging) metrics(levels []*model.Telemetry, out *model.Reporting) {
 			if !slices.ContainsFunc(names, m.meters) {
 				continue
 			}
+			out.Interval = cmp.Or(rule.Interval, out.Interval)
 			for _, o := range rule.Overrides {
 				if on(o.Sides, m.server) {
 					override(out, o)
