@@ -203,6 +203,7 @@ func (b *bench) ejection() {
 	steady.until("it answers again", func(lines []load.Line) error { return some(sentFrom(lines, well), answers) })
 	b.Logf("it answers again %v after it is well", time.Since(well).Round(time.Millisecond))
 	b.Logf("%d requests, none failed", len(steady.stop()))
+	b.ejectionTold(bad.Name)
 }
 
 // near is a pod that a caller prefers while it is well: with outlierDetection

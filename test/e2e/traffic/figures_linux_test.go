@@ -70,6 +70,8 @@ func (b *bench) figures() {
 	b.part("edges", false, (*bench).edgesKnow)
 	b.part("endpoints", false, (*bench).endpointsListed)
 	b.part("mtls status", false, (*bench).mtlsSees)
+	b.part("tap", false, (*bench).tapShows)
+	b.part("failures", false, (*bench).failuresCounted)
 }
 
 // counted is a row of weft stat since the proxies' start.
