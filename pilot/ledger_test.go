@@ -55,7 +55,7 @@ func TestEverySupportedFieldIsCalledFor(t *testing.T) {
 	for _, f := range supportedFields(t, ledger) {
 		cases := ledger.Field(string(f.Parent().FullName()), f.JSONName()).Cases
 		noticed := slices.ContainsFunc(cases, func(c string) bool {
-			return len(without(t, c, f.FullName())) > 0 || ofTraces(c) && changes(t, c, f.FullName())
+			return len(without(t, c, f.FullName())) > 0 || ofCollectors(c) && changes(t, c, f.FullName())
 		})
 		if own := heldElsewhere[f.FullName()]; !noticed && own == "" {
 			t.Errorf("%s: no call of %v depends on it: add one that does", f.FullName(), cases)
@@ -108,10 +108,12 @@ var heldElsewhere = map[protoreflect.FullName]string{
 	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.ResourceDetectors.environment":                   "TestTraces/OTLP: the environment is always read",
 }
 
-// ofTraces are cases of what no call's answer shows: TestTraces makes their
-// calls on a real Envoy with a collector. Here each field must change what a
-// proxy is sent.
-func ofTraces(name string) bool { return strings.HasPrefix(name, "telemetry-tracing") }
+// ofCollectors are cases of what no call's answer shows: TestTraces and
+// TestLogsGoToACollector make their calls on a real Envoy with a collector. Here
+// each field must change what a proxy is sent.
+func ofCollectors(name string) bool {
+	return strings.HasPrefix(name, "telemetry-tracing") || name == "telemetry-otel-logs"
+}
 
 // changes reports whether a proxy of a case is sent something else without a
 // field.

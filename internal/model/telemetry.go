@@ -64,11 +64,21 @@ type TagOverride struct {
 }
 
 // LogProvider is where requests and connections can be logged.
-// Source: istio.io/api mesh/v1alpha1, MeshConfig.ExtensionProvider.envoyFileAccessLog.
+// Source: istio.io/api mesh/v1alpha1, MeshConfig.ExtensionProvider.envoyFileAccessLog
+// and envoyOtelAls.
 type LogProvider struct {
 	Name   string
-	Path   string // of a file, or /dev/stdout, /dev/stderr
+	Path   string // of a file, or /dev/stdout, /dev/stderr; empty with a Collector
 	Format LogFormat
+	// Collector takes records by OpenTelemetry, OTLP over gRPC; nil: it is a file.
+	// The Format's Text is their body, and its Labels their attributes.
+	Collector *LogCollector
+}
+
+// LogCollector is where records of logs go.
+type LogCollector struct {
+	Callee
+	LogName string
 }
 
 // LogFormat is the form of a line. The zero value is Istio's default text.
@@ -148,6 +158,7 @@ const DefaultInterval = 5 * time.Second
 type AccessLog struct {
 	Provider *LogProvider
 	Filter   string // a CEL expression; empty: all
+	Cluster  string // by which the provider's Collector is reached
 }
 
 // Metric is how a metric differs from Istio's standard.

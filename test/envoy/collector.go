@@ -8,8 +8,21 @@ import (
 	"github.com/weftmesh/weft/test/traces"
 )
 
-// collectorClusters begin so: their endpoints collect traces.
-const collectorClusters = "trace"
+// Clusters begin so whose endpoints collect traces, and logs.
+const (
+	collectorClusters = "trace"
+	logClusters       = "logs"
+)
+
+// Record is one of a log, as a collector got it.
+type Record = traces.Record
+
+// Records are those that collectors of logs got so far.
+func (p *Proxy) Records() []Record {
+	p.echoes.mu.Lock()
+	defer p.echoes.mu.Unlock()
+	return append([]Record(nil), p.echoes.records...)
+}
 
 // Span is one of a trace, as a collector got it.
 type Span = traces.Span
@@ -21,12 +34,19 @@ func (p *Proxy) Spans() []Span {
 	return append([]Span(nil), p.echoes.spans...)
 }
 
-// collect plays a collector of OpenTelemetry, over gRPC and HTTP, and of
+// collect plays a collector of OpenTelemetry, of traces and logs, over gRPC and HTTP, and of
 // Zipkin.
 func (e *echoes) collect(cluster string, w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	grpc := strings.HasPrefix(r.Header.Get("content-type"), "application/grpc")
-	spans, wrong := traces.Read(r.Header.Get("content-type"), body)
+	var spans []Span
+	var records []Record
+	var wrong error
+	if r.URL.Path == traces.LogsPath {
+		records, wrong = traces.ReadRecords(body)
+	} else {
+		spans, wrong = traces.Read(r.Header.Get("content-type"), body)
+	}
 	if err != nil || wrong != nil {
 		panic(http.ErrAbortHandler)
 	}
@@ -34,6 +54,10 @@ func (e *echoes) collect(cluster string, w http.ResponseWriter, r *http.Request)
 	for _, s := range spans {
 		s.Cluster, s.Path, s.Headers = cluster, r.URL.Path, r.Header
 		e.spans = append(e.spans, s)
+	}
+	for _, one := range records {
+		one.Cluster = cluster
+		e.records = append(e.records, one)
 	}
 	e.mu.Unlock()
 	if grpc {

@@ -73,6 +73,7 @@ type echoes struct {
 	authorizers map[string]simulate.Authorizer
 	checks      []simulate.Check
 	spans       []Span
+	records     []Record
 }
 
 func newEchoes() *echoes {
@@ -113,7 +114,7 @@ func (e *echoes) listen(cluster, endpoint string) (int, error) {
 			switch {
 			case strings.HasPrefix(at.cluster, authorizerClusters):
 				e.authorize(at.cluster, w, r)
-			case strings.HasPrefix(at.cluster, collectorClusters):
+			case strings.HasPrefix(at.cluster, collectorClusters), strings.HasPrefix(at.cluster, logClusters):
 				e.collect(at.cluster, w, r)
 			case tunnelled(r):
 				s.carry(w, r)

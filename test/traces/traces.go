@@ -1,6 +1,6 @@
-// Package traces reads what proxies send to collectors of traces.
+// Package traces reads what proxies send to collectors of traces and of logs.
 //
-// In: the body of one export, of OTLP or Zipkin. Out: its spans.
+// In: the body of one export, of OTLP or Zipkin. Out: its spans, or its records.
 package traces
 
 import (

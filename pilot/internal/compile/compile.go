@@ -111,7 +111,7 @@ func (c *Compiler) Mesh(set config.Set) Result {
 		in.Set(set.Of(k))
 	}
 	c.graph.Run()
-	said = c.checkDefaultTracer(set.Of(config.MeshConfig), said)
+	said = c.checkDefaultCollectors(set.Of(config.MeshConfig), said)
 	c.last = Result{Mesh: c.mesh(), Findings: c.findings(said)}
 	return c.last
 }

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -8,6 +9,7 @@ import (
 	mesh "istio.io/api/mesh/v1alpha1"
 
 	"github.com/weftmesh/weft/internal/diag"
+	"github.com/weftmesh/weft/internal/hostname"
 	"github.com/weftmesh/weft/internal/model"
 )
 
@@ -34,6 +36,8 @@ func compileTelemetryDefaults(in *mesh.MeshConfig, d *diag.List) model.Telemetry
 	for i, p := range in.GetExtensionProviders() {
 		at := diag.Path("extensionProviders").Index(i)
 		log, isLog := p.GetProvider().(*mesh.MeshConfig_ExtensionProvider_EnvoyFileAccessLog)
+		otel, isOtel := p.GetProvider().(*mesh.MeshConfig_ExtensionProvider_EnvoyOtelAls)
+		isLog = isLog || isOtel
 		_, isMeter := p.GetProvider().(*mesh.MeshConfig_ExtensionProvider_Prometheus)
 		if again := slices.Contains(names, p.GetName()); again && (isLog || isMeter) {
 			d.Add(diag.Duplicate, at.Field("name"), "another provider before it is called %q too; this one is not used", p.GetName())
@@ -43,6 +47,10 @@ func compileTelemetryDefaults(in *mesh.MeshConfig, d *diag.List) model.Telemetry
 		switch {
 		case p.GetName() == "" && (isLog || isMeter):
 			d.Add(diag.Invalid, at.Field("name"), "it is empty; the provider is not used")
+		case isOtel:
+			if l := otelLogProvider(p.GetName(), otel.EnvoyOtelAls, at, d); l != nil {
+				out.Providers = append(out.Providers, l)
+			}
 		case isLog:
 			if l := fileProvider(p.GetName(), log.EnvoyFileAccessLog, format, at.Field("envoyFileAccessLog"), d); l != nil {
 				out.Providers = append(out.Providers, l)
@@ -100,6 +108,29 @@ func meshLogFormat(in *mesh.MeshConfig, d *diag.List) model.LogFormat {
 		return out
 	}
 	return model.LogFormat{JSON: true}
+}
+
+// otelLogName is Istio's for records of a provider that names none.
+const otelLogName = "otel_envoy_accesslog"
+
+// otelLogProvider reads a log that goes to a collector; nil: it cannot be used.
+func otelLogProvider(name string, in *mesh.MeshConfig_ExtensionProvider_EnvoyOpenTelemetryLogProvider, at diag.Path, d *diag.List) *model.LogProvider {
+	if !hostname.IsLabel(name) {
+		d.Add(diag.Invalid, at.Field("name"), "%q: the name of a collector has small letters, digits and -, at most 63", name)
+		return nil
+	}
+	at = at.Field("envoyOtelAls")
+	callee, ok := compileCallee(in.GetService(), in.GetPort(), at, d)
+	of := in.GetLogFormat()
+	text, sound := textFormat(of.GetText(), at.Field("logFormat").Field("text"), d)
+	labels, whole := jsonFormat(of.GetLabels(), at.Field("logFormat").Field("labels"), d)
+	if !checkText(in.GetLogName(), at.Field("logName"), d) || !ok || !sound || !whole {
+		return nil
+	}
+	return &model.LogProvider{
+		Name: name, Format: model.LogFormat{Text: text.Text, Labels: labels.Labels},
+		Collector: &model.LogCollector{Callee: callee, LogName: cmp.Or(in.GetLogName(), otelLogName)},
+	}
 }
 
 type fileLog = mesh.MeshConfig_ExtensionProvider_EnvoyFileAccessLogProvider

@@ -178,6 +178,7 @@ func telemetryScope(_ string, t *model.Telemetry) (keys []string) {
 // one resource selecting any given workload").
 func checkTelemetry(t *model.Telemetry, in scope, d *diag.List) {
 	checkTracers(t, in, d)
+	checkLogCollectors(t, in, d)
 	for _, key := range telemetryScope("", t) {
 		others, _ := memo.Get(in.r, &in.c.reported.Cell, key)
 		for _, other := range others.All() {

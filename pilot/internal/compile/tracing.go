@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"net"
@@ -96,27 +97,62 @@ func checkTracers(t *model.Telemetry, in scope, d *diag.List) {
 
 // checkTracer reports a tracer that no proxy can call.
 func checkTracer(tracer *model.Tracer, services servicesByKey, at diag.Path, d *diag.List) {
-	if s := tracer.Find(services); s == nil {
-		d.Add(diag.NoProvider, at, "tracer %q: %s; there are no spans", tracer.Name, whyNoService(tracer.Callee, services))
-	} else if _, ok := tracer.Reaches(s); !ok {
-		d.Add(diag.NoProvider, at, "tracer %q: proxies cannot call port %d of service %s of their own; there are no spans", tracer.Name, tracer.Port, tracer.Host)
+	if why := whyNotCalled(tracer.Callee, services); why != "" {
+		d.Add(diag.NoProvider, at, "tracer %q: %s; there are no spans", tracer.Name, why)
 	}
 }
 
-// checkDefaultTracer adds to what is said of MeshConfig whether its own tracer
-// can be called: services are not known yet where MeshConfig is read.
-func (c *Compiler) checkDefaultTracer(objects memo.Table[*config.Object], said memo.Table[*Findings]) memo.Table[*Findings] {
+// checkLogCollectors reports collectors of logs that no proxy can call.
+func checkLogCollectors(t *model.Telemetry, in scope, d *diag.List) {
+	for i, rule := range t.Logs {
+		for j, name := range rule.Providers {
+			at := diag.Path("spec.accessLogging").Index(i).Field("providers").Index(j).Field("name")
+			checkLogCollector(in.settings().Telemetry.Provider(name), in.serviceOfKey, at, d)
+		}
+	}
+}
+
+func checkLogCollector(p *model.LogProvider, services servicesByKey, at diag.Path, d *diag.List) {
+	if p == nil || p.Collector == nil {
+		return
+	}
+	if why := whyNotCalled(p.Collector.Callee, services); why != "" {
+		d.Add(diag.NoProvider, at, "collector of logs %q: %s; nothing is logged there", p.Name, why)
+	}
+}
+
+// whyNotCalled is empty for a service that proxies can call of their own.
+func whyNotCalled(c model.Callee, services servicesByKey) string {
+	s := c.Find(services)
+	if s == nil {
+		return whyNoService(c, services)
+	}
+	if _, ok := c.Reaches(s); !ok {
+		return fmt.Sprintf("proxies cannot call port %d of service %s of their own", c.Port, c.Host)
+	}
+	return ""
+}
+
+// checkDefaultCollectors adds to what is said of MeshConfig whether its own tracer
+// and collectors of logs can be called: services are not known yet where it is read.
+func (c *Compiler) checkDefaultCollectors(objects memo.Table[*config.Object], said memo.Table[*Findings]) memo.Table[*Findings] {
 	o, ok := meshConfig(objects)
 	name := c.meshed.Telemetry.Traces
-	if !ok || name == "" {
+	if !ok {
 		return said
 	}
+	d, services := diag.For(o.Ref()), c.services.Table().Get
+	in, _ := o.Spec.(*mesh.MeshConfig)
+	for i, name := range in.GetDefaultProviders().GetAccessLogging() {
+		checkLogCollector(c.meshed.Telemetry.Provider(name), services, diag.Path("defaultProviders.accessLogging").Index(i), d)
+	}
 	at := diag.Path("defaultConfig.tracing.zipkin.address")
-	if in, is := o.Spec.(*mesh.MeshConfig); is && name != ofProxyConfig {
+	if in != nil && name != ofProxyConfig {
 		at = diag.Path("defaultProviders.tracing").Index(slices.Index(in.GetDefaultProviders().GetTracing(), name))
 	}
-	d := diag.For(o.Ref())
-	checkTracer(c.meshed.Telemetry.Tracer(name), c.services.Table().Get, at, d)
+	if name != "" {
+		checkTracer(c.meshed.Telemetry.Tracer(name), services, at, d)
+	}
 	if len(d.All()) == 0 {
 		return said
 	}

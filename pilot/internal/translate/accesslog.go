@@ -38,7 +38,12 @@ const accessLogFields = `{
 // accessLogs is where requests and connections are logged, when they have ended.
 func (b *builder) accessLogs() (out []*accesslog.AccessLog) {
 	for _, l := range b.reporting().Logs {
-		log := b.fileLog(l.Provider.Path, b.logFormat(l.Provider.Format))
+		var log *accesslog.AccessLog
+		if l.Provider.Collector != nil {
+			log = b.otelLog(l)
+		} else {
+			log = b.fileLog(l.Provider.Path, b.logFormat(l.Provider.Format))
+		}
 		log.Filter = at(logdata.AccessLogType_DownstreamEnd, logdata.AccessLogType_TcpConnectionEnd)
 		if l.Filter != "" {
 			log.Filter = both(log.GetFilter(), b.expressionFilter(l.Filter))
@@ -64,8 +69,7 @@ func (b *builder) fileLog(path string, format *core.SubstitutionFormatString) *a
 	return &accesslog.AccessLog{Name: name, ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: b.pack(config)}}
 }
 
-// logFormat is the form of a line. Of a path without its query Envoy has a
-// formatter that must be asked for.
+// logFormat is the form of a line.
 // Source: envoy.config.core.v3.SubstitutionFormatString.
 func (b *builder) logFormat(f model.LogFormat) *core.SubstitutionFormatString {
 	out := &core.SubstitutionFormatString{OmitEmptyValues: f.OmitEmpty}
@@ -86,10 +90,16 @@ func (b *builder) logFormat(f model.LogFormat) *core.SubstitutionFormatString {
 		}
 		out.Format = &core.SubstitutionFormatString_TextFormatSource{TextFormatSource: &core.DataSource{Specifier: &core.DataSource_InlineString{InlineString: text}}}
 	}
-	if strings.Contains(text, "%REQ_WITHOUT_QUERY") {
-		out.Formatters = []*core.TypedExtensionConfig{{Name: "envoy.formatter.req_without_query", TypedConfig: b.pack(&withoutquery.ReqWithoutQuery{})}}
-	}
+	out.Formatters = b.formatters(text)
 	return out
+}
+
+// formatters are those that must be asked for: of a path without its query.
+func (b *builder) formatters(text string) []*core.TypedExtensionConfig {
+	if !strings.Contains(text, "%REQ_WITHOUT_QUERY") {
+		return nil
+	}
+	return []*core.TypedExtensionConfig{{Name: "envoy.formatter.req_without_query", TypedConfig: b.pack(&withoutquery.ReqWithoutQuery{})}}
 }
 
 // expressionFilter logs what a CEL expression holds for.

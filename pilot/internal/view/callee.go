@@ -104,11 +104,16 @@ func newAuthorizers(in *inputs, rights *memo.Cell[*model.Authorization]) *author
 	return a
 }
 
-// tracers are where the proxies of a class send spans.
-func tracers(in *inputs, reporting *memo.Cell[*model.Reporting]) *memo.Derived[*model.Reporting, wanted] {
+// collectors are where the proxies of a class send spans and records of logs.
+func collectors(in *inputs, reporting *memo.Cell[*model.Reporting]) *memo.Derived[*model.Reporting, wanted] {
 	return memo.Flat(in.graph, reporting, func(_ *memo.Reader, _ string, all *model.Reporting, emit memo.Emit[wanted]) {
 		if t := all.Tracing; t != nil {
 			emit(t.Cluster, wanted{t.Cluster, t.Tracer.Callee, t.Tracer.Protocol.GRPC()})
+		}
+		for _, l := range all.Logs {
+			if c := l.Provider.Collector; c != nil {
+				emit(l.Cluster, wanted{l.Cluster, c.Callee, true})
+			}
 		}
 	})
 }

@@ -34,6 +34,9 @@ func telemetries(in *inputs, role model.Role) *memo.Derived[*model.Settings, *mo
 		if t := out.Tracing; t != nil && (bare || !in.callable(r, t.Tracer.Callee)) {
 			out.Tracing = nil
 		}
+		out.Logs = slices.DeleteFunc(out.Logs, func(l model.AccessLog) bool {
+			return l.Provider.Collector != nil && (bare || !in.callable(r, l.Provider.Collector.Callee))
+		})
 		return out, true
 	}, memo.Same(func(a, b *model.Reporting) bool { return reflect.DeepEqual(a, b) }))
 }
@@ -135,10 +138,23 @@ func (m merging) logs(levels []*model.Telemetry) (out []model.AccessLog) {
 			provider = m.defaults.File
 		}
 		if of := said[name]; provider != nil && !of.disabled {
-			out = append(out, model.AccessLog{Provider: provider, Filter: of.filter})
+			l := model.AccessLog{Provider: provider, Filter: of.filter}
+			if c := provider.Collector; c != nil {
+				l.Cluster = m.ownCluster("logs", provider.Name, c.Callee)
+			}
+			out = append(out, l)
 		}
 	}
 	return out
+}
+
+// ownCluster differs by side: a proxy has the clusters of both, and no two of one
+// name.
+func (m merging) ownCluster(kind, name string, c model.Callee) string {
+	if m.server {
+		kind += "-in"
+	}
+	return ownCluster(kind, name, c)
 }
 
 // traces: each rule changes what it names; the last that names a provider says
@@ -165,11 +181,7 @@ func (m merging) traces(levels []*model.Telemetry) *model.Tracing {
 	if out.Tracer = m.defaults.Tracer(name); out.Tracer == nil || disabled {
 		return nil
 	}
-	kind := "trace"
-	if m.server {
-		kind = "trace-in" // a proxy has the clusters of both sides, and no two of one name
-	}
-	out.Cluster = ownCluster(kind, out.Tracer.Name, out.Tracer.Callee)
+	out.Cluster = m.ownCluster("trace", out.Tracer.Name, out.Tracer.Callee)
 	if out.Tracer.MaxTag != 0 {
 		out.MaxTag = out.Tracer.MaxTag
 	}

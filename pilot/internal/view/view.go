@@ -87,7 +87,7 @@ func newViewer(class model.ProxyClass, g *memo.Graph) *Viewer {
 	v.in.proxy.Set(proxyOf(class))
 	v.authorizations = guards(v.in, class.Role, v.in.authorizations)
 	v.reporting = telemetries(v.in, class.Role)
-	traced := &tracers(v.in, &v.reporting.Cell).Cell
+	traced := &collectors(v.in, &v.reporting.Cell).Cell
 	switch class.Role {
 	case model.RoleInbound, model.RoleGRPCServer:
 		v.side = newInbound(v.in, class, newCallees(v.in, class, v.with(traced)))
