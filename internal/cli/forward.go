@@ -180,7 +180,7 @@ func (p *pods) exchange(ctx context.Context, from page) (text []byte, err error)
 		return nil, err
 	}
 	defer end()
-	resp, failure, err := begin(ctx, conn, from)
+	resp, failure, err := begin(ctx, conn, from) //nolint:bodyclose // whole closes it
 	if err == nil {
 		text, err = whole(resp)
 	}

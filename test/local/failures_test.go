@@ -75,8 +75,7 @@ func TestFailuresAreCounted(t *testing.T) {
 	}
 	for _, s := range failureSeries() {
 		eventually(t, patience, "it is counted", func() error {
-			_, err := m.seen(t, s)
-			return err
+			return m.seen(t, s)
 		})
 	}
 	m.ejectionIsSeen(t, began)

@@ -222,8 +222,7 @@ func (s *streams) counted(t *testing.T, what string) {
 		}
 		for _, one := range []series{{"front", metric, source, want}, {"streams", metric, destination, want}} {
 			eventually(t, patience, what, func() error {
-				_, err := s.seen(t, one)
-				return err
+				return s.seen(t, one)
 			})
 		}
 	}
@@ -300,7 +299,7 @@ func (s *streams) endsOnly(t *testing.T, calls, connections int) {
 		{"streams", "istio_requests_total", joined(to, grpc, labels{"reporter": "destination", "connection_security_policy": "mutual_tls"}), float64(calls)},
 		{"front", "istio_tcp_connections_closed_total", joined(to, labels{"reporter": "source", "connection_security_policy": "unknown"}), float64(connections)},
 	} {
-		if _, err := s.seen(t, one); err != nil {
+		if err := s.seen(t, one); err != nil {
 			t.Error(err)
 		}
 	}
@@ -329,12 +328,10 @@ func (s *streams) envoyKilled(t *testing.T) {
 	delete(from, "response_flags")
 	for metric, want := range map[string]float64{"istio_request_messages_total": 1, "istio_response_messages_total": 1} {
 		eventually(t, patience, "counters begin anew", func() error {
-			_, err := s.seen(t, series{"front", metric, joinedExactly(from, "source"), want})
-			return err
+			return s.seen(t, series{"front", metric, joinedExactly(from, "source"), want})
 		})
 		eventually(t, patience, "those of the other side go on", func() error {
-			_, err := s.seen(t, series{"streams", metric, joinedExactly(from, "destination"), before[metric] + want})
-			return err
+			return s.seen(t, series{"streams", metric, joinedExactly(from, "destination"), before[metric] + want})
 		})
 	}
 }

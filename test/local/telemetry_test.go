@@ -63,21 +63,22 @@ type series struct {
 }
 
 // seen sums the series with exactly these labels over the pods.
-func (m *running) seen(t *testing.T, s series) (sum float64, err error) {
+func (m *running) seen(t *testing.T, s series) error {
+	var sum float64
 	pods, err := m.PodsOf(t.Context(), s.pods)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	var others []string
 	for _, p := range pods {
 		page, err := m.Exec(t.Context(), p.Namespace+"/"+p.Name, "curl", "-s", "127.0.0.1:15020/stats/prometheus")
 		if err != nil {
-			return 0, err
+			return err
 		}
 		parser := expfmt.NewTextParser(model.UTF8Validation)
 		families, err := parser.TextToMetricFamilies(bytes.NewReader(page))
 		if err != nil {
-			return 0, fmt.Errorf("the page is no Prometheus text: %w", err)
+			return fmt.Errorf("the page is no Prometheus text: %w", err)
 		}
 		for _, one := range families[strings.TrimSuffix(s.metric, "_count")].GetMetric() {
 			if got := labelsOf(one); maps.Equal(got, s.labels) {
@@ -88,9 +89,9 @@ func (m *running) seen(t *testing.T, s series) (sum float64, err error) {
 		}
 	}
 	if sum != s.want {
-		return sum, fmt.Errorf("%s of %s is %v, want %v of %v; others differ in\n%s", s.metric, s.pods, sum, s.want, s.labels, strings.Join(others, "\n"))
+		return fmt.Errorf("%s of %s is %v, want %v of %v; others differ in\n%s", s.metric, s.pods, sum, s.want, s.labels, strings.Join(others, "\n"))
 	}
-	return sum, nil
+	return nil
 }
 
 // labelsOf are those that are not empty: an empty label is none.
@@ -170,8 +171,7 @@ func TestMetricsCountWhatWasSent(t *testing.T) {
 	}
 	for _, s := range all {
 		eventually(t, 15*time.Second, "it is counted", func() error {
-			_, err := m.seen(t, s)
-			return err
+			return m.seen(t, s)
 		})
 	}
 	account := "spiffe://cluster.local/ns/default/sa/"

@@ -26,7 +26,7 @@ func TestFormats(t *testing.T) {
 		"application/openmetrics-text;version=0.0.1;q=0.75,text/plain;q=0.5":        openMetrics,
 		"application/openmetrics-text;version=1.0.0;q=0.1,text/plain;version=0.0.4": plain,
 	} {
-		page, _ := bothParts(t)
+		page := bothParts(t)
 		w, request := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)
 		request.Header.Set("Accept", accept)
 		page.ServeHTTP(w, request)
@@ -52,7 +52,7 @@ func TestFormats(t *testing.T) {
 
 // bothParts is a page of a hostile Envoy and a hostile app, who writes OpenMetrics to
 // those who ask for it and to others too.
-func bothParts(t *testing.T) (*Page, string) {
+func bothParts(t *testing.T) *Page {
 	t.Helper()
 	label := `"` + strings.Repeat("ä", 5_000) + `\\ \" \n 日本 \u202e },le=` + `"`
 	r := newReader(t, http.NotFoundHandler(), 0)
@@ -64,7 +64,7 @@ func bothParts(t *testing.T) (*Page, string) {
 		w.Header().Set("Content-Type", "application/openmetrics-text; version=1.0.0; charset=utf-8")
 		_, _ = io.WriteString(w, "# TYPE mine counter\nmine_total 3 # {trace_id=\"x\"} 0.5\nmine 4 5 6 7\nx{__name__=\"istio_requests_total\"} 9\nx{a=\"1\",a=\"2\"} 9\n# TYPE late gauge\nlate 8\n# EOF\nafter 1\n")
 	})
-	return r.page, r.page.app
+	return r.page
 }
 
 // A real Prometheus, which asks for OpenMetrics, takes the page whole.
@@ -76,7 +76,7 @@ func TestPrometheusReadsThePage(t *testing.T) {
 		}
 		t.Skip("no prometheus on the PATH (Debian: apt-get install prometheus)")
 	}
-	page, _ := bothParts(t)
+	page := bothParts(t)
 	formats := make(chan string, 1000)
 	pod := part(t, func(w http.ResponseWriter, r *http.Request) {
 		page.ServeHTTP(w, r)

@@ -146,6 +146,11 @@ func stay(to *http.Request, via []*http.Request) error {
 	return nil
 }
 
+// negotiated is the format that a reader prefers.
+func negotiated(r *http.Request) expfmt.Format {
+	return expfmt.NegotiateAccept(r.Header, expfmt.DefaultOpenMetricsAcceptedFormats()...)
+}
+
 // ServeHTTP writes the page. Parts are passed on line by line, so that a big
 // one costs no memory; a part that fails half way ends at a whole line.
 func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -154,7 +159,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.scrapes.Inc()
 	out := &formatter{w: w}
 	w.Header().Set("Content-Type", textFormat+"; charset=utf-8")
-	if asked := expfmt.NegotiateIncludingOpenMetrics(r.Header); asked.FormatType() == expfmt.TypeOpenMetrics {
+	if asked := negotiated(r); asked.FormatType() == expfmt.TypeOpenMetrics {
 		out.to = openMetrics
 		w.Header().Set("Content-Type", string(asked))
 	}
@@ -249,7 +254,7 @@ func (p *Page) relay(ctx context.Context, r *http.Request, url string, writer fu
 		return err
 	}
 	request.Header.Set("Accept", textFormat)
-	if url == p.app && expfmt.NegotiateIncludingOpenMetrics(r.Header).FormatType() == expfmt.TypeOpenMetrics {
+	if url == p.app && negotiated(r).FormatType() == expfmt.TypeOpenMetrics {
 		request.Header.Set("Accept", eitherFormat)
 	}
 	for _, name := range []string{"User-Agent", "X-Prometheus-Scrape-Timeout-Seconds"} {
