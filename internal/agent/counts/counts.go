@@ -14,6 +14,7 @@ import (
 	"cmp"
 	"log/slog"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -22,15 +23,26 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Bounds: streams whose entries are compared, series, bytes of the labels of one,
-// and how long a stream may say nothing, which is more than three of the longest
-// intervals that the pilot asks for.
+// Bounds: streams whose entries are compared; of each metric series, and bytes of
+// their labels, since all of them are written to the file for each page.
 const (
 	maxStreams = 10_000
-	maxSeries  = 1_000
-	maxLabels  = 8 << 10
-	forgotten  = time.Hour
+	maxSeries  = 10_000
+	maxLabels  = 4 << 20
 )
+
+// How long a stream may say nothing before it is taken for ended: some of its own
+// intervals, but not so few seconds that a busy machine makes them pass; where it
+// has none yet, or a very long one, more than five of the longest that the pilot
+// asks for. One that is forgotten too early would be counted twice.
+const (
+	intervals = 5
+	quiet     = 5 * time.Minute
+	forgotten = time.Hour
+)
+
+// other is what all labels say of the series that are too many.
+const other = "other"
 
 // Counted is what was counted so far, by metric and by labels, as Canonical
 // writes those.
@@ -54,7 +66,7 @@ type Ledger struct {
 	mu      sync.Mutex
 	envoy   string // whose counts these are
 	counted Counted
-	series  int
+	bytes   map[string]int // of labels, by metric
 	streams map[string]*stream
 	changed bool      // since it was saved
 	swept   time.Time // the last time that streams were forgotten
@@ -65,14 +77,15 @@ type Ledger struct {
 type stream struct {
 	// Values it has had, by metric.
 	Values map[string]uint64 `json:"values"`
-	last   time.Time         // when it said so
+	Last   time.Time         `json:"last"` // when it said so
+	Gap    time.Duration     `json:"gap"`  // the longest between two reports
 }
 
 // New returns an empty Ledger.
 func New(o Options) *Ledger {
-	l := &Ledger{o: o, now: time.Now, counted: Counted{}, streams: map[string]*stream{}}
+	l := &Ledger{o: o, now: time.Now, counted: Counted{}, bytes: map[string]int{}, streams: map[string]*stream{}}
 	l.dropped = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "count_entries_dropped_total", Help: "Entries of what lasts that the agent did not count: series, whose labels are more than it holds; or stream, of which there are more than it holds, so that they count when they end.",
+		Name: "count_entries_dropped_total", Help: "Entries of what lasts that the agent did not count by their labels: series, of which there are more than it holds, so that they count under other; or stream, of which there are more than it holds, so that they count when they end.",
 	}, []string{"reason"})
 	o.Metrics.MustRegister(l.dropped, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "counted_streams", Help: "Calls and connections that last, whose messages or bytes the agent counts."}, func() float64 { return float64(l.lasting()) }))
@@ -82,6 +95,7 @@ func New(o Options) *Ledger {
 func (l *Ledger) lasting() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.sweep()
 	return len(l.streams)
 }
 
@@ -109,7 +123,8 @@ func (l *Ledger) take(envoy string, r report) {
 	}
 	var before map[string]uint64
 	if known != nil {
-		before, known.last = known.Values, l.now()
+		before = known.Values
+		known.heard(l.now())
 	}
 	for metric, value := range r.values {
 		if value > before[metric] {
@@ -127,10 +142,6 @@ func (l *Ledger) take(envoy string, r report) {
 
 // begin keeps a stream in mind, nil where there are too many.
 func (l *Ledger) begin(id string) *stream {
-	if now := l.now(); len(l.streams) >= maxStreams && now.Sub(l.swept) > time.Minute {
-		l.swept = now
-		maps.DeleteFunc(l.streams, func(_ string, s *stream) bool { return now.Sub(s.last) > forgotten })
-	}
 	if len(l.streams) >= maxStreams {
 		return nil
 	}
@@ -138,21 +149,62 @@ func (l *Ledger) begin(id string) *stream {
 	return l.streams[id]
 }
 
+func (s *stream) heard(now time.Time) {
+	if !s.Last.IsZero() {
+		s.Gap = max(s.Gap, now.Sub(s.Last))
+	}
+	s.Last = now
+}
+
+// silent says whether a stream must have ended without a word of it.
+func (s *stream) silent(now time.Time) bool {
+	atMost := forgotten
+	if s.Gap > 0 && s.Gap < forgotten/intervals {
+		atMost = max(intervals*s.Gap, quiet)
+	}
+	return now.Sub(s.Last) > atMost
+}
+
+// sweep forgets, once a minute, the streams that are silent. l.mu is held.
+func (l *Ledger) sweep() {
+	now := l.now()
+	if now.Sub(l.swept) < time.Minute {
+		return
+	}
+	before := len(l.streams)
+	maps.DeleteFunc(l.streams, func(_ string, s *stream) bool { return s.silent(now) })
+	l.swept, l.changed = now, l.changed || len(l.streams) < before
+}
+
+// add counts to a series. Those that there is no room for are one, so that the
+// metric's sum stays right.
 func (l *Ledger) add(metric, labels string, more uint64) {
 	of := l.counted[metric]
-	if _, ok := of[labels]; !ok {
-		if l.series >= maxSeries || len(labels) > maxLabels {
-			l.dropped.WithLabelValues("series").Inc()
-			return
-		}
-		l.series++
-	}
 	if of == nil {
 		of = map[string]uint64{}
 		l.counted[metric] = of
 	}
+	if _, ok := of[labels]; !ok && (len(of) >= maxSeries || l.bytes[metric]+len(labels) > maxLabels) {
+		l.dropped.WithLabelValues("series").Inc()
+		labels = others(labels)
+	}
+	if _, ok := of[labels]; !ok {
+		l.bytes[metric] += len(labels)
+	}
 	of[labels] += more
 }
+
+// others are labels of the same names, which are the pilot's choice and few. No value
+// has a quote that is not escaped.
+func others(labels string) string {
+	var out []Pair
+	for _, part := range pair.FindAllStringSubmatch(labels, -1) {
+		out = append(out, Pair{part[1], other})
+	}
+	return Canonical(out)
+}
+
+var pair = regexp.MustCompile(`([^=,"]+)="(?:[^"\\]|\\.)*"`)
 
 // of says whether an Envoy is the running one. What was counted of another is
 // forgotten: its own counters are gone too, and the sum must begin anew as they
@@ -160,9 +212,10 @@ func (l *Ledger) add(metric, labels string, more uint64) {
 func (l *Ledger) of(envoy string) bool {
 	now := l.o.Envoy()
 	if now != "" && now != l.envoy {
-		l.envoy, l.counted, l.streams, l.series = now, Counted{}, map[string]*stream{}, 0
+		l.envoy, l.counted, l.bytes, l.streams = now, Counted{}, map[string]int{}, map[string]*stream{}
 		l.load()
 	}
+	l.sweep()
 	return envoy == now && now != ""
 }
 

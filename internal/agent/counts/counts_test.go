@@ -162,9 +162,9 @@ func FuzzFile(f *testing.F) {
 	})
 }
 
-// More than it holds is dropped and said; a stream that is not followed counts
-// when it ends, and those that have gone silent make room.
-func TestBounds(t *testing.T) {
+// A stream that is not followed, as there are too many, counts when it ends; those
+// that have gone silent make room.
+func TestTooManyStreams(t *testing.T) {
 	b := newBooked(t, filepath.Join(t.TempDir(), "counts"))
 	for i := range maxStreams {
 		b.call(t, entry{connection: fmt.Sprint(i), requests: 1})
@@ -182,21 +182,102 @@ func TestBounds(t *testing.T) {
 	if n := b.lasting(); n != 1 || dropped(b, "stream") != 1 {
 		t.Errorf("%d streams after an hour", n)
 	}
+}
 
-	for i := range 2 * maxSeries {
-		b.call(t, entry{connection: fmt.Sprint("s", i), requests: 1, ended: true, tags: map[string]string{"path": "=" + fmt.Sprint(i)}})
+// tagged is a short call with a label of its own.
+func (b *booked) tagged(t *testing.T, path string, requests uint64) {
+	t.Helper()
+	b.call(t, entry{connection: path, requests: requests, ended: true, tags: map[string]string{"path": "=" + path}})
+}
+
+// Series that a metric has no room for are one, so that its sum stays right; they
+// take no room from other metrics, and are the same for the next agent.
+func TestTooManySeries(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "counts")
+	b := newBooked(t, file)
+	for i := range maxSeries + 50 {
+		b.tagged(t, fmt.Sprint(i, `","=\`), 1)
 	}
-	b.call(t, entry{connection: "long", requests: 1, ended: true, tags: map[string]string{"path": "=" + strings.Repeat("x", maxLabels)}})
-	held := 0
-	for _, of := range b.Counted() {
-		held += len(of)
+	rest := `path="other",reporter="other"`
+	if of := b.Counted()["istio_request_messages_total"]; len(of) != maxSeries+1 || of[rest] != 50 || dropped(b, "series") != 2*50 {
+		t.Errorf("%d series, %d in other, dropped %d", len(of), of[rest], dropped(b, "series"))
 	}
-	if held != maxSeries || dropped(b, "series") == 0 {
-		t.Errorf("%d series, dropped %v", held, dropped(b, "series"))
+	b.take(b.envoy, report{stream: "tcp", labels: `a="b"`, values: map[string]uint64{"istio_tcp_sent_bytes_total": 7}})
+	if got := b.Counted()["istio_tcp_sent_bytes_total"][`a="b"`]; got != 7 {
+		t.Errorf("messages leave no room for bytes: %d", got)
 	}
-	b.call(t, entry{connection: "known", requests: 4, ended: true})
-	if got := b.requests(`reporter="source"`); got != maxStreams+11+1+4 {
-		t.Errorf("a series that it has goes on: %d", got)
+	next := newBooked(t, file)
+	next.tagged(t, fmt.Sprint(0, `","=\`), 2)
+	next.tagged(t, "later", 3)
+	if of := next.Counted()["istio_request_messages_total"]; len(of) != maxSeries+1 || of[rest] != 53 || of[`path="0\",\"=\\",reporter="source"`] != 3 {
+		t.Errorf("the next agent: %d series, %d in other", len(of), of[rest])
+	}
+}
+
+// Long labels are bounded together, by the next agent too.
+func TestTooLongLabels(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "counts")
+	b := newBooked(t, file)
+	for i := range 10 {
+		b.tagged(t, fmt.Sprint(i)+strings.Repeat("x", maxLabels/8), 1)
+	}
+	next := newBooked(t, file)
+	for _, agent := range []*booked{b, next} {
+		if of := agent.Counted()["istio_request_messages_total"]; len(of) != 7+1 || of[`path="other",reporter="other"`] != 3 {
+			t.Errorf("%d series, %d in other", len(of), of[`path="other",reporter="other"`])
+		}
+	}
+	next.tagged(t, "y"+strings.Repeat("x", maxLabels/8), 1)
+	if got := next.requests(`path="other",reporter="other"`); got != 4 {
+		t.Errorf("the next agent has %d in other", got)
+	}
+}
+
+// A stream whose end was not heard is forgotten when it has missed some of its own
+// intervals, without another coming; one of a long interval is not.
+func TestSilence(t *testing.T) {
+	b := newBooked(t, filepath.Join(t.TempDir(), "counts"))
+	b.call(t, entry{connection: "once", requests: 1})
+	for i := range 3 {
+		b.call(t, entry{connection: "often", requests: uint64(i)})
+		b.clock = b.clock.Add(5 * time.Second)
+	}
+	for i := range 2 {
+		b.call(t, entry{connection: "seldom", requests: uint64(i)})
+		b.clock = b.clock.Add(2 * time.Minute)
+	}
+	steps := []struct {
+		later time.Duration
+		last  int
+	}{{0, 3}, {time.Minute, 2}, {6 * time.Minute, 2}, {2 * time.Minute, 1}, {time.Hour, 0}}
+	for _, s := range steps {
+		b.clock = b.clock.Add(s.later)
+		if n := b.lasting(); n != s.last {
+			t.Errorf("after %v more %d streams last, want %d", s.later, n, s.last)
+		}
+	}
+}
+
+// The next agent goes on with how long streams have been silent; the time between
+// the two is none, as nobody heard then what they said.
+func TestSilenceGoesOn(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "counts")
+	b := newBooked(t, file)
+	for range 2 {
+		b.call(t, entry{connection: "ended unheard", requests: 1})
+		b.clock = b.clock.Add(time.Second)
+	}
+	b.clock = b.clock.Add(4 * time.Minute)
+	b.call(t, entry{connection: "lasts", requests: 1})
+	b.Counted()
+	next := newBooked(t, file)
+	next.clock = b.clock.Add(24 * time.Hour)
+	if next.Counted(); next.lasting() != 2 {
+		t.Errorf("%d streams, of two", next.lasting())
+	}
+	next.clock = next.clock.Add(2 * time.Minute)
+	if n := next.lasting(); n != 1 {
+		t.Errorf("%d streams when one has been silent for long", n)
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"time"
 )
 
 // kept is what the next agent needs, to go on where this one was. It is of one
@@ -34,15 +36,30 @@ func (l *Ledger) load() {
 		return
 	}
 	l.counted, l.streams = was.Counted, was.Streams
-	for _, of := range l.counted {
-		l.series += len(of)
-	}
-	for id, s := range l.streams {
-		if s == nil || s.Values == nil {
-			delete(l.streams, id)
-			continue
+	for metric, of := range l.counted {
+		if of == nil {
+			delete(l.counted, metric)
 		}
-		s.last = l.now()
+		for labels := range of {
+			l.bytes[metric] += len(labels)
+		}
+	}
+	maps.DeleteFunc(l.streams, func(_ string, s *stream) bool { return s == nil || s.Values == nil })
+	l.resume()
+}
+
+// resume takes the time without an agent for none: nobody heard then what streams
+// said.
+func (l *Ledger) resume() {
+	var stopped time.Time
+	for _, s := range l.streams {
+		if s.Last.After(stopped) {
+			stopped = s.Last
+		}
+	}
+	now := l.now()
+	for _, s := range l.streams {
+		s.Last = now.Add(-stopped.Sub(s.Last))
 	}
 }
 
