@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"bytes"
+	"errors"
 	"hash/maphash"
 	"slices"
 	"strconv"
@@ -116,7 +117,7 @@ func (p *pass) reached() error {
 		return nil
 	}
 	made, err := p.probe()
-	if err != nil {
+	if !passed(err) && !errors.Is(err, errTooBig) { // lines that no page has need no plan
 		return err
 	}
 	p.mu.Lock()
@@ -199,9 +200,15 @@ func (p *pass) flush() error {
 			return err
 		}
 	}
+	p.forget()
+	return nil
+}
+
+// forget leaves out what is added up of a metric that broke off: less than before,
+// it would be taken for a restart.
+func (p *pass) forget() {
 	clear(p.sums)
 	p.order, p.family = p.order[:0], ""
-	return nil
 }
 
 // end ends the page. whole says that nothing of it was left out, by a filter or a

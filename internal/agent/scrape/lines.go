@@ -28,10 +28,12 @@ func copyLines(r io.Reader, write lineWriter) error {
 		line, err := in.ReadSlice('\n')
 		switch {
 		case errors.Is(err, io.EOF) && limited.N == 0:
-			return fmt.Errorf("more than %d bytes", maxBytes)
+			return errTooBig
 		case errors.Is(err, io.EOF) && len(line) > 0: // a last line without its newline is whole all the same
-			err = errors.Join(write(append(bytes.Clone(line), '\n')), tooLong(long))
-			return err
+			if err := write(append(bytes.Clone(line), '\n')); err != nil {
+				return fmt.Errorf("a line: %w", err)
+			}
+			return tooLong(long)
 		case errors.Is(err, io.EOF):
 			return tooLong(long)
 		case errors.Is(err, bufio.ErrBufferFull):
@@ -46,11 +48,26 @@ func copyLines(r io.Reader, write lineWriter) error {
 	}
 }
 
+var errTooBig = fmt.Errorf("more than %d bytes", maxBytes)
+
+// longLines is how many were left out; all others have passed.
+type longLines int
+
+func (n longLines) Error() string {
+	return fmt.Sprintf("%d lines of more than %d bytes", int(n), maxLine)
+}
+
 func tooLong(lines int) error {
 	if lines == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d lines of more than %d bytes", lines, maxLine)
+	return longLines(lines)
+}
+
+// passed says whether a part has passed to its end.
+func passed(err error) bool {
+	var long longLines
+	return err == nil || errors.As(err, &long)
 }
 
 // skipLine reads what is left of a line.

@@ -218,7 +218,10 @@ func (p *Page) writeEnvoy(ctx context.Context, w io.Writer, r *http.Request) err
 		return all.plan(p.series.max), err
 	})
 	err := p.relaySums(ctx, r, r.URL.RawQuery, page.line)
-	return errors.Join(err, page.end(err == nil && r.URL.RawQuery == ""))
+	if !passed(err) {
+		page.forget()
+	}
+	return errors.Join(err, page.end(passed(err) && r.URL.RawQuery == ""))
 }
 
 // relaySums passes Envoy's lines on, those of what the agent counts too with their
@@ -228,10 +231,11 @@ func (p *Page) relaySums(ctx context.Context, r *http.Request, query string, lin
 	if p.counted != nil {
 		sum.counted = asked(p.counted(), query)
 	}
-	if err := p.relay(ctx, r, withQuery(p.envoy, query), func(http.Header) lineWriter { return sum.line }); err != nil {
-		return err
+	err := p.relay(ctx, r, withQuery(p.envoy, query), func(http.Header) lineWriter { return sum.line })
+	if passed(err) {
+		err = cmp.Or(sum.rest(), err)
 	}
-	return sum.rest()
+	return err
 }
 
 // writeApp writes the app's part.
