@@ -76,6 +76,9 @@ func (r *rotator) drive(ctx context.Context, st *store.Authority, now time.Time)
 		r.log.Info("the root is near its end; its rotation begins", "root", st.Root().Subject.String(), "expires", st.Root().NotAfter)
 		return r.begin(ctx, st, now)
 	}
+	if st.Signer() == nil { // another CA's root: it does not change here, and that CA may be slow to sign
+		return nil
+	}
 	// Whoever is being issued to is known to the next look.
 	r.turn.Lock()
 	in := r.signing.Load().store

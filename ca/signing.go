@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/weftmesh/weft/ca/internal/cluster"
 	"github.com/weftmesh/weft/ca/internal/issue"
 	"github.com/weftmesh/weft/ca/internal/store"
 	"github.com/weftmesh/weft/internal/enroll"
@@ -31,7 +32,7 @@ func (a *authority) use(ctx context.Context, st *store.Authority) error {
 		DefaultTTL: a.opts.DefaultTTL, MaxTTL: a.opts.MaxTTL, DNSNames: a.opts.dnsNames,
 	})
 	if err != nil {
-		return fmt.Errorf("ca: %w", err)
+		return fmt.Errorf("ca: %w", notYet(err))
 	}
 	roots, err := enroll.FixedRoots(st.RootPEM)
 	if err != nil {
@@ -39,7 +40,7 @@ func (a *authority) use(ctx context.Context, st *store.Authority) error {
 	}
 	own := &ownIssuer{issuer: s.issuer, id: a.id}
 	if _, err := own.Issue(ctx); err != nil { // the manager would try for ever
-		return fmt.Errorf("ca: serving certificate: %w", err)
+		return fmt.Errorf("ca: serving certificate: %w", notYet(err))
 	}
 	s.own = enroll.NewManager(enroll.ManagerOptions{Issuer: own, Roots: roots, Logger: a.log.With("certificate of", "the CA itself")})
 	ctx, s.stop = context.WithCancel(ctx)
@@ -52,6 +53,14 @@ func (a *authority) use(ctx context.Context, st *store.Authority) error {
 		old.stop()
 	}
 	return nil
+}
+
+// notYet marks what another CA's absence is to blame for.
+func notYet(err error) error {
+	if issue.Away(err) {
+		return errors.Join(cluster.ErrNotYet, err)
+	}
+	return err
 }
 
 // certificate is the serving certificate of the key in force.

@@ -159,6 +159,7 @@ func (in *injector) run(ctx context.Context, reviewer http.Handler, webhook, mon
 	ctx, late := in.outlive(ctx)
 	defer late()
 	group, ctx := errgroup.WithContext(ctx)
+	in.Identity.KnownTo(enroll.NotYet) // until watch knows the API server's
 	group.Go(func() error { return in.Identity.Run(ctx) })
 	group.Go(func() error { return in.watch(ctx) })
 	pages := http.NewServeMux()

@@ -219,6 +219,9 @@ func (p *pilot) run(ctx context.Context, on ports) error {
 	group.Go(func() error { return keyed.Run(ctx, p.inbox.put) })
 	group.Go(func() error { return p.engine.run(ctx, p.inbox) })
 	if p.Identity != nil {
+		if p.Cluster != nil && p.Cluster.WebhookConfig != "" {
+			p.Identity.KnownTo(enroll.NotYet) // until the webhook's keeper knows the API server's
+		}
 		group.Go(func() error { return p.Identity.Run(ctx) })
 	}
 	if on.insecure != nil {

@@ -40,7 +40,7 @@ func ConfigMap(namespace, name string) Kept {
 
 // Follow keeps one object, so that rights can be limited to its name, and calls
 // poke after each change. The store is empty while there is no such object.
-func Follow(ctx context.Context, from rest.Interface, k Kept, poke func()) cache.Store {
+func Follow(ctx context.Context, from rest.Interface, k Kept, poke func()) Followed {
 	call := func(any) { poke() }
 	store, controller := cache.NewInformerWithOptions(cache.InformerOptions{
 		ListerWatcher: cache.NewListWatchFromClient(from, k.Resource, k.Namespace, fields.OneTermEqualSelector("metadata.name", k.Name)),
@@ -48,7 +48,14 @@ func Follow(ctx context.Context, from rest.Interface, k Kept, poke func()) cache
 		Handler:       cache.ResourceEventHandlerFuncs{AddFunc: call, UpdateFunc: func(_, now any) { poke() }, DeleteFunc: call},
 	})
 	go controller.RunWithContext(ctx)
-	return store
+	return Followed{store, controller.HasSynced}
+}
+
+// Followed holds an object that is followed, or none; Known says whether the API
+// server has told which.
+type Followed struct {
+	cache.Store
+	Known func() bool
 }
 
 // Data reads a key of the ConfigMap that a store of Follow holds.
@@ -67,8 +74,8 @@ type Bundle struct {
 	Client  rest.Interface // of admissionregistration.k8s.io/v1
 	Hooks   Kept           // the configuration
 	Manager string         // field manager of the writes
-	roots   cache.Store    // the ConfigMap with the roots
-	hooks   cache.Store
+	roots   Followed       // the ConfigMap with the roots
+	hooks   Followed
 }
 
 // Follow begins to follow the roots, by core's client in a namespace, and the
@@ -104,19 +111,15 @@ func (b *Bundle) Keep(ctx context.Context) (wrote bool, err error) {
 	return wrote, nil
 }
 
-// Trusted is the caBundle by which the API server verifies whom it calls, PEM: of
-// webhooks that differ, one that lags behind. Empty: there is none, or nobody has
-// written it yet. Call it after Follow.
-func (b *Bundle) Trusted() (out []byte) {
-	roots, _ := Data(b.roots, rootsKey)
+// Trusted are the bundles, PEM, by which the API server verifies whom it calls: one
+// a webhook. known is whether that has been read. Call it after Follow.
+func (b *Bundle) Trusted() (bundles [][]byte, known bool) {
 	for _, o := range b.hooks.List() {
 		for _, h := range hooksOf(o) {
-			if out == nil || string(h.bundle) != roots {
-				out = h.bundle
-			}
+			bundles = append(bundles, h.bundle)
 		}
 	}
-	return out
+	return bundles, b.hooks.Known()
 }
 
 // hook is one webhook of a configuration, as far as it matters here.

@@ -54,7 +54,7 @@ type Manager struct {
 	recheck chan struct{} // the roots changed
 	// renewNow: the CA signs by another root now.
 	renewNow chan struct{}
-	peers    atomic.Pointer[func() []byte]
+	peers    atomic.Pointer[Others]
 }
 
 // NewManager makes a Manager that holds no certificate until Run has got one.
@@ -65,10 +65,17 @@ func NewManager(opts ManagerOptions) *Manager {
 	return &Manager{opts: opts, subs: map[chan struct{}]struct{}{}, first: make(chan struct{}), recheck: make(chan struct{}, 1), renewNow: make(chan struct{}, 1)}
 }
 
-// KnownTo names who else must trust what this certificate chains to, and gets its
-// roots from somewhere else: the API server that calls a webhook. The CA is told of
-// a root when they trust it too. trusted is their roots, PEM; empty: not known.
-func (m *Manager) KnownTo(trusted func() []byte) { m.peers.Store(&trusted) }
+// Others are those who verify a certificate and get their roots from elsewhere: the
+// API server that calls webhooks. It gives the bundle of each, PEM; until they are
+// known the CA is told nothing.
+type Others func() (bundles [][]byte, known bool)
+
+// NotYet are Others that will be known.
+func NotYet() (bundles [][]byte, known bool) { return nil, false }
+
+// KnownTo names who else must trust what this certificate chains to. The CA is told
+// of a root when all of them do. Call it before Run, with NotYet if need be.
+func (m *Manager) KnownTo(others Others) { m.peers.Store(&others) }
 
 // Run gets a certificate, renews it at two thirds of its life, watches the roots
 // and tells the CA what is held, until ctx is done. While the CA is away the old certificate is served.

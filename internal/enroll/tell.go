@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/pem"
+	"errors"
 	"slices"
 	"time"
 
@@ -51,17 +52,20 @@ func (m *Manager) held() Held {
 		return Held{}
 	}
 	roots := m.opts.Roots.PEM()
-	if peers := m.peers.Load(); peers != nil {
-		roots = common(roots, (*peers)())
+	if others := m.peers.Load(); others != nil {
+		bundles, known := (*others)()
+		if !known {
+			return Held{}
+		}
+		for _, theirs := range bundles {
+			roots = common(roots, theirs)
+		}
 	}
 	return Held{cert.ChainPEM, roots}
 }
 
-// common is what of a bundle is in another one too; all of it where there is no other.
+// common is what of a bundle is in another one too.
 func common(bundle, other []byte) (out []byte) {
-	if len(bytes.TrimSpace(other)) == 0 {
-		return bundle
-	}
 	known := map[string]bool{}
 	for block, rest := pem.Decode(other); block != nil; block, rest = pem.Decode(rest) {
 		known[string(block.Bytes)] = true
@@ -96,7 +100,7 @@ func (m *Manager) tell(ctx context.Context, to reporter) {
 		return
 	}
 	var last Answer
-	retry, soon := tellRetry, tellSoon
+	retry, soon, silent := tellRetry, tellSoon, false
 	for pause := time.Duration(0); ; {
 		if sleep(ctx, pause) != nil {
 			m.goodbye(ctx, to)
@@ -108,10 +112,14 @@ func (m *Manager) tell(ctx context.Context, to reporter) {
 		case status.Code(err) == codes.Unimplemented: // another CA than ours
 			return
 		case err != nil:
+			if errors.Is(err, errNothingHeld) && !silent {
+				silent = true
+				m.opts.Logger.Warn("the CA is told of no root yet: who else verifies this certificate does not trust what it chains to, or is not known")
+			}
 			pause, retry = spread(retry), min(2*retry, cmp.Or(last.Next, tellBefore))
 			continue
 		}
-		retry = tellRetry
+		retry, silent = tellRetry, false
 		again := answer.Epoch != last.Epoch // what was said counts only in this epoch
 		last = answer
 		m.want(answer.Signer, h)

@@ -127,10 +127,16 @@ func TestRootsThatOthersMustTrust(t *testing.T) {
 		var theirs atomic.Pointer[[]byte]
 		says := func(text []byte) { theirs.Store(&text) }
 		says(old.pem())
-		m.KnownTo(func() []byte { return *theirs.Load() })
+		var known atomic.Bool
+		m.KnownTo(func() ([][]byte, bool) { return [][]byte{both, *theirs.Load()}, known.Load() })
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go func() { _ = m.Run(ctx) }()
+		pass(time.Minute)
+		if from.said != nil {
+			t.Errorf("before the others are known: %+v", from.said)
+		}
+		known.Store(true)
 		pass(time.Minute)
 		if r := from.last(t); len(r.Roots) != 1 || r.Roots[0] != spiffe.Fingerprint(old.cert) || r.Leaf != r.Roots[0] {
 			t.Errorf("they lack the new root: %+v", r)
@@ -145,9 +151,10 @@ func TestRootsThatOthersMustTrust(t *testing.T) {
 			t.Errorf("they have it: %+v", r)
 		}
 		says(nil)
-		pass(time.Minute)
-		if r := from.last(t); len(r.Roots) != 2 {
-			t.Errorf("there are no others: %+v", r)
+		before := len(from.said)
+		pass(time.Hour)
+		if len(from.said) != before {
+			t.Errorf("one of them trusts nobody: %+v", from.last(t))
 		}
 	})
 }

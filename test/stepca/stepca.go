@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/smallstep/certificates/authority/config"
 	stepca "github.com/smallstep/certificates/ca"
@@ -67,7 +68,30 @@ func Start(t testing.TB, parts map[string][]byte) *Server {
 			t.Error(err)
 		}
 	})
+	s.listens(t, done)
 	return s
+}
+
+// listens waits until somebody can connect.
+func (s *Server) listens(t testing.TB, done chan error) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(30 * time.Second); ; {
+		conn, err := net.Dial("tcp", s.address)
+		if err == nil {
+			_ = conn.Close()
+			return
+		}
+		select {
+		case <-tick.C:
+		case ended := <-done:
+			done <- ended // for Stop
+			t.Fatalf("it ended: %v", ended)
+		case <-late:
+			t.Fatalf("it does not listen: %v", err)
+		}
+	}
 }
 
 // Stop ends it.

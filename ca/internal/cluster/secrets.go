@@ -42,6 +42,10 @@ const (
 	weft        = "weft"
 )
 
+// ErrNotYet: what was read may be in force elsewhere, and cannot be used here now.
+// So nothing is signed by what was in force before, once that may be known.
+var ErrNotYet = errors.New("the other CA cannot be reached from here")
+
 // invalidError is a Secret that holds no usable authority: looking again does
 // not help.
 type invalidError struct{ err error }
@@ -168,7 +172,9 @@ func (c *Cluster) goesOn(ctx context.Context, failed error, began time.Time) {
 // take puts h in force; c.turn is held.
 func (c *Cluster) take(h held, use func(*store.Authority) error) error {
 	was := c.current().authority
-	if err := use(h.authority); err != nil {
+	if err := use(h.authority); errors.Is(err, ErrNotYet) {
+		return fmt.Errorf("Secret %s/%s: %w", c.opts.Namespace, h.secret, err)
+	} else if err != nil {
 		return &invalidError{fmt.Errorf("Secret %s/%s: %w", c.opts.Namespace, h.secret, err)}
 	}
 	if was == nil || !was.Chain[0].Equal(h.authority.Chain[0]) {

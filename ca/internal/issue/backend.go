@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
+	"time"
 
 	"github.com/smallstep/certificates/cas/apiv1"
 	_ "github.com/smallstep/certificates/cas/softcas" // back ends register themselves with apiv1; other files have the optional ones
@@ -25,11 +27,75 @@ func startBackend(ctx context.Context, opts Options) (apiv1.CertificateAuthority
 	if !ok {
 		return nil, fmt.Errorf("cas.json: type: %q is not built into this CA: build it with make images CA_TAGS=%[1]s (stepcas, vaultcas or cloudcas)", wanted.Type)
 	}
-	out, err := start(ctx, wanted)
+	if opts.Signer != nil {
+		return start(ctx, wanted)
+	}
+	out, err := within(starts, func() (apiv1.CertificateAuthorityService, error) { return start(ctx, wanted) })
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", wanted.Type, err)
 	}
-	return out, nil
+	return remote{out, make(chan struct{}, asked)}, nil
+}
+
+// Bounds of a CA that signs elsewhere: smallstep's clients wait for an answer
+// without an end.
+const (
+	patience = 6 * time.Second // less than who wants a certificate has
+	asked    = 64              // signatures that are waited for at once
+)
+
+// starts bounds the starts of back ends that are waited for, in all.
+var starts = make(chan struct{}, 8)
+
+// remote is a CA that signs elsewhere.
+type remote struct {
+	apiv1.CertificateAuthorityService
+	turns chan struct{}
+}
+
+// CreateCertificate implements apiv1.CertificateAuthorityService.
+func (r remote) CreateCertificate(req *apiv1.CreateCertificateRequest) (*apiv1.CreateCertificateResponse, error) {
+	return within(r.turns, func() (*apiv1.CreateCertificateResponse, error) {
+		return r.CertificateAuthorityService.CreateCertificate(req)
+	})
+}
+
+var errNoAnswer = fmt.Errorf("no answer in %s", patience)
+
+// within gives do's answer, if it comes soon. One that comes later is nobody's, and
+// has its turn until then.
+func within[T any](turns chan struct{}, do func() (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	var none T
+	select {
+	case turns <- struct{}{}:
+	case <-late.C:
+		return none, errNoAnswer
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		defer func() { <-turns }()
+		value, err := do()
+		answers <- answer{value, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.value, a.err
+	case <-late.C:
+		return none, errNoAnswer
+	}
+}
+
+// Away reports whether err is that of a CA that could not be reached, from here
+// and now.
+func Away(err error) bool {
+	var call net.Error
+	return errors.Is(err, errNoAnswer) || errors.As(err, &call)
 }
 
 // readCAS reads smallstep's "cas". Source: step-ca, "Registration Authority mode".
@@ -40,12 +106,15 @@ func readCAS(text []byte) (apiv1.Options, error) {
 	if err := in.Decode(&out); err != nil {
 		return out, err
 	}
+	if in.More() {
+		return out, errors.New("there is more than one object")
+	}
 	out.Type = strings.ToLower(out.Type)
 	if out.Type == "" || out.Type == apiv1.SoftCAS {
 		return out, fmt.Errorf("type: %q signs by a key of one's own: put that into ca-key.pem", out.Type)
 	}
 	by := out.CertificateIssuer
-	// Without either, smallstep would ask for the password at a terminal.
+	// Else smallstep would ask for it at a terminal.
 	if by != nil && strings.EqualFold(by.Type, "jwk") && by.Key == "" && by.Password == "" {
 		return out, errors.New("certificateIssuer.password: want that of the provisioner's key")
 	}
