@@ -43,11 +43,11 @@ func (a *appPage) line(line []byte) error {
 		a.drop(invalidLine)
 		return nil
 	}
-	a.enter(s.name)
 	if !a.room.admits(s) {
 		a.drop(overBudget)
 		return nil
 	}
+	a.enter(s.name)
 	return a.out.sample(s)
 }
 
@@ -82,6 +82,10 @@ var kinds = map[format][]string{
 	openMetrics: {"counter", "gauge", "histogram", "summary", "unknown", "info", "stateset", "gaugehistogram"},
 }
 
+// commented is how many names and comments a page may have for each sample of its
+// budget: a metric of one sample has its name and three comments.
+const commented = 4
+
 // comment passes on those about metrics that have not begun: strict readers take no
 // others.
 func (a *appPage) comment(line []byte) error {
@@ -93,6 +97,9 @@ func (a *appPage) comment(line []byte) error {
 	case !ok && a.out.to == plain && a.out.from == plain: // nobody reads it
 		return a.out.pass(bytes.TrimSpace(line))
 	case !ok:
+		return nil
+	case len(a.began) >= commented*a.room.max:
+		a.drop(overBudget)
 		return nil
 	}
 	sound := (nameLength(name, true) == len(name) || quotedLength(name) == len(name)) && !a.began[string(name)] && !a.began[word+string(name)]

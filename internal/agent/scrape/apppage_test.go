@@ -251,3 +251,24 @@ func samplesOf(page string) (out string) {
 	}
 	return out
 }
+
+// What is held of a page is bounded by its budget, whatever names it has.
+func TestAppBudgetOfNames(t *testing.T) {
+	var page strings.Builder
+	for i := range 10_000 {
+		fmt.Fprintf(&page, "# TYPE c%[1]d gauge\n# HELP d%[1]d x\na%[1]d 1\n", i)
+	}
+	a, over := newAppPage(&formatter{w: io.Discard}), 0
+	a.room = (&admission{max: 50}).room()
+	a.drop = func(reason string) {
+		if reason == overBudget {
+			over++
+		}
+	}
+	if err := copyLines(strings.NewReader(page.String()), a.line); err != nil {
+		t.Fatal(err)
+	}
+	if n := max(len(a.began), len(a.kinds)); n > (commented+2)*50 || over < 29_000 {
+		t.Errorf("%d names are held, %d lines left out", n, over)
+	}
+}
