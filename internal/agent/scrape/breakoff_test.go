@@ -79,3 +79,69 @@ func TestBudgetOfABigPage(t *testing.T) {
 		}
 	}
 }
+
+// Series that the agent alone has counted are the same once Envoy has them too,
+// whose labels are in another order.
+func TestBudgetOfTheAgentsSeries(t *testing.T) {
+	const metric = "istio_request_messages_total"
+	envoys := 100
+	r := newReader(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, "# TYPE envoy_%s counter\n", metric)
+		for i := range envoys {
+			_, _ = fmt.Fprintf(w, "envoy_%s{reporter=\"source\",path=\"/%d\"} %d\n", metric, i, 1)
+		}
+		_, _ = io.WriteString(w, "# TYPE envoy_server_live gauge\nenvoy_server_live{} 1\n")
+	}), 60)
+	r.page.counted = func() counts.Counted {
+		all := map[string]uint64{}
+		for i := range 200 {
+			all[fmt.Sprintf(`path="/%d",reporter="source"`, i)] = uint64(10 + i%150) // the biggest are those that come to Envoy late
+		}
+		return counts.Counted{metric: all}
+	}
+	for range 3 {
+		r.scrape()
+	}
+	before := sum(r.had, metric+"{")
+	envoys = 150
+	got := r.scrape() // which fails for a series that is there twice, or has fallen
+	if after := sum(got, metric+"{"); after != before+50 || len(got) > 60 {
+		t.Errorf("%v became %v in %d samples", before, after, len(got))
+	}
+	if again := r.scrape(); len(again) != len(got) {
+		t.Errorf("%d samples became %d", len(got), len(again))
+	}
+}
+
+// A metric that comes after the budget is reached has a sum of its own, and nothing
+// of it is lost; so with histograms.
+func TestBudgetOfALaterMetric(t *testing.T) {
+	envoy, late := &paths{calls: map[[2]string]int{}}, &paths{calls: map[[2]string]int{}}
+	r := newReader(t, http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		all := httptest.NewRecorder()
+		late.ServeHTTP(all, request)
+		_, _ = io.WriteString(w, strings.ReplaceAll(strings.ReplaceAll(all.Body.String(), "istio_request", "istio_request_late"), "envoy_server_live", "envoy_late"))
+		envoy.ServeHTTP(w, request)
+	}), 60)
+	for i := range 100 {
+		envoy.call("reviews", fmt.Sprintf("/%d", i), 1)
+	}
+	r.scrape()
+	for i := range 40 {
+		late.call(fmt.Sprintf("s%d", i%5), fmt.Sprintf("/%d", i), 10)
+	}
+	for range 2 {
+		got := r.scrape()
+		if n := sum(got, "istio_request_lates_total{"); n != 400 {
+			t.Errorf("%v of 400 in %v", n, got)
+		}
+		for _, part := range []string{"count{", "sum{", `bucket{destination="other",le="1"`} {
+			if n := sum(got, "istio_request_late_bytes_"+part); n != 400 {
+				t.Errorf("%s: %v of 400", part, n)
+			}
+		}
+		if len(got) > 60 {
+			t.Errorf("%d samples", len(got))
+		}
+	}
+}

@@ -55,9 +55,25 @@ type cutting struct {
 	cut    bool       // not all of it is kept
 }
 
-// labels are those that become `other`.
-func (c *cutting) labels() []string {
-	return slices.Concat(c.levels[:min(c.level+1, len(c.levels))]...)
+// folding says which labels of a metric become `other`.
+type folding struct {
+	labels []string
+	all    bool // so that it has one sum, whatever labels it has
+}
+
+// folding is by all labels beyond the last level, and for a metric that has none.
+func (c *cutting) folding() folding {
+	return folding{slices.Concat(c.levels[:min(c.level+1, len(c.levels))]...), c.level >= len(c.levels)}
+}
+
+func (f folding) has(name []byte) bool {
+	return f.all && string(name) != "le" || slices.Contains(f.labels, string(name))
+}
+
+// total is a sample of `other`.
+type total struct {
+	head  []byte
+	value float64
 }
 
 // pass is one page of Envoy's on its way.
@@ -70,17 +86,16 @@ type pass struct {
 	seen  int
 
 	family string
-	fold   []string            // labels of family that become `other`
-	sums   map[string]*float64 // of family, by what stands before a value
-	order  []string
-	key    []byte     // used again
+	fold   folding
+	sums   map[uint64]*total // of family
+	order  []*total
 	tight  []*cutting // whose `other` is too long
 }
 
 func (b *budget) pass(out lineWriter, probe func() (*plan, error)) *pass {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return &pass{budget: b, out: out, probe: probe, now: b.plan, sums: map[string]*float64{}}
+	return &pass{budget: b, out: out, probe: probe, now: b.plan, sums: map[uint64]*total{}}
 }
 
 // line is a lineWriter.
@@ -98,7 +113,7 @@ func (p *pass) line(line []byte) error {
 		return err
 	}
 	s := seriesOf(line)
-	if err := p.enter(s.family); err != nil {
+	if err := p.enter(s.family, s.lines()); err != nil {
 		return err
 	}
 	if p.shown(s) {
@@ -129,8 +144,8 @@ func (p *pass) reached() error {
 	return nil
 }
 
-// enter begins a metric.
-func (p *pass) enter(family []byte) error {
+// enter begins a metric. Its first series would have so many lines.
+func (p *pass) enter(family []byte, lines int) error {
 	if string(family) == p.family {
 		return nil
 	}
@@ -141,16 +156,16 @@ func (p *pass) enter(family []byte) error {
 	defer p.mu.Unlock()
 	p.family = string(family)
 	if p.now.families[p.family] == nil { // it was not there when the plan was made
-		p.now.families[p.family] = &cutting{lines: 1, limit: 1}
+		p.now.families[p.family] = &cutting{lines: lines}
 	}
-	p.fold = p.now.families[p.family].labels()
+	p.fold = p.now.families[p.family].folding()
 	return nil
 }
 
 // shown says whether a series stands for itself. What comes later of a metric that
 // is not cut does while there is room.
 func (p *pass) shown(s series) bool {
-	if bytes.Contains(s.head, []byte(`="`+other+`"`)) && bytes.Equal(s.folded(nil, p.fold), s.head) {
+	if bytes.Contains(s.head, []byte(`="`+other+`"`)) && s.sum(p.fold) == s.sum(folding{}) {
 		return false // else it would be there twice
 	}
 	p.mu.Lock()
@@ -171,20 +186,19 @@ func (p *pass) add(s series) {
 	if err != nil {
 		return // no number, no sample
 	}
-	p.key = s.folded(p.key[:0], p.fold)
-	total := p.sums[string(p.key)]
-	if total == nil {
-		if c := p.cutting(); len(p.order) >= c.limit {
+	key := s.sum(p.fold)
+	of := p.sums[key]
+	if of == nil {
+		if c := p.cutting(); !p.fold.all && len(p.order) >= c.limit {
 			if !slices.Contains(p.tight, c) {
 				p.tight = append(p.tight, c)
 			}
 			return
 		}
-		key := string(p.key)
-		total = new(float64)
-		p.sums[key], p.order = total, append(p.order, key)
+		of = &total{head: s.folded(p.fold)}
+		p.sums[key], p.order = of, append(p.order, of)
 	}
-	*total += v
+	of.value += v
 }
 
 func (p *pass) cutting() *cutting {
@@ -195,8 +209,8 @@ func (p *pass) cutting() *cutting {
 
 // flush ends a metric.
 func (p *pass) flush() error {
-	for _, key := range p.order {
-		if err := p.out([]byte(key + " " + strconv.FormatFloat(*p.sums[key], 'f', -1, 64) + "\n")); err != nil {
+	for _, of := range p.order {
+		if err := p.out(append(strconv.AppendFloat(append(of.head, ' '), of.value, 'f', -1, 64), '\n')); err != nil {
 			return err
 		}
 	}
@@ -258,17 +272,50 @@ func familyOf(name []byte) []byte {
 
 var seed = maphash.MakeSeed()
 
-// id is the same for all lines of a histogram.
+// histogramLines are those of a series with Envoy's own buckets.
+const histogramLines = 22
+
+// lines is how many a series has whose first line this is.
+func (s series) lines() int {
+	if bytes.HasPrefix(s.head[len(s.family):], []byte("_bucket")) {
+		return histogramLines
+	}
+	return 1
+}
+
+// id is the same for all lines of a histogram, and in whatever order labels are:
+// Envoy has its own, and the agent another.
 func (s series) id() uint64 {
-	var h maphash.Hash
-	h.SetSeed(seed)
-	_, _ = h.Write(s.family)
+	id := maphash.Bytes(seed, s.family)
 	s.each(func(name, value []byte) {
 		if string(name) != "le" {
-			_, _ = h.Write(name)
-			_, _ = h.Write(value)
+			id += labelled(name, value)
 		}
 	})
+	return id
+}
+
+// sum is the same for the lines that are added up to one, in whatever order labels
+// are.
+func (s series) sum(fold folding) uint64 {
+	name, _, _ := bytes.Cut(s.head, []byte("{"))
+	id := maphash.Bytes(seed, name)
+	s.each(func(name, value []byte) {
+		if fold.has(name) {
+			value = quotedOther
+		}
+		id += labelled(name, value)
+	})
+	return id
+}
+
+var quotedOther = []byte(`"` + other + `"`)
+
+func labelled(name, value []byte) uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	_, _ = h.Write(name)
+	_, _ = h.Write(value)
 	return h.Sum64()
 }
 
@@ -286,17 +333,17 @@ func (s series) each(do func(name, value []byte)) {
 	}
 }
 
-// folded appends the head with `other` for the values of some labels.
-func (s series) folded(out []byte, labels []string) []byte {
+// folded is the head with `other` for the values of some labels.
+func (s series) folded(fold folding) []byte {
 	name, _, _ := bytes.Cut(s.head, []byte("{"))
-	out = append(append(out, name...), '{')
+	out := append(bytes.Clone(name), '{')
 	s.each(func(name, value []byte) {
 		if out[len(out)-1] != '{' {
 			out = append(out, ',')
 		}
 		out = append(append(out, name...), '=')
-		if slices.Contains(labels, string(name)) {
-			value = []byte(`"` + other + `"`)
+		if fold.has(name) {
+			value = quotedOther
 		}
 		out = append(out, value...)
 	})

@@ -75,10 +75,13 @@ func (r *reader) scrape() map[string]float64 {
 		if _, err := fmt.Sscan(line[at:], &v); err != nil {
 			r.t.Fatal(err)
 		}
-		if _, twice := out[line[:at]]; twice {
+		metric, labels, _ := strings.Cut(line[:at], "{")
+		labels, _ = canonical(strings.TrimSuffix(labels, "}"))
+		name := metric + "{" + labels + "}"
+		if _, twice := out[name]; twice {
 			r.t.Errorf("twice: %s", line)
 		}
-		out[line[:at]] = v
+		out[name] = v
 	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	if _, err := parser.TextToMetricFamilies(bytes.NewReader(w.Body.Bytes())); err != nil {
