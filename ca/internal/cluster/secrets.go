@@ -42,8 +42,8 @@ const (
 	weft        = "weft"
 )
 
-// ErrNotYet: what was read may be in force elsewhere, and cannot be used here now.
-// So nothing is signed by what was in force before, once that may be known.
+// ErrNotYet is of what may be in force elsewhere, and cannot be used here now. So
+// nothing is signed by what was in force before, once that may be known.
 var ErrNotYet = errors.New("the other CA cannot be reached from here")
 
 // invalidError is a Secret that holds no usable authority: looking again does
