@@ -91,6 +91,8 @@ func (r reach) ask(ctx context.Context, p controller.PodStatus) (figures.Sample,
 	}
 	sample, err := figures.Read(bytes.NewReader(text), podOf(p), time.Now())
 	sample.Partial = err != nil
+	out := sample.Out
+	sample.Out = nil // it explains hosts, and samples are kept for long
 	if p.Proxyless || !r.hosts && sample.Ejecting == 0 {
 		return sample, nil, err
 	}
@@ -99,7 +101,7 @@ func (r reach) ask(ctx context.Context, p controller.PodStatus) (figures.Sample,
 		return sample, nil, errors.Join(err, more)
 	}
 	hosts, more := upstreams(text, p)
-	explain(hosts, sample.Out)
+	explain(hosts, out)
 	return sample, hosts, errors.Join(err, more)
 }
 

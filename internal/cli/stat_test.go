@@ -40,6 +40,21 @@ const (
 	hostile = "istio_requests_total{reporter=\"source\",destination_service_name=\"a\x1b[2J\x1b[31m\u202e\\n\",response_code=\"200\"} 1\n"
 )
 
+// What a page says of ejected hosts explains those, and is not kept with samples.
+func TestLookForgetsReasons(t *testing.T) {
+	why := ejecting + "weft_upstream_ejected_timestamp_seconds{destination_service=\"b\",destination_port=\"80\",destination_subset=\"\",address=\"10.0.0.2:80\",reason=\"r\"} 1\n"
+	all := []controller.PodStatus{{Namespace: "n", Name: "explained", Synced: "yes"}, {Namespace: "n", Name: "fails", Synced: "yes"}, {Namespace: "n", Name: "quiet", Synced: "yes"}, {Namespace: "n", Name: "plain", Proxyless: true, Synced: "yes"}}
+	l, err := mesh(map[string]string{"explained": why, "explained clusters": clusters, "fails": why, "quiet": strings.TrimPrefix(why, ejecting), "plain": why}, all...).look(t.Context())
+	if err != nil || len(l.samples) != len(all) || len(l.hosts) == 0 || l.hosts[0].why.Reason != "r" {
+		t.Fatalf("%+v, %v", l, err)
+	}
+	for name, s := range l.samples {
+		if s.Out != nil {
+			t.Errorf("%s: %v is kept", name, s.Out)
+		}
+	}
+}
+
 // A pod that does not answer is said, and hosts that are ejected are looked for
 // where a proxy leaves some out.
 func TestLook(t *testing.T) {

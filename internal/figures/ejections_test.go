@@ -2,6 +2,7 @@ package figures
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -20,5 +21,20 @@ func TestEjectionsAreRead(t *testing.T) {
 		if !e.Since.IsZero() {
 			t.Errorf("%s: since %v", e.Address, e.Since)
 		}
+	}
+}
+
+// A page of a pod's choice does not have all it says of them kept.
+func TestEjectionsAreBounded(t *testing.T) {
+	var lines []string
+	for i := range 3 * maxOut {
+		lines = append(lines, fmt.Sprintf("weft_upstream_ejected_timestamp_seconds{address=\"%d\",reason=%q} 1\n", i, strings.Repeat("x", 1000)))
+	}
+	s := read(t, "front", time.Unix(1000, 0), lines...)
+	if len(s.Out) != maxOut {
+		t.Fatalf("%d hosts", len(s.Out))
+	}
+	if n := len(s.Out[0].Reason); n != maxReason {
+		t.Errorf("a reason of %d bytes", n)
 	}
 }

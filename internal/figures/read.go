@@ -113,7 +113,9 @@ func valueOf(line []byte) int {
 
 func (s *Sample) add(name string, m *dto.Metric) {
 	if name == ejectedAt {
-		s.Out = append(s.Out, ejectionOf(m))
+		if len(s.Out) < maxOut {
+			s.Out = append(s.Out, ejectionOf(m))
+		}
 		return
 	}
 	flow := flowOf(m)
@@ -168,10 +170,21 @@ func histogramOf(h *dto.Histogram) Histogram {
 	return out
 }
 
+// Bounds of ejections, since a pod's page may say anything: an agent has a series for
+// 100 hosts and one for the others, and events have short names.
+const (
+	maxOut    = 101
+	maxReason = 100
+)
+
 // ejectionOf is without a time where the value can be none.
 func ejectionOf(m *dto.Metric) Ejection {
 	l := labelsOf(m)
-	out := Ejection{Service: l["destination_service"], Port: l["destination_port"], Subset: l["destination_subset"], Address: l["address"], Reason: l["reason"]}
+	reason := l["reason"]
+	if len(reason) > maxReason {
+		reason = strings.Clone(reason[:maxReason]) // else the whole is kept with it
+	}
+	out := Ejection{Service: l["destination_service"], Port: l["destination_port"], Subset: l["destination_subset"], Address: l["address"], Reason: reason}
 	if at := m.GetGauge().GetValue(); at > 0 && at < 2*math.MaxInt32 {
 		out.Since = time.UnixMilli(int64(at * 1000)).UTC()
 	}

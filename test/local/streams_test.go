@@ -320,9 +320,10 @@ func (s *streams) envoyKilled(t *testing.T) {
 	s.awaitAll(t)
 	before := s.want
 	s.want = map[string]float64{}
-	eventually(t, patience, "calls pass the next Envoy", func() error {
-		return <-s.open(t, "grpc streams:9000 1 0 1 -")
+	eventually(t, patience, "connections pass the next Envoy", func() error {
+		return <-s.open(t, "tcp streams:7000 1 0 0 -") // no call: each is counted, those that fail too
 	})
+	s.whole(t, "grpc streams:9000 1 0 1 -")
 	s.add(1, 1, 0, 0)
 	from := joined(end("source", "front", "default", "v1"), end("destination", "streams", "default", "latest"), service("streams"))
 	delete(from, "response_flags")

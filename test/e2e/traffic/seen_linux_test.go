@@ -136,7 +136,7 @@ func (b *bench) requests(app string, labels ...string) (sum float64) {
 	return sum
 }
 
-// ejectionTold: the pod has an Event, and weft endpoints says why and since when.
+// ejectionTold: the pod has an Event, which says by whom and why.
 func (b *bench) ejectionTold(pod string) {
 	b.Eventually("an Event says that it is ejected", func() error {
 		out, err := b.Kubectl("", "get", "events", "-n", "shop", "--field-selector", "reason=Ejected,involvedObject.name="+pod, "-o", "jsonpath={range .items[*]}{.message}{\"\\n\"}{end}")
