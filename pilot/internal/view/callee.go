@@ -1,6 +1,8 @@
 package view
 
 import (
+	"cmp"
+
 	"github.com/weftmesh/weft/internal/memo"
 	"github.com/weftmesh/weft/internal/model"
 )
@@ -10,7 +12,24 @@ import (
 type wanted struct {
 	cluster string
 	model.Callee
-	grpc bool // else HTTP/1.1
+	grpc    bool // else HTTP/1.1
+	bounded bool // see bounded
+}
+
+// maxTold is how many requests, and how many that wait, a collector over gRPC may
+// owe an answer where no DestinationRule says another number.
+const maxTold = 32
+
+// bounded is a pool with limits: Envoy gives what it sends over gRPC to a collector
+// no time-out, so that one that never answers would hold ever more of its memory.
+// What is over the limits is lost.
+func bounded(p *model.ConnectionPool) *model.ConnectionPool {
+	out := model.ConnectionPool{}
+	if p != nil {
+		out = *p
+	}
+	out.MaxRequests, out.MaxPendingRequests = cmp.Or(out.MaxRequests, maxTold), cmp.Or(out.MaxPendingRequests, maxTold)
+	return &out
 }
 
 // callees are clusters for what is wanted: no route leads to them, they may be
@@ -72,6 +91,9 @@ func (m *clusterMaker) forCallee(r *memo.Reader, s *model.Service, port model.Po
 	}
 	c := m.of(r, s, port, "")
 	c.Name = w.cluster
+	if w.bounded {
+		c.Traffic.Pool = bounded(c.Traffic.Pool)
+	}
 	if lb := c.Traffic.LB; lb != nil && lb.Algorithm == model.LBPassthrough {
 		c.Traffic.LB = nil // else it would be the app itself that is asked
 	}
@@ -99,7 +121,7 @@ func newAuthorizers(in *inputs, rights *memo.Cell[*model.Authorization]) *author
 		return &model.AskedAuthorizer{Authorizer: of, Cluster: ownCluster("authz", of.Name, of.Callee)}, ok
 	}, memo.Same(func(a, b *model.AskedAuthorizer) bool { return *a == *b }))}
 	a.wanted = memo.Flat(in.graph, &a.asked.Cell, func(_ *memo.Reader, _ string, of *model.AskedAuthorizer, emit memo.Emit[wanted]) {
-		emit(of.Cluster, wanted{of.Cluster, of.Callee, of.GRPC})
+		emit(of.Cluster, wanted{cluster: of.Cluster, Callee: of.Callee, grpc: of.GRPC})
 	})
 	return a
 }
@@ -108,11 +130,12 @@ func newAuthorizers(in *inputs, rights *memo.Cell[*model.Authorization]) *author
 func collectors(in *inputs, reporting *memo.Cell[*model.Reporting]) *memo.Derived[*model.Reporting, wanted] {
 	return memo.Flat(in.graph, reporting, func(_ *memo.Reader, _ string, all *model.Reporting, emit memo.Emit[wanted]) {
 		if t := all.Tracing; t != nil {
-			emit(t.Cluster, wanted{t.Cluster, t.Tracer.Callee, t.Tracer.Protocol.GRPC()})
+			grpc := t.Tracer.Protocol.GRPC()
+			emit(t.Cluster, wanted{cluster: t.Cluster, Callee: t.Tracer.Callee, grpc: grpc, bounded: grpc})
 		}
 		for _, l := range all.Logs {
 			if c := l.Provider.Collector; c != nil {
-				emit(l.Cluster, wanted{l.Cluster, c.Callee, true})
+				emit(l.Cluster, wanted{cluster: l.Cluster, Callee: c.Callee, grpc: true, bounded: true})
 			}
 		}
 	})
