@@ -303,14 +303,17 @@ func (d *directory) Workload(namespace, pod string) *model.Workload {
 	return w
 }
 
-// At returns the pods with an address. All are looked at: it is asked seldom.
-func (d *directory) At(ip string) (out []*model.Workload) {
+// At returns the pods by address. All are looked at: it is asked seldom.
+func (d *directory) At(ips []string) map[string][]*model.Workload {
 	d.mu.Lock()
 	all := d.mesh.Workloads
 	d.mu.Unlock()
+	out := map[string][]*model.Workload{}
 	for _, w := range all.All() {
-		if slices.Contains(w.Addresses, ip) {
-			out = append(out, w)
+		for _, ip := range w.Addresses {
+			if slices.Contains(ips, ip) {
+				out[ip] = append(out[ip], w)
+			}
 		}
 	}
 	return out

@@ -29,10 +29,13 @@ type fakeDirectory struct{ pods map[string]*model.Workload }
 
 func (d fakeDirectory) Workload(ns, pod string) *model.Workload { return d.pods[ns+"/"+pod] }
 
-func (d fakeDirectory) At(ip string) (out []*model.Workload) {
+func (d fakeDirectory) At(ips []string) map[string][]*model.Workload {
+	out := map[string][]*model.Workload{}
 	for _, w := range d.pods {
-		if slices.Contains(w.Addresses, ip) {
-			out = append(out, w)
+		for _, ip := range w.Addresses {
+			if slices.Contains(ips, ip) {
+				out[ip] = append(out[ip], w)
+			}
 		}
 	}
 	return out

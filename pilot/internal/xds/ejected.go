@@ -39,7 +39,7 @@ type Ejection struct {
 }
 
 // ejected passes on which pods a proxy leaves out, and answers with their names. It
-// may speak only of endpoints that it was sent.
+// may speak only of endpoints that it was sent; who proved nothing is told nothing.
 func (s *stream) ejected(req *discovery.DeltaDiscoveryRequest) {
 	s.mu.Lock()
 	s.reports++
@@ -49,21 +49,9 @@ func (s *stream) ejected(req *discovery.DeltaDiscoveryRequest) {
 		return
 	}
 	answer := &response{typeURL: ejectionType, nonce: "1"}
-	for _, name := range req.ResourceNamesSubscribe[:min(len(req.ResourceNamesSubscribe), maxEjections)] {
-		reason, rest, _ := strings.Cut(name, " ")
-		address, cluster, _ := strings.Cut(rest, " ")
-		parts := strings.SplitN(cluster, "|", 4)
-		if len(parts) != 4 || !serves(classes, cluster, address) {
-			continue
-		}
-		w := s.srv.podAt(address)
-		if w == nil {
-			continue
-		}
-		answer.resources = append(answer.resources, snapshot.New(ejectionType, address, []byte(w.Namespace+"/"+w.Name)))
-		if s.srv.opts.Ejected != nil && s.claim.Proven && slices.Contains(reasons, reason) {
-			s.srv.opts.Ejected(Ejection{Namespace: w.Namespace, Pod: w.Name, By: s.claim.Namespace + "/" + s.claim.Name, Host: parts[3], Port: parts[1], Reason: reason})
-		}
+	if s.claim.Proven {
+		said := sent(classes, leftOut(req.ResourceNamesSubscribe[:min(len(req.ResourceNamesSubscribe), maxEjections)]))
+		answer.resources = s.passOn(said, s.srv.podsAt(said))
 	}
 	s.mu.Lock()
 	s.answers = append(s.answers, answer)
@@ -71,8 +59,53 @@ func (s *stream) ejected(req *discovery.DeltaDiscoveryRequest) {
 	s.poke()
 }
 
-// serves reports whether a cluster of these classes has an endpoint.
-func serves(classes []*class, cluster, address string) bool {
+// passOn gives what is answered.
+func (s *stream) passOn(said []left, pods map[string]*model.Workload) (out []*snapshot.Resource) {
+	for _, l := range said {
+		w := pods[l.ip]
+		if w == nil {
+			continue
+		}
+		out = append(out, snapshot.New(ejectionType, l.address, []byte(w.Namespace+"/"+w.Name)))
+		if s.srv.opts.Ejected != nil && slices.Contains(reasons, l.reason) {
+			s.srv.opts.Ejected(Ejection{Namespace: w.Namespace, Pod: w.Name, By: s.claim.Namespace + "/" + s.claim.Name, Host: l.host, Port: l.port, Reason: l.reason})
+		}
+	}
+	return out
+}
+
+// left is what a proxy says of one host.
+type left struct{ reason, address, ip, cluster, host, port string }
+
+// leftOut reads names; those of another form are left away.
+func leftOut(names []string) (out []left) {
+	for _, name := range names {
+		reason, rest, _ := strings.Cut(name, " ")
+		address, cluster, _ := strings.Cut(rest, " ")
+		parts := strings.SplitN(cluster, "|", 4)
+		ip, _, err := net.SplitHostPort(address)
+		if len(parts) == 4 && err == nil {
+			out = append(out, left{reason: reason, address: address, ip: ip, cluster: cluster, host: parts[3], port: parts[1]})
+		}
+	}
+	return out
+}
+
+// sent leaves of hosts those that clusters of these classes have. A cluster may have
+// thousands: each is read once.
+func sent(classes []*class, said []left) []left {
+	known := map[string]map[string]bool{}
+	for _, l := range said {
+		if known[l.cluster] == nil {
+			known[l.cluster] = endpointsOf(classes, l.cluster)
+		}
+	}
+	return slices.DeleteFunc(said, func(l left) bool { return !known[l.cluster][l.address] })
+}
+
+// endpointsOf are the endpoints of a cluster of these classes, each IP:PORT.
+func endpointsOf(classes []*class, cluster string) map[string]bool {
+	out := map[string]bool{}
 	for _, c := range classes {
 		res, ok := c.of(snapshot.Endpoint).Get(cluster)
 		if !ok {
@@ -84,28 +117,33 @@ func serves(classes []*class, cluster, address string) bool {
 		}
 		for _, group := range all.Endpoints {
 			for _, ep := range group.LbEndpoints {
-				if at := ep.GetEndpoint().GetAddress().GetSocketAddress(); at != nil && address == net.JoinHostPort(at.Address, strconv.FormatUint(uint64(at.GetPortValue()), 10)) {
-					return true
+				if at := ep.GetEndpoint().GetAddress().GetSocketAddress(); at != nil {
+					out[net.JoinHostPort(at.Address, strconv.FormatUint(uint64(at.GetPortValue()), 10))] = true
 				}
 			}
 		}
 	}
-	return false
+	return out
 }
 
-// podAt is the pod at IP:PORT; nil where none or several have the address, as
-// those on their node's network.
-func (s *Server) podAt(address string) *model.Workload {
-	ip, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil
+// podsAt are the pods by IP; not those of which several have one, as on their
+// node's network.
+func (s *Server) podsAt(said []left) map[string]*model.Workload {
+	ips := make([]string, len(said))
+	for i, l := range said {
+		ips[i] = l.ip
 	}
 	s.mu.Lock()
 	dir := s.dir
 	s.mu.Unlock()
-	found := dir.At(ip)
-	if len(found) != 1 || found[0].Joined {
-		return nil
+	out := map[string]*model.Workload{}
+	if len(ips) == 0 {
+		return out
 	}
-	return found[0]
+	for ip, found := range dir.At(ips) {
+		if len(found) == 1 && !found[0].Joined {
+			out[ip] = found[0]
+		}
+	}
+	return out
 }

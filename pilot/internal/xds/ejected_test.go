@@ -31,7 +31,7 @@ func assigned(t *testing.T, cluster string, ips ...string) *snapshot.Resource {
 }
 
 // A proxy may speak of the endpoints that it was sent, and of nothing else; who
-// proved nothing hears whose they are, and writes no Event.
+// proved nothing hears of no pod, and writes no Event.
 func TestEjectionsAreOfWhatWasSent(t *testing.T) {
 	const cluster = "outbound|80||a.n.svc"
 	pod := func(name string, ips ...string) *model.Workload {
@@ -87,7 +87,53 @@ func TestEjectionsAreOfWhatWasSent(t *testing.T) {
 		t.Error("reports have no end")
 	}
 	got = nil
-	if answered := say(open(false), "consecutive_5xx 10.0.0.1:80 "+cluster); len(answered) != 1 || len(got) > 0 {
+	if answered := say(open(false), "consecutive_5xx 10.0.0.1:80 "+cluster); len(answered)+len(got) > 0 {
 		t.Errorf("who proved nothing: answered %v, passed on %v", answered, got)
+	}
+}
+
+// counted is a directory that counts how often all pods are looked at.
+type counted struct {
+	fakeDirectory
+	asked *int
+}
+
+// At implements Directory.
+func (c counted) At(ips []string) map[string][]*model.Workload {
+	*c.asked++
+	return c.fakeDirectory.At(ips)
+}
+
+// What one request costs does not go by how many hosts of a cluster it names.
+func TestEjectionsAreLookedUpOnce(t *testing.T) {
+	const cluster = "outbound|80||a.n.svc"
+	var ips, names []string
+	pods := map[string]*model.Workload{}
+	for i := range 1000 {
+		ip := fmt.Sprintf("10.0.%d.%d", i/250, i%250)
+		ips, pods["n/"+ip] = append(ips, ip), &model.Workload{Namespace: "n", Name: ip, Addresses: []string{ip}}
+	}
+	for _, ip := range ips[:maxEjections] {
+		names = append(names, "consecutive_5xx "+ip+":80 "+cluster)
+	}
+	asked := 0
+	srv := NewServer(Options{})
+	srv.SetDirectory(counted{fakeDirectory{pods: pods}, &asked})
+	c := &class{}
+	c.now.Store(&edition{snap: snapshot.Snapshot{}.With(snapshot.Endpoint, snapshot.Snapshot{}.Of(snapshot.Endpoint).With(cluster, assigned(t, cluster, ips...)))})
+	cost := func(names []string) float64 {
+		return testing.AllocsPerRun(1, func() {
+			s := newStream(srv, 1, model.Proxy{Namespace: "n", Name: "front", Proven: true})
+			s.classes = []*class{c}
+			s.ejected(&discovery.DeltaDiscoveryRequest{TypeUrl: ejectionType, ResourceNamesSubscribe: names})
+			if len(s.answers) != 1 || len(s.answers[0].resources) != len(names) {
+				t.Errorf("answered %v", s.answers)
+			}
+		})
+	}
+	one, asked1 := cost(names[:1]), asked
+	asked = 0
+	if all := cost(names); all > 2*one || asked != asked1 {
+		t.Errorf("%d hosts cost %v allocations and %d looks at the pods, one %v and %d", len(names), all, asked, one, asked1)
 	}
 }

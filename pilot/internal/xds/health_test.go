@@ -16,7 +16,7 @@ type places map[string]*model.Workload
 func (p places) Workload(namespace, name string) *model.Workload { return p[namespace+"/"+name] }
 
 // At implements Directory.
-func (p places) At(string) []*model.Workload { return nil }
+func (p places) At([]string) map[string][]*model.Workload { return nil }
 
 // Classes implements Directory.
 func (p places) Classes(model.Proxy) []model.ProxyClass { return nil }

@@ -26,8 +26,8 @@ import (
 type Directory interface {
 	// Workload returns a pod, or nil.
 	Workload(namespace, pod string) *model.Workload
-	// At returns the pods with an address, an IP.
-	At(ip string) []*model.Workload
+	// At returns the pods with each of these IPs.
+	At(ips []string) map[string][]*model.Workload
 	// Classes returns the classes of a proxy, at least one, in a stable
 	// order (outbound before inbound).
 	Classes(p model.Proxy) []model.ProxyClass
