@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
+	"sync"
+	"time"
 
 	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,25 +25,57 @@ import (
 const Ejected = "Ejected"
 
 // Bounds of Events: ejections that wait to be written, beyond which they are
-// dropped, and requests a second.
+// dropped, and requests a second; for how long what repeats another is dropped,
+// and how many are remembered for that.
 const (
 	maxWaiting = 100
 	eventRate  = 5
+	quiet      = 10 * time.Second
+	maxQuiet   = 1000
 )
 
 // Ejections writes an Event on each pod that some proxy has begun to leave out:
 // every replica for the proxies that are connected to it. Repeated ones count up
 // one Event, and many of one pod are one: client-go's recorder sees to that.
-type Ejections struct{ waiting chan xds.Ejection }
+type Ejections struct {
+	waiting chan xds.Ejection
+	now     func() time.Time
+
+	mu    sync.Mutex
+	taken map[repeated]time.Time // when
+}
+
+// repeated is what ejections have in common that repeat each other: all callers of
+// a bad pod see the same.
+type repeated struct{ namespace, pod, reason string }
 
 // NewEjections takes reports at once; Run writes them.
-func NewEjections() *Ejections { return &Ejections{waiting: make(chan xds.Ejection, maxWaiting)} }
+func NewEjections() *Ejections {
+	return &Ejections{waiting: make(chan xds.Ejection, maxWaiting), now: time.Now, taken: map[repeated]time.Time{}}
+}
 
-// Report never waits.
+// Report never waits. What repeats another takes no room from others.
 func (e *Ejections) Report(r xds.Ejection) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now, what := e.now(), repeated{r.Namespace, r.Pod, r.Reason}
+	if at, known := e.taken[what]; known && now.Sub(at) < quiet {
+		return
+	}
 	select {
 	case e.waiting <- r:
+		e.remember(what, now)
 	default: // an Event is a hint: metrics count all
+	}
+}
+
+// remember forgets what is old when there is no room, and the new where none is old.
+func (e *Ejections) remember(what repeated, now time.Time) {
+	if len(e.taken) >= maxQuiet {
+		maps.DeleteFunc(e.taken, func(_ repeated, at time.Time) bool { return now.Sub(at) >= quiet })
+	}
+	if len(e.taken) < maxQuiet {
+		e.taken[what] = now
 	}
 }
 

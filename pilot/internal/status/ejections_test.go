@@ -22,9 +22,13 @@ func TestEjectionsBecomeEvents(t *testing.T) {
 	one := xds.Ejection{Namespace: "shop", Pod: "reviews-1", By: "shop/front-1", Host: "reviews.shop.svc.cluster.local", Port: "80", Reason: "consecutive_gateway_failure"}
 	gone := one
 	gone.Pod = "reviews-2"
-	for _, r := range []xds.Ejection{gone, one, one} {
+	now := time.Now()
+	e.now = func() time.Time { return now }
+	for _, r := range []xds.Ejection{gone, one} {
 		e.Report(r)
 	}
+	now = now.Add(quiet)
+	e.Report(one)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- e.run(ctx, client, slog.New(slog.DiscardHandler)) }()
@@ -53,7 +57,51 @@ func TestEjectionsBecomeEvents(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	for range 2 * maxWaiting { // nobody takes them, and nobody waits
+	for i := range 2 * maxWaiting { // nobody takes them, and nobody waits
+		one.Pod = fmt.Sprint(i)
 		e.Report(one)
+	}
+}
+
+// A bad pod of many callers, and a proxy that repeats itself, take no room from
+// other pods; what is remembered for that is bounded, and forgotten.
+func TestRepeatedEjectionsCrowdOutNoOthers(t *testing.T) {
+	e := NewEjections()
+	now := time.Now()
+	e.now = func() time.Time { return now }
+	bad := xds.Ejection{Namespace: "shop", Pod: "bad", Reason: "consecutive_5xx"}
+	for i := range 10 * maxWaiting {
+		bad.By = fmt.Sprint("shop/front-", i)
+		e.Report(bad)
+	}
+	other, why := bad, bad
+	other.Pod, why.Reason = "other", "success_rate"
+	e.Report(other)
+	e.Report(why)
+	if n := len(e.waiting); n != 3 {
+		t.Fatalf("%d wait", n)
+	}
+	now = now.Add(quiet - time.Nanosecond)
+	e.Report(bad)
+	if n := len(e.waiting); n != 3 {
+		t.Errorf("%d wait: one is taken again too soon", n)
+	}
+	now = now.Add(time.Nanosecond)
+	e.Report(bad)
+	if n := len(e.waiting); n != 4 {
+		t.Errorf("%d wait: one is not taken again", n)
+	}
+	for i := range 2 * maxQuiet {
+		other.Pod = fmt.Sprint(i)
+		e.Report(other)
+		<-e.waiting
+	}
+	if n := len(e.taken); n != maxQuiet {
+		t.Errorf("%d are remembered", n)
+	}
+	now = now.Add(quiet)
+	e.Report(other)
+	if n := len(e.taken); n != 1 {
+		t.Errorf("%d are remembered that are old", n)
 	}
 }
