@@ -53,7 +53,7 @@ func (w *Watcher) reports(ctx context.Context) {
 
 // report tells the pilot of some hosts, and notes which pods they are.
 func (w *Watcher) report(ctx context.Context) error {
-	names, hosts := w.unsaid()
+	names, said := w.unsaid()
 	if len(names) == 0 {
 		return nil
 	}
@@ -65,8 +65,8 @@ func (w *Watcher) report(ctx context.Context) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, h := range hosts {
-		if e, still := w.out[h]; still {
+	for h, e := range said {
+		if w.out[h] == e { // else it is out anew, for another reason perhaps
 			e.told, e.pod = true, pods[h.address]
 			w.out[h] = e
 		}
@@ -74,17 +74,19 @@ func (w *Watcher) report(ctx context.Context) error {
 	return nil
 }
 
-// unsaid are hosts to report.
-func (w *Watcher) unsaid() (names []string, hosts []host) {
+// unsaid are hosts to report, and what is said of them.
+func (w *Watcher) unsaid() (names []string, said map[host]ejection) {
+	said = map[host]ejection{}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	all, known := w.sorted()
 	for _, h := range all {
 		if e := known[h]; !e.told && len(names) < maxReported && !strings.Contains(h.address, " ") {
-			names, hosts = append(names, e.reason+" "+h.address+" "+h.cluster), append(hosts, h)
+			names = append(names, e.reason+" "+h.address+" "+h.cluster)
+			said[h] = e
 		}
 	}
-	return names, hosts
+	return names, said
 }
 
 // tell gives the pods by address.

@@ -1,0 +1,63 @@
+package ejections
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+
+	"github.com/weftmesh/weft/internal/agent/envoy"
+)
+
+// fakePilot answers a report with one pod, after meanwhile.
+type fakePilot struct {
+	grpc.ClientConnInterface
+	grpc.ClientStream
+	meanwhile func()
+	heard     []string
+}
+
+// NewStream implements grpc.ClientConnInterface.
+func (p *fakePilot) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	return p, nil
+}
+
+// SendMsg implements grpc.ClientStream.
+func (p *fakePilot) SendMsg(m any) error {
+	p.heard = append(p.heard, m.(*discoveryv3.DeltaDiscoveryRequest).ResourceNamesSubscribe...)
+	return nil
+}
+
+// RecvMsg implements grpc.ClientStream.
+func (p *fakePilot) RecvMsg(m any) error {
+	p.meanwhile()
+	return nil
+}
+
+// A host that is out anew while the pilot is told of it is told of again.
+func TestNewerReasonIsTold(t *testing.T) {
+	b := newBench(t)
+	at := envoy.OutHost{Cluster: "outbound|80|v1|a.n.svc", Address: "10.0.0.1:80"}
+	b.out = []envoy.OutHost{at}
+	b.ask(t.Context(), time.Now()) // why is not known yet
+	pilot := &fakePilot{meanwhile: func() {
+		b.append(line("CONSECUTIVE_5XX", "EJECT", at.Address, true))
+		b.read()
+	}}
+	b.o.Pilot = Pilot{Conn: pilot}
+	for range 2 {
+		if err := b.report(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		pilot.meanwhile = func() {}
+	}
+	if err := b.report(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	name := " " + at.Address + " " + at.Cluster
+	if len(pilot.heard) != 2 || pilot.heard[0] != untold+name || pilot.heard[1] != "consecutive_5xx"+name {
+		t.Errorf("heard %q", pilot.heard)
+	}
+}
