@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weftmesh/weft/internal/clustername"
 	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/diag"
 	"github.com/weftmesh/weft/internal/hostname"
@@ -253,7 +254,7 @@ func (d *describer) ports(s *model.Service, pods []*model.Workload) (out []PortD
 func (d *describer) balancers(s *model.Service, ports []PortDescription) {
 	clusters := view.Of(d.mesh, model.ProxyClass{Role: model.RoleOutbound, Namespace: s.Namespace}).Clusters
 	for i := range ports {
-		c, ok := clusters.Get("outbound|" + strconv.FormatUint(uint64(ports[i].Number), 10) + "||" + s.Host)
+		c, ok := clusters.Get(clustername.Of(ports[i].Number, "", s.Host))
 		if !ok || c.Dialled() || ports[i].Protocol == model.ProtocolUDP.String() {
 			continue
 		}

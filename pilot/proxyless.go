@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weftmesh/weft/internal/clustername"
 	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/diag"
 	"github.com/weftmesh/weft/internal/model"
@@ -95,7 +96,7 @@ func (p *proxyless) note(v *model.View) {
 // service that the route leads to.
 func calling(h *model.VirtualHost, r *model.Route, callers map[string]string) string {
 	host, port, _ := strings.Cut(h.Name, ":")
-	who := callers["outbound|"+port+"||"+host]
+	who := callers[clustername.Name{Direction: clustername.Outbound, Port: port, Host: host}.String()]
 	if f, ok := r.Action.(*model.Forward); ok && who == "" {
 		for _, d := range f.Destinations {
 			who = cmp.Or(who, callers[d.Cluster])

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weftmesh/weft/internal/clustername"
 	"github.com/weftmesh/weft/internal/figures"
 	"github.com/weftmesh/weft/internal/local/controller"
 )
@@ -61,7 +62,7 @@ func explain(hosts []upstream, known []figures.Ejection) {
 	type key struct{ cluster, address string }
 	why := map[key]figures.Ejection{}
 	for _, e := range known {
-		why[key{"outbound|" + e.Port + "|" + e.Subset + "|" + e.Service, e.Address}] = e
+		why[key{clustername.Name{Direction: clustername.Outbound, Port: e.Port, Subset: e.Subset, Host: e.Service}.String(), e.Address}] = e
 	}
 	for i, h := range hosts {
 		if h.state == ejectedState {
@@ -98,16 +99,16 @@ func endpointsOf(all []upstream, name, namespace string) []endpoint {
 	type key struct{ cluster, address string }
 	found := map[key]*endpoint{}
 	for _, u := range all {
-		parts := strings.SplitN(u.cluster, "|", 4)
-		if len(parts) != 4 || parts[0] != "outbound" || !strings.HasPrefix(parts[3], name) {
+		of, ok := clustername.ParseOutbound(u.cluster)
+		if !ok || !strings.HasPrefix(of.Host, name) {
 			continue
 		}
-		if labels := strings.Split(parts[3], "."); namespace != "" && (len(labels) < 3 || labels[1] != namespace || labels[2] != "svc") {
+		if labels := strings.Split(of.Host, "."); namespace != "" && (len(labels) < 3 || labels[1] != namespace || labels[2] != "svc") {
 			continue
 		}
 		k := key{u.cluster, u.address}
 		if found[k] == nil {
-			found[k] = &endpoint{Service: parts[3], Port: parts[1], Subset: parts[2], Pod: u.pod, Address: u.address, Eject: []ejector{}}
+			found[k] = &endpoint{Service: of.Host, Port: of.Port, Subset: of.Subset, Pod: u.pod, Address: u.address, Eject: []ejector{}}
 		}
 		e := found[k]
 		e.Proxies++

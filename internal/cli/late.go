@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weftmesh/weft/internal/clustername"
 	"github.com/weftmesh/weft/internal/local/controller"
 	"github.com/weftmesh/weft/pilot"
 )
@@ -57,9 +58,8 @@ func calledPorts(clusters []node, counts map[string]uint64, d *pilot.Description
 		name := c.at("name").text()
 		had := counts["tcp.inbound_"+name+".downstream_cx_total"] + counts["http.inbound_"+name+".downstream_cx_total"]
 		of := slices.ContainsFunc(c.at("metadata", "filter_metadata", "istio", "services").list(), func(s node) bool { return s.at("host").text() == d.Host })
-		number, _, _ := strings.Cut(strings.TrimPrefix(name, "inbound|"), "|")
-		if port, err := strconv.ParseUint(number, 10, 16); err == nil && had > 0 && (of || d.Kind == "Pod") {
-			ports = append(ports, uint32(port))
+		if n, ok := clustername.Parse(name); ok && had > 0 && (of || d.Kind == "Pod") {
+			ports = append(ports, n.Number())
 		}
 	}
 	return ports

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weftmesh/weft/internal/clustername"
 	"github.com/weftmesh/weft/internal/local/controller"
 	"github.com/weftmesh/weft/pilot"
 )
@@ -104,7 +105,7 @@ func (from asker) add(ctx context.Context, p controller.PodStatus, d *pilot.Desc
 		}
 		host := cmp.Or(port.Service, d.Host)
 		for _, e := range listeners {
-			if l := e.at("active_state", "listener"); tells(l, fmt.Sprintf("outbound|%d||%s", port.Number, host)) {
+			if l := e.at("active_state", "listener"); tells(l, clustername.Of(port.Number, "", host)) {
 				note(port.Seen, counts, l)
 			}
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/weftmesh/weft/test/cluster/binaries"
 	"github.com/weftmesh/weft/test/cluster/machine"
 	"github.com/weftmesh/weft/test/cluster/pki"
+	"github.com/weftmesh/weft/test/repository"
 )
 
 // serial makes names of one process differ.
@@ -76,7 +77,7 @@ func prepare(ctx context.Context, o Options, programs []string) (layout, error) 
 	if err != nil {
 		return layout{}, err
 	}
-	root, err := binaries.Root()
+	root, err := repository.Root()
 	if err != nil {
 		return layout{}, err
 	}

@@ -15,14 +15,14 @@ import (
 
 	"github.com/weftmesh/weft/internal/image"
 	"github.com/weftmesh/weft/test/cluster"
-	"github.com/weftmesh/weft/test/cluster/binaries"
+	"github.com/weftmesh/weft/test/repository"
 )
 
 // echoImage is the archive of an HTTP server that answers with the name of its
 // pod and the address of its caller, and can ask itself (test/cluster/echo).
 func echoImage(t *testing.T) string {
 	t.Helper()
-	root, err := binaries.Root()
+	root, err := repository.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

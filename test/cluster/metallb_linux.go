@@ -15,6 +15,7 @@ import (
 
 	"github.com/weftmesh/weft/internal/image"
 	"github.com/weftmesh/weft/test/cluster/binaries"
+	"github.com/weftmesh/weft/test/repository"
 )
 
 // Pool is a range of the LAN that no machine has: addresses for MetalLB.
@@ -31,7 +32,7 @@ const (
 // announces by layer 2: one node at a time answers ARP for an address.
 // It returns when Services get addresses.
 func (c *Cluster) MetalLB(ctx context.Context, pool string) error {
-	root, err := binaries.Root()
+	root, err := repository.Root()
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/weftmesh/weft/test/cluster/binaries"
+	"github.com/weftmesh/weft/test/repository"
 )
 
 // shared is the API server of this process's tests.
@@ -72,7 +73,7 @@ func Kubectl(t testing.TB) string {
 	if path, err := exec.LookPath("kubectl"); err == nil {
 		return path
 	}
-	root, err := binaries.Root()
+	root, err := repository.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

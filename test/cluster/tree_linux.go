@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weftmesh/weft/test/cluster/binaries"
+	"github.com/weftmesh/weft/test/repository"
 )
 
 // Images builds the programs of this tree and their images, which are tagged
@@ -64,7 +64,7 @@ func (n Node) retag(ctx context.Context, of, tag string) error {
 // inTree runs go in the repository's root.
 func inTree(t testing.TB, args ...string) {
 	t.Helper()
-	root, err := binaries.Root()
+	root, err := repository.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weftmesh/weft/test/repository"
 )
 
 // Row is one metric of the page.
@@ -86,14 +88,11 @@ func open(t *testing.T) *os.File {
 // Root is the repository's, above the folder that a test runs in.
 func Root(t *testing.T) string {
 	t.Helper()
-	for dir := "."; ; dir = filepath.Join("..", dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		if len(dir) > 100 {
-			t.Fatal("no go.mod above this folder")
-		}
+	dir, err := repository.Root()
+	if err != nil {
+		t.Fatal(err)
 	}
+	return dir
 }
 
 // cut gives what stands before, in and after a section's table.

@@ -46,25 +46,6 @@ func (f File) At(n ast.Node) string {
 	return fmt.Sprintf("%s:%d", f.Path, f.fset.Position(n.Pos()).Line)
 }
 
-// Root returns the top folder of the repository that the working directory is
-// in: the nearest parent with a go.mod.
-func Root() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", fmt.Errorf("no go.mod above the working directory")
-		}
-		dir = parent
-	}
-}
-
 // Tracked lists the paths under root that git tracks, relative to it. A file
 // that is not committed yet is its author's own affair.
 func Tracked(ctx context.Context, root string) ([]string, error) {

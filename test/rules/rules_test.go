@@ -8,11 +8,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/weftmesh/weft/test/repository"
 )
 
 func tracked(t *testing.T) (root string, paths []string) {
 	t.Helper()
-	root, err := Root()
+	root, err := repository.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

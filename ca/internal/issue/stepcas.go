@@ -2,6 +2,6 @@
 
 package issue
 
-// Signing by a step-ca is an optional build: its client brings some 60 modules along
+// Signing by a step-ca is an optional build: its client brings 42 modules along
 // (docs/decisions/031).
 import _ "github.com/smallstep/certificates/cas/stepcas"

@@ -14,7 +14,6 @@ import (
 	"cmp"
 	"log/slog"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -103,7 +102,7 @@ func (l *Ledger) lasting() int {
 type report struct {
 	stream string // unique among those of one Envoy
 	ended  bool
-	labels string // canonical
+	labels []Pair
 	values map[string]uint64
 }
 
@@ -128,7 +127,7 @@ func (l *Ledger) take(envoy string, r report) {
 	}
 	for metric, value := range r.values {
 		if value > before[metric] {
-			l.add(metric, r.labels, value-before[metric])
+			l.add(metric, r, value-before[metric])
 		}
 		if known != nil {
 			known.Values[metric] = max(value, before[metric])
@@ -178,15 +177,16 @@ func (l *Ledger) sweep() {
 
 // add counts to a series. Those that there is no room for are one, so that the
 // metric's sum stays right.
-func (l *Ledger) add(metric, labels string, more uint64) {
+func (l *Ledger) add(metric string, r report, more uint64) {
 	of := l.counted[metric]
 	if of == nil {
 		of = map[string]uint64{}
 		l.counted[metric] = of
 	}
+	labels := Canonical(r.labels)
 	if _, ok := of[labels]; !ok && (len(of) >= maxSeries || l.bytes[metric]+len(labels) > maxLabels) {
 		l.dropped.WithLabelValues("series").Inc()
-		labels = others(labels)
+		labels = Canonical(others(r.labels))
 	}
 	if _, ok := of[labels]; !ok {
 		l.bytes[metric] += len(labels)
@@ -194,17 +194,13 @@ func (l *Ledger) add(metric, labels string, more uint64) {
 	of[labels] += more
 }
 
-// others are labels of the same names, which are the pilot's choice and few. No value
-// has a quote that is not escaped.
-func others(labels string) string {
-	var out []Pair
-	for _, part := range pair.FindAllStringSubmatch(labels, -1) {
-		out = append(out, Pair{part[1], other})
+// others are labels of the same names, which are the pilot's choice and few.
+func others(labels []Pair) (out []Pair) {
+	for _, p := range labels {
+		out = append(out, Pair{p.Name, other})
 	}
-	return Canonical(out)
+	return out
 }
-
-var pair = regexp.MustCompile(`([^=,"]+)="(?:[^"\\]|\\.)*"`)
 
 // of says whether an Envoy is the running one. What was counted of another is
 // forgotten: its own counters are gone too, and the sum must begin anew as they

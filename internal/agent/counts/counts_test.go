@@ -202,7 +202,7 @@ func TestTooManySeries(t *testing.T) {
 	if of := b.Counted()["istio_request_messages_total"]; len(of) != maxSeries+1 || of[rest] != 50 || dropped(b, "series") != 2*50 {
 		t.Errorf("%d series, %d in other, dropped %d", len(of), of[rest], dropped(b, "series"))
 	}
-	b.take(b.envoy, report{stream: "tcp", labels: `a="b"`, values: map[string]uint64{"istio_tcp_sent_bytes_total": 7}})
+	b.take(b.envoy, report{stream: "tcp", labels: []Pair{{"a", "b"}}, values: map[string]uint64{"istio_tcp_sent_bytes_total": 7}})
 	if got := b.Counted()["istio_tcp_sent_bytes_total"][`a="b"`]; got != 7 {
 		t.Errorf("messages leave no room for bytes: %d", got)
 	}

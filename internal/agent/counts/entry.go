@@ -130,12 +130,11 @@ func read(names []string, c *logv3.AccessLogCommon, values map[string]uint64) re
 var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
 // labels are those that Envoy's page has, empty ones too.
-func labels(tags map[string]string) string {
-	var out []Pair
+func labels(tags map[string]string) (out []Pair) {
 	for name, value := range tags {
 		if value, ok := strings.CutPrefix(value, present); ok {
 			out = append(out, Pair{name, escape.Replace(value)})
 		}
 	}
-	return Canonical(out)
+	return out
 }

@@ -1,9 +1,9 @@
 package ejections
 
 import (
-	"strings"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weftmesh/weft/internal/clustername"
 )
 
 // other stands for what has no series of its own.
@@ -46,8 +46,8 @@ func (w *Watcher) Collect(to chan<- prometheus.Metric) {
 // destination is the service, port and subset of a cluster that has Istio's name,
 // outbound|PORT|SUBSET|HOST, and the name of another.
 func destination(cluster string) []string {
-	if parts := strings.SplitN(cluster, "|", 4); len(parts) == 4 && parts[0] == "outbound" {
-		return []string{parts[3], parts[1], parts[2]}
+	if n, ok := clustername.ParseOutbound(cluster); ok {
+		return []string{n.Host, n.Port, n.Subset}
 	}
 	return []string{cluster, "", ""}
 }

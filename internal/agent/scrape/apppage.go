@@ -3,7 +3,6 @@ package scrape
 import (
 	"bytes"
 	"cmp"
-	"hash/maphash"
 	"slices"
 	"sync"
 	"unicode/utf8"
@@ -163,7 +162,7 @@ func (a *admission) room() *room {
 // admits says whether a sample is shown. All of a histogram, or none, is.
 func (r *room) admits(s sample) bool {
 	r.all++
-	id := s.id()
+	id := series{family: familyOf(s.name), head: s.labels}.id()
 	_, now := r.shown[id]
 	_, before := r.kept[id]
 	switch {
@@ -190,18 +189,4 @@ func (r *room) end(whole bool) {
 	if r.admission.kept, r.admission.free = nil, 0; r.all > r.max {
 		r.admission.kept, r.admission.free = r.shown, r.max-r.lines
 	}
-}
-
-// id is the same for all samples of a histogram, or of a summary.
-func (s sample) id() uint64 {
-	var h maphash.Hash
-	h.SetSeed(seed)
-	_, _ = h.Write(familyOf(s.name))
-	(series{head: s.labels}).each(func(name, value []byte) {
-		if n := string(name); n != "le" && n != "quantile" {
-			_, _ = h.Write(name)
-			_, _ = h.Write(value)
-		}
-	})
-	return h.Sum64()
 }

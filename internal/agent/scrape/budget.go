@@ -283,12 +283,12 @@ func (s series) lines() int {
 	return 1
 }
 
-// id is the same for all lines of a histogram, and in whatever order labels are:
-// Envoy has its own, and the agent another.
+// id is the same for all lines of a histogram or a summary, and in whatever order
+// labels are: Envoy has its own, and the agent another.
 func (s series) id() uint64 {
 	id := maphash.Bytes(seed, s.family)
 	s.each(func(name, value []byte) {
-		if string(name) != "le" {
+		if n := string(name); n != "le" && n != "quantile" {
 			id += labelled(name, value)
 		}
 	})
@@ -319,14 +319,14 @@ func labelled(name, value []byte) uint64 {
 	return h.Sum64()
 }
 
-// each gives the labels, their values in quotes.
-func (s series) each(do func(name, value []byte)) {
+// each gives the labels, their values in quotes; false: some cannot be read.
+func (s series) each(do func(name, value []byte)) bool {
 	_, rest, _ := bytes.Cut(s.head, []byte("{"))
 	for {
 		name, quoted, found := bytes.Cut(rest, []byte("="))
 		n := quotedLength(quoted)
 		if !found || n < 0 {
-			return
+			return len(rest) <= len("}")
 		}
 		do(name, quoted[:n])
 		rest = bytes.TrimPrefix(quoted[n:], []byte(","))

@@ -76,7 +76,7 @@ func (r *reader) scrape() map[string]float64 {
 			r.t.Fatal(err)
 		}
 		metric, labels, _ := strings.Cut(line[:at], "{")
-		labels, _ = canonical(strings.TrimSuffix(labels, "}"))
+		labels, _ = labelsOf(strings.TrimSuffix(labels, "}"))
 		name := metric + "{" + labels + "}"
 		if _, twice := out[name]; twice {
 			r.t.Errorf("twice: %s", line)

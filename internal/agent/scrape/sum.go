@@ -39,20 +39,18 @@ func (s *summing) line(line []byte) error {
 
 // add is the line with its sum.
 func (s *summing) add(line []byte) []byte {
-	rest, ok := bytes.CutPrefix(line, []byte(inEnvoy+s.metric+"{"))
-	at := bytes.LastIndexByte(rest, '}')
-	if s.metric == "" || !ok || at < 0 {
+	if s.metric == "" || !bytes.HasPrefix(line, []byte(inEnvoy+s.metric+"{")) {
 		return line
 	}
-	labels, ok := canonical(string(rest[:at]))
-	value, err := strconv.ParseUint(string(bytes.TrimSpace(rest[at+1:])), 10, 64)
+	of := seriesOf(line)
+	labels, whole := of.labels()
+	value, err := strconv.ParseUint(string(of.value), 10, 64)
 	more, here := s.counted[s.metric][labels]
-	if !ok || err != nil || !here {
+	if !whole || err != nil || !here {
 		return line
 	}
 	delete(s.counted[s.metric], labels)
-	head := len(line) - len(rest) + at + 1
-	return append(line[:head:head], " "+strconv.FormatUint(value+more, 10)+"\n"...)
+	return append(slices.Clip(of.head), " "+strconv.FormatUint(value+more, 10)+"\n"...)
 }
 
 // end writes what is left of the metric whose lines have passed.
@@ -99,30 +97,11 @@ func asked(counted counts.Counted, query string) counts.Counted {
 	return counted
 }
 
-// canonical reads the labels of a line; false: they are not whole.
-func canonical(text string) (string, bool) {
+// labels are in the agent's order; false: they are not whole.
+func (s series) labels() (string, bool) {
 	var out []counts.Pair
-	for text != "" {
-		name, rest, ok := strings.Cut(text, `="`)
-		end := closing(rest)
-		if !ok || end < 0 {
-			return "", false
-		}
-		out = append(out, counts.Pair{Name: name, Value: rest[:end]})
-		text = strings.TrimPrefix(rest[end+1:], ",")
-	}
-	return counts.Canonical(out), true
-}
-
-// closing is where the quote is that ends a value, -1 for nowhere.
-func closing(value string) int {
-	for i := 0; i < len(value); i++ {
-		switch value[i] {
-		case '\\':
-			i++
-		case '"':
-			return i
-		}
-	}
-	return -1
+	whole := s.each(func(name, value []byte) {
+		out = append(out, counts.Pair{Name: string(name), Value: string(value[1 : len(value)-1])})
+	})
+	return counts.Canonical(out), whole
 }

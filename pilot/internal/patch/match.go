@@ -9,6 +9,7 @@ import (
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
+	"github.com/weftmesh/weft/internal/clustername"
 	"github.com/weftmesh/weft/internal/model"
 )
 
@@ -193,15 +194,9 @@ func (p *patch) picksCluster(t Target, c *cluster.Cluster) bool {
 // partsOfCluster takes a name apart: "outbound|PORT|SUBSET|HOST". The hosts of
 // one that names none are those of the services that lead to it.
 func partsOfCluster(name string, led []string) (port uint32, subset string, hosts []string) {
-	parts := strings.SplitN(name, "|", 4)
-	if len(parts) != 4 {
-		return 0, "", led
+	n, ok := clustername.Parse(name)
+	if ok && n.Direction != clustername.Inbound {
+		led = []string{n.Host}
 	}
-	if n, err := strconv.ParseUint(parts[1], 10, 16); err == nil {
-		port = uint32(n)
-	}
-	if parts[0] != "inbound" {
-		led = []string{parts[3]}
-	}
-	return port, parts[2], led
+	return n.Number(), n.Subset, led
 }

@@ -157,10 +157,9 @@ func (b *builder) askBytes(as form) (out []*listener.Filter) {
 }
 
 func askGRPC(a *model.AskedAuthorizer) *core.GrpcService {
-	return &core.GrpcService{
-		TargetSpecifier: &core.GrpcService_EnvoyGrpc_{EnvoyGrpc: &core.GrpcService_EnvoyGrpc{ClusterName: a.Cluster, Authority: a.Host}},
-		Timeout:         durationpb.New(a.Timeout),
-	}
+	out := grpcService(a.Cluster, a.Host)
+	out.Timeout = durationpb.New(a.Timeout)
+	return out
 }
 
 func askHTTP(a *model.AskedAuthorizer) *extauthz.HttpService {

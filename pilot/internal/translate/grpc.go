@@ -12,6 +12,7 @@ import (
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/weftmesh/weft/internal/clustername"
 	"github.com/weftmesh/weft/internal/model"
 	"github.com/weftmesh/weft/pilot/internal/snapshot"
 )
@@ -54,7 +55,7 @@ func (b *builder) grpcListeners(h *model.VirtualHost) (out []message) {
 
 // grpcTableName is Istio's name of a service's routes: outbound|PORT||HOST.
 func grpcTableName(h *model.VirtualHost) string {
-	return fmt.Sprintf("outbound|%s||%s", h.Table, strings.TrimSuffix(h.Name, ":"+h.Table))
+	return clustername.Name{Direction: clustername.Outbound, Port: h.Table, Host: strings.TrimSuffix(h.Name, ":"+h.Table)}.String()
 }
 
 // grpcTable renders a virtual host as a table of its own: the listener chose it

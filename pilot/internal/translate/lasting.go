@@ -151,7 +151,7 @@ func (b *builder) toAgent(c lasting) (out []*accesslog.AccessLog) {
 func countConfig(names []string, tags []*stats.Config_Tag) *grpclog.CommonGrpcAccessLogConfig {
 	out := &grpclog.CommonGrpcAccessLogConfig{
 		LogName: countLog + strings.Join(names, ","), TransportApiVersion: core.ApiVersion_V3, BufferFlushInterval: durationpb.New(countWait),
-		GrpcService: agentService(countCluster), CustomTags: []*tracetag.CustomTag{tapTag(connectionTag, "%CONNECTION_ID%")},
+		GrpcService: grpcService(countCluster, ""), CustomTags: []*tracetag.CustomTag{tapTag(connectionTag, "%CONNECTION_ID%")},
 	}
 	for _, t := range tags {
 		out.CustomTags = append(out.CustomTags, tapTag(t.GetName(), "="+t.GetValueFormat()))

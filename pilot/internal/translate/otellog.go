@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
-	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	otellog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/open_telemetry/v3"
 	otlp "go.opentelemetry.io/proto/otlp/common/v1"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -25,9 +24,8 @@ func (b *builder) otelLog(l model.AccessLog) *accesslog.AccessLog {
 		body = strings.TrimSuffix(accessLogFormat, "\n")
 	}
 	config := &otellog.OpenTelemetryAccessLogConfig{
-		GrpcService: &core.GrpcService{TargetSpecifier: &core.GrpcService_EnvoyGrpc_{EnvoyGrpc: &core.GrpcService_EnvoyGrpc{
-			ClusterName: l.Cluster, Authority: l.Provider.Collector.Host}}},
-		LogName: l.Provider.Collector.LogName, ResourceDetectors: b.ownResource(),
+		GrpcService: grpcService(l.Cluster, l.Provider.Collector.Host),
+		LogName:     l.Provider.Collector.LogName, ResourceDetectors: b.ownResource(),
 		Body: otelText(body), Formatters: b.formatters(format.Text + format.Labels),
 	}
 	if format.Labels != "" {

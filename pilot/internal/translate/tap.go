@@ -57,7 +57,7 @@ func (b *builder) tap(when *accesslog.AccessLogFilter, name string, config valid
 // Source: envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig.
 func tapConfig(s side) *grpclog.CommonGrpcAccessLogConfig {
 	out := &grpclog.CommonGrpcAccessLogConfig{
-		LogName: tapOutbound, TransportApiVersion: core.ApiVersion_V3, BufferFlushInterval: durationpb.New(tapInterval), GrpcService: agentService(tapCluster),
+		LogName: tapOutbound, TransportApiVersion: core.ApiVersion_V3, BufferFlushInterval: durationpb.New(tapInterval), GrpcService: grpcService(tapCluster, ""),
 		CustomTags: []*tracetag.CustomTag{tapTag("flags", "%RESPONSE_FLAGS%"), tapTag("grpc", "%GRPC_STATUS%"), tapTag("trace", "%TRACE_ID%")},
 	}
 	other := upstream
@@ -68,9 +68,9 @@ func tapConfig(s side) *grpclog.CommonGrpcAccessLogConfig {
 	return out
 }
 
-// agentService is the agent, by a cluster of the bootstrap.
-func agentService(cluster string) *core.GrpcService {
-	return &core.GrpcService{TargetSpecifier: &core.GrpcService_EnvoyGrpc_{EnvoyGrpc: &core.GrpcService_EnvoyGrpc{ClusterName: cluster}}}
+// grpcService calls a cluster. Without an authority it is the cluster's name.
+func grpcService(cluster, authority string) *core.GrpcService {
+	return &core.GrpcService{TargetSpecifier: &core.GrpcService_EnvoyGrpc_{EnvoyGrpc: &core.GrpcService_EnvoyGrpc{ClusterName: cluster, Authority: authority}}}
 }
 
 func tapTag(name, format string) *tracetag.CustomTag {

@@ -27,7 +27,7 @@ func (b *builder) fromAgent(name string) *tls.SdsSecretConfig {
 		InitialFetchTimeout: b.patience(),
 		ConfigSourceSpecifier: &core.ConfigSource_ApiConfigSource{ApiConfigSource: &core.ApiConfigSource{
 			ApiType: core.ApiConfigSource_GRPC, TransportApiVersion: core.ApiVersion_V3, SetNodeOnFirstMessageOnly: true,
-			GrpcServices: []*core.GrpcService{{TargetSpecifier: &core.GrpcService_EnvoyGrpc_{EnvoyGrpc: &core.GrpcService_EnvoyGrpc{ClusterName: "sds-grpc"}}}},
+			GrpcServices: []*core.GrpcService{grpcService("sds-grpc", "")},
 		}},
 	}}
 }

@@ -70,10 +70,8 @@ func (b *builder) ownResource() []*core.TypedExtensionConfig {
 }
 
 func exportGRPC(t *model.Tracing) *core.GrpcService {
-	out := &core.GrpcService{
-		TargetSpecifier: &core.GrpcService_EnvoyGrpc_{EnvoyGrpc: &core.GrpcService_EnvoyGrpc{ClusterName: t.Cluster, Authority: t.Tracer.Host}},
-		Timeout:         span(t.Tracer.Timeout),
-	}
+	out := grpcService(t.Cluster, t.Tracer.Host)
+	out.Timeout = span(t.Tracer.Timeout)
 	for _, h := range t.Tracer.Headers {
 		out.InitialMetadata = append(out.InitialMetadata, &core.HeaderValue{Key: h.Name, Value: h.Value})
 	}

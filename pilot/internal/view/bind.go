@@ -3,6 +3,7 @@ package view
 import (
 	"slices"
 
+	"github.com/weftmesh/weft/internal/clustername"
 	"github.com/weftmesh/weft/internal/memo"
 	"github.com/weftmesh/weft/internal/model"
 )
@@ -88,7 +89,7 @@ func (b *binder) destination(r *memo.Reader, d *model.Destination, port uint32) 
 			d.Port = s.Ports[0].Number
 		}
 	}
-	d.Cluster = clusterName(d.Port, d.Subset, d.Host)
+	d.Cluster = clustername.Of(d.Port, d.Subset, d.Host)
 	if ok {
 		d.Reports, d.Session = s.Balancer == model.LBLatency, s.Session
 	}

@@ -3,6 +3,7 @@ package view
 import (
 	"cmp"
 
+	"github.com/weftmesh/weft/internal/clustername"
 	"github.com/weftmesh/weft/internal/memo"
 	"github.com/weftmesh/weft/internal/model"
 )
@@ -42,7 +43,7 @@ type callees struct {
 
 // ownCluster is KIND|PORT|NAME|HOST, as other clusters are outbound|PORT|SUBSET|HOST.
 func ownCluster(kind, name string, c model.Callee) string {
-	return kind + clusterName(c.Port, name, c.Host)[len("outbound"):]
+	return kind + clustername.Of(c.Port, name, c.Host)[len("outbound"):]
 }
 
 func newCallees(in *inputs, class model.ProxyClass, all *memo.Cell[wanted]) *callees {

@@ -1,18 +1,13 @@
 package view
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/weftmesh/weft/internal/clustername"
 	"github.com/weftmesh/weft/internal/memo"
 	"github.com/weftmesh/weft/internal/model"
 )
-
-// clusterName is Istio's: outbound|PORT|SUBSET|HOST.
-func clusterName(port uint32, subset, host string) string {
-	return fmt.Sprintf("outbound|%d|%s|%s", port, subset, host)
-}
 
 // facts are what clusters need of a service's endpoints: they change seldom,
 // endpoints often.
@@ -77,7 +72,7 @@ func (m *clusterMaker) of(r *memo.Reader, s *model.Service, port model.Port, sub
 	f, known := memo.Get(r, &m.facts.Cell, s.Key())
 	c := &model.Cluster{
 		Plain: m.bare && (f.plain || !known),
-		Name:  clusterName(port.Number, subset, s.Host), Service: s, Port: port, Subset: subset,
+		Name:  clustername.Of(port.Number, subset, s.Host), Service: s, Port: port, Subset: subset,
 		Traffic: m.in.traffic(r, e, port.Number, sub),
 		SNI:     serverName(port.Number, subset, s.Host),
 	}
@@ -185,7 +180,7 @@ func byPodName(s *model.Service, port model.Port) bool {
 	return s.Headless && port.Protocol.IsHTTP() && s.Resolve == model.ResolveEndpoints
 }
 
-func podNamesCluster(port uint32, host string) string { return clusterName(port, "", "*."+host) }
+func podNamesCluster(port uint32, host string) string { return clustername.Of(port, "", "*."+host) }
 
 // podNames is the cluster of requests to POD.SERVICE of a headless service.
 func (m *clusterMaker) podNames(r *memo.Reader, s *model.Service, port model.Port) *model.Cluster {

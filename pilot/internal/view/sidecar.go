@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weftmesh/weft/internal/clustername"
 	"github.com/weftmesh/weft/internal/memo"
 	"github.com/weftmesh/weft/internal/model"
 )
@@ -340,7 +341,7 @@ func (in *inputs) unknown(r *memo.Reader) (cluster string, f model.Fallback) {
 	if s := in.sidecar(r); s != nil && s.Unknown != nil {
 		allow = s.Unknown.AllowAny
 		if p := s.Unknown.Proxy; p != nil && allow {
-			return clusterName(p.Port, p.Subset, p.Host), model.FallbackPassthrough
+			return clustername.Of(p.Port, p.Subset, p.Host), model.FallbackPassthrough
 		}
 	}
 	if allow {

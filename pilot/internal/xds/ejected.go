@@ -10,6 +10,7 @@ import (
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/weftmesh/weft/internal/clustername"
 	"github.com/weftmesh/weft/internal/model"
 	"github.com/weftmesh/weft/pilot/internal/snapshot"
 )
@@ -82,10 +83,10 @@ func leftOut(names []string) (out []left) {
 	for _, name := range names {
 		reason, rest, _ := strings.Cut(name, " ")
 		address, cluster, _ := strings.Cut(rest, " ")
-		parts := strings.SplitN(cluster, "|", 4)
+		of, ok := clustername.ParseOutbound(cluster)
 		ip, _, err := net.SplitHostPort(address)
-		if len(parts) == 4 && err == nil {
-			out = append(out, left{reason: reason, address: address, ip: ip, cluster: cluster, host: parts[3], port: parts[1]})
+		if ok && err == nil {
+			out = append(out, left{reason: reason, address: address, ip: ip, cluster: cluster, host: of.Host, port: of.Port})
 		}
 	}
 	return out

@@ -3,11 +3,13 @@ package binaries
 import (
 	"slices"
 	"testing"
+
+	"github.com/weftmesh/weft/test/repository"
 )
 
 // TestEnsure needs every program of a cluster: it is what builds them in CI.
 func TestEnsure(t *testing.T) {
-	root, err := Root()
+	root, err := repository.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +26,7 @@ func TestEnsure(t *testing.T) {
 }
 
 func TestEnsureUnknown(t *testing.T) {
-	root, err := Root()
+	root, err := repository.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/weftmesh/weft/test/cluster"
 	"github.com/weftmesh/weft/test/cluster/binaries"
+	"github.com/weftmesh/weft/test/repository"
 )
 
 func main() {
@@ -176,7 +177,7 @@ func buildCommand() *cobra.Command {
 }
 
 func build(ctx context.Context, names ...string) (map[string]string, error) {
-	root, err := binaries.Root()
+	root, err := repository.Root()
 	if err != nil {
 		return nil, err
 	}
