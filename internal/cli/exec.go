@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"net/url"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -80,52 +76,4 @@ func (a *app) execIn(ctx context.Context, mesh *local.Client, in string, request
 		return exitCode(exit.Code)
 	}
 	return nil
-}
-
-func (a *app) logs() *cobra.Command {
-	var namespace, container string
-	var follow bool
-	var tail int
-	c := &cobra.Command{
-		Use: "logs POD", ValidArgsFunction: a.podNames, GroupID: "local", Short: "Show what a pod's container printed",
-		Example: "  weft logs reviews-v1\n  weft logs reviews-v1 -c istio-proxy -f\n  weft logs weft-pilot",
-		Args:    exactly(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			mesh, p, err := a.pod(cmd.Context(), args[0], namespace)
-			if err != nil {
-				return err
-			}
-			if container == "" {
-				container = p.Main
-			}
-			q := url.Values{"namespace": {p.Namespace}, "pod": {p.Name}, "process": {container}, "follow": {strconv.FormatBool(follow)}, "tail": {strconv.Itoa(tail)}}
-			return a.copyLogs(cmd.Context(), mesh, "http://mesh/v1/logs?"+q.Encode())
-		},
-	}
-	c.Flags().StringVarP(&namespace, "namespace", "n", "", "`NAMESPACE` of the pod; default: any")
-	c.Flags().StringVarP(&container, "container", "c", "", "`CONTAINER`; istio-proxy is the proxy; default: the first")
-	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what comes")
-	c.Flags().IntVar(&tail, "tail", -1, "the last `N` lines; -1: all that is kept")
-	return c
-}
-
-func (a *app) copyLogs(ctx context.Context, mesh *local.Client, address string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := mesh.HTTP().Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		why, err := io.ReadAll(resp.Body)
-		return errors.Join(errors.New(strings.TrimSpace(string(why))), err)
-	}
-	_, err = io.Copy(a.out, resp.Body)
-	if ctx.Err() != nil {
-		return nil // Ctrl-C ends following
-	}
-	return err
 }

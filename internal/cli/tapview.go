@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -73,7 +72,13 @@ func printLine(to io.Writer, pod string, e *tap.Entry) error {
 	if err != nil {
 		return err
 	}
-	var out bytes.Buffer
+	_, err = io.WriteString(to, escapeJSON(text)+"\n")
+	return err
+}
+
+// escapeJSON is JSON of which all prints: what does not is escaped as JSON has it.
+func escapeJSON(text []byte) string {
+	var out strings.Builder
 	for _, r := range string(text) {
 		switch {
 		case unicode.IsPrint(r):
@@ -85,7 +90,5 @@ func printLine(to io.Writer, pod string, e *tap.Entry) error {
 			fmt.Fprintf(&out, `\u%04x`, r)
 		}
 	}
-	out.WriteByte('\n')
-	_, err = to.Write(out.Bytes())
-	return err
+	return out.String()
 }

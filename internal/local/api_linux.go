@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"syscall"
@@ -21,7 +22,7 @@ import (
 // api serves the commands of the mesh's user.
 //
 //	GET  /v1/mesh  {"name", "mode"}
-//	GET  /v1/logs?namespace=&pod=&process=&tail=N&follow=true  text
+//	GET  /v1/logs?namespace=&pod=&process=&tail=N&since=SECONDS&follow=true  text
 //	POST /v1/exec  execCall; 101, then package wire: see serveExec
 //
 // Errors are plain text with an HTTP status.
@@ -117,21 +118,37 @@ func (a *api) serveLogs(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("process %q: pod %s has none of that name", q.Get("process"), q.Get("pod")), http.StatusNotFound)
 		return
 	}
-	tail := -1
-	if text := q.Get("tail"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			http.Error(w, fmt.Sprintf("tail=%q: a number of lines is needed", text), http.StatusBadRequest)
-			return
-		}
-		tail = n
+	part, err := logPart(q, time.Now())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if q.Get("follow") != "true" {
-		_, _ = w.Write(log.Tail(tail)) // a client that is gone needs none
+		_, _ = w.Write(log.Tail(part)) // a client that is gone needs none
 		return
 	}
-	_, _ = io.Copy(stream.To(w), log.Follow(r.Context(), tail))
+	_, _ = io.Copy(stream.To(w), log.Follow(r.Context(), part))
+}
+
+// logPart is how much of a log a request wants.
+func logPart(q url.Values, now time.Time) (pod.Part, error) {
+	part := pod.Part{Lines: -1}
+	if text := q.Get("tail"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return part, fmt.Errorf("tail=%q: a number of lines is needed", text)
+		}
+		part.Lines = n
+	}
+	if text := q.Get("since"); text != "" {
+		seconds, err := strconv.ParseFloat(text, 64)
+		if err != nil || !(seconds > 0) || seconds > 1e9 {
+			return part, fmt.Errorf("since=%q: a number of seconds is needed", text)
+		}
+		part.Since = now.Add(-time.Duration(seconds * float64(time.Second)))
+	}
+	return part, nil
 }
 
 // serveExec runs a command in a pod. After 101 the client sends one execMessage

@@ -157,11 +157,13 @@ func execErrors(t *testing.T, m *running) {
 
 func readLogs(t *testing.T, m *running) {
 	for url, want := range map[string]string{
-		"/v1/logs?namespace=NS&pod=p&process=sh":        "one\ntwo\nthree\n",
-		"/v1/logs?namespace=NS&pod=p&process=sh&tail=2": "two\nthree\n",
-		"/v1/logs?namespace=NS&pod=p&process=x":         "process \"x\": pod p has none of that name\n",
-		"/hello":                                        "hello from " + m.name,
-		"/v1/mesh":                                      fmt.Sprintf("{\"mode\":%q,\"name\":%q}\n", m.user.name, m.name),
+		"/v1/logs?namespace=NS&pod=p&process=sh":            "one\ntwo\nthree\n",
+		"/v1/logs?namespace=NS&pod=p&process=sh&tail=2":     "two\nthree\n",
+		"/v1/logs?namespace=NS&pod=p&process=sh&since=3600": "one\ntwo\nthree\n",
+		"/v1/logs?namespace=NS&pod=p&process=sh&since=-1":   "since=\"-1\": a number of seconds is needed\n",
+		"/v1/logs?namespace=NS&pod=p&process=x":             "process \"x\": pod p has none of that name\n",
+		"/hello":                                            "hello from " + m.name,
+		"/v1/mesh":                                          fmt.Sprintf("{\"mode\":%q,\"name\":%q}\n", m.user.name, m.name),
 	} {
 		out, err := m.user.command(t.Context(), "get", m.name, strings.ReplaceAll(url, "NS", m.token)).Output()
 		if err != nil || string(out) != want {

@@ -343,7 +343,7 @@ func until(ctx context.Context, log *pod.Log, word string) error {
 	defer cancel()
 	var seen []byte
 	buf := make([]byte, 4096)
-	from := log.Follow(ctx, -1)
+	from := log.Follow(ctx, pod.Part{Lines: -1})
 	for !bytes.Contains(seen, []byte(word)) {
 		n, err := from.Read(buf)
 		if seen = append(seen, buf[:n]...); err != nil {

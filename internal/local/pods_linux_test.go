@@ -145,7 +145,7 @@ func rights(ctx context.Context, m *local.Mesh) error {
 			return err
 		}
 		if e := <-ended; e.Kind != pod.Exited || e.Code != 0 {
-			return fmt.Errorf("user %s: %+v: %s", name, e, made.Log("grab").Tail(-1))
+			return fmt.Errorf("user %s: %+v: %s", name, e, made.Log("grab").Tail(pod.Part{Lines: -1}))
 		}
 		want := m.User()
 		if user != nil {
@@ -292,7 +292,7 @@ func orphan(ctx context.Context, m *local.Mesh) error {
 			return err
 		}
 		var pid int
-		if _, err := fmt.Sscanf(string(p.Log("agent").Tail(-1)), "child %d", &pid); err != nil {
+		if _, err := fmt.Sscanf(string(p.Log("agent").Tail(pod.Part{Lines: -1})), "child %d", &pid); err != nil {
 			return err
 		}
 		if err := p.Signal("agent", syscall.SIGKILL); err != nil {
@@ -343,8 +343,8 @@ func order(ctx context.Context, m *local.Mesh) error {
 	if got, want := fmt.Sprint(ends), "[polite3 0 stubborn137 9 proxy0 0]"; got != want {
 		return fmt.Errorf("ends: %v, want %v", got, want)
 	}
-	if !strings.Contains(string(p.Log("proxy").Tail(-1)), "draining") {
-		return fmt.Errorf("proxy was not told: %q", p.Log("proxy").Tail(-1))
+	if !strings.Contains(string(p.Log("proxy").Tail(pod.Part{Lines: -1})), "draining") {
+		return fmt.Errorf("proxy was not told: %q", p.Log("proxy").Tail(pod.Part{Lines: -1}))
 	}
 	if err := p.Release("proxy"); !errors.Is(err, pod.ErrGone) {
 		return fmt.Errorf("a call on a stopped pod: %v", err)

@@ -79,6 +79,7 @@ func TestFailuresAreCounted(t *testing.T) {
 		})
 	}
 	m.ejectionIsSeen(t, began)
+	m.logsTell(t)
 }
 
 // agentPage is the merged page of a Deployment's first pod.

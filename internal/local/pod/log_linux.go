@@ -6,10 +6,18 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 )
 
 // defaultLogBytes is kept of a process whose Spec says nothing.
 const defaultLogBytes = 256 << 10
+
+// How exactly it is known when something was written: the marks of time have at
+// least so much between them, and are at most so many.
+const (
+	markEvery = 10 * time.Millisecond
+	maxMarks  = 8192
+)
 
 // Log holds the latest output of one process, over its restarts, in memory. It
 // is safe for concurrent use.
@@ -17,16 +25,24 @@ type Log struct {
 	mu    sync.Mutex
 	limit int
 	kept  []byte
-	first int64         // position of kept[0] in all that was ever written
+	first int64  // position of kept[0] in all that was ever written
+	marks []mark // when what is kept was written, oldest first
+	now   func() time.Time
 	more  chan struct{} // closed, and replaced, when something was written
 	ended bool
+}
+
+// mark says that what is from at on, up to the next, was written then or before.
+type mark struct {
+	at   int64
+	when time.Time
 }
 
 func newLog(limit int) *Log {
 	if limit <= 0 {
 		limit = defaultLogBytes
 	}
-	return &Log{limit: limit, more: make(chan struct{})}
+	return &Log{limit: limit, now: time.Now, more: make(chan struct{})}
 }
 
 // fill takes what the pod writes into the pipe, until all of its writers ended.
@@ -46,6 +62,7 @@ func (l *Log) Write(p []byte) (int, error) {
 	if l.ended {
 		return 0, os.ErrClosed
 	}
+	l.mark()
 	l.kept = append(l.kept, p...)
 	if over := len(l.kept) - l.limit; over > 0 {
 		if eol := bytes.IndexByte(l.kept[over:], '\n'); eol >= 0 && over+eol+1 < len(l.kept) {
@@ -53,17 +70,71 @@ func (l *Log) Write(p []byte) (int, error) {
 		}
 		l.kept = append([]byte(nil), l.kept[over:]...)
 		l.first += int64(over)
+		l.forget()
 	}
 	close(l.more)
 	l.more = make(chan struct{})
 	return len(p), nil
 }
 
-// Tail gives the last n lines that are kept; all with n < 0.
-func (l *Log) Tail(n int) []byte {
+// mark notes that something is about to be written.
+func (l *Log) mark() {
+	now := l.now()
+	if n := len(l.marks); n > 0 && now.Sub(l.marks[n-1].when) < markEvery {
+		return
+	}
+	if len(l.marks) >= maxMarks { // two become one: the older is taken to be as new as the newer
+		half := l.marks[:0]
+		for i := 0; i+1 < len(l.marks); i += 2 {
+			half = append(half, mark{l.marks[i].at, l.marks[i+1].when})
+		}
+		l.marks = half
+	}
+	l.marks = append(l.marks, mark{l.first + int64(len(l.kept)), now})
+}
+
+// forget drops the marks of what is no longer kept, but for the one that holds for
+// the oldest that is.
+func (l *Log) forget() {
+	gone := 0
+	for gone+1 < len(l.marks) && l.marks[gone+1].at <= l.first {
+		gone++
+	}
+	l.marks = append(l.marks[:0], l.marks[gone:]...)
+}
+
+// Part is how much of a log is wanted.
+type Part struct {
+	Lines int       // the last ones; all with less than 0
+	Since time.Time // only what was written then or later; zero: whenever
+}
+
+// Tail gives that part of what is kept.
+func (l *Log) Tail(p Part) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return bytes.Clone(l.kept[l.tail(n):])
+	return bytes.Clone(l.kept[l.from(p):])
+}
+
+// from is where in kept a part begins.
+func (l *Log) from(p Part) int {
+	return max(l.tail(p.Lines), l.since(p.Since))
+}
+
+// since is where in kept begins what was written at a time or later: with a line,
+// if one was begun before.
+func (l *Log) since(t time.Time) int {
+	if t.IsZero() {
+		return 0
+	}
+	for _, m := range l.marks {
+		if m.when.Before(t) {
+			continue
+		}
+		at := int(max(m.at-l.first, 0))
+		return bytes.LastIndexByte(l.kept[:at], '\n') + 1
+	}
+	return len(l.kept)
 }
 
 // tail is where in kept the last n lines begin.
@@ -78,12 +149,12 @@ func (l *Log) tail(n int) int {
 	return at
 }
 
-// Follow reads from the last n lines on (all with n < 0), until the pod is gone
-// or ctx is done: then io.EOF. What was overwritten before it was read is left out.
-func (l *Log) Follow(ctx context.Context, n int) io.Reader {
+// Follow reads a part and what comes after it, until the pod is gone or ctx is
+// done: then io.EOF. What was overwritten before it was read is left out.
+func (l *Log) Follow(ctx context.Context, p Part) io.Reader {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return &follower{ctx: ctx, log: l, at: l.first + int64(l.tail(n))}
+	return &follower{ctx: ctx, log: l, at: l.first + int64(l.from(p))}
 }
 
 type follower struct {
