@@ -108,11 +108,11 @@ var heldElsewhere = map[protoreflect.FullName]string{
 	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.ResourceDetectors.environment":                   "TestTraces/OTLP: the environment is always read",
 }
 
-// ofCollectors are cases of what no call's answer shows: TestTraces and
-// TestLogsGoToACollector make their calls on a real Envoy with a collector. Here
-// each field must change what a proxy is sent.
+// ofCollectors are cases of what no call's answer shows: TestTraces,
+// TestLogsGoToACollector and TestLogsGoToAnAccessLogService make their calls on a real
+// Envoy with a collector. Here each field must change what a proxy is sent.
 func ofCollectors(name string) bool {
-	return strings.HasPrefix(name, "telemetry-tracing") || name == "telemetry-otel-logs"
+	return strings.HasPrefix(name, "telemetry-tracing") || name == "telemetry-otel-logs" || strings.HasPrefix(name, "telemetry-service-")
 }
 
 // changes reports whether a proxy of a case is sent something else without a

@@ -64,21 +64,42 @@ type TagOverride struct {
 }
 
 // LogProvider is where requests and connections can be logged.
-// Source: istio.io/api mesh/v1alpha1, MeshConfig.ExtensionProvider.envoyFileAccessLog
-// and envoyOtelAls.
+// Source: istio.io/api mesh/v1alpha1, MeshConfig.ExtensionProvider.envoyFileAccessLog,
+// envoyHttpAls, envoyTcpAls and envoyOtelAls.
 type LogProvider struct {
 	Name   string
 	Path   string // of a file, or /dev/stdout, /dev/stderr; empty with a Collector
 	Format LogFormat
-	// Collector takes records by OpenTelemetry, OTLP over gRPC; nil: it is a file.
-	// The Format's Text is their body, and its Labels their attributes.
+	// Collector takes records over gRPC; nil: it is a file.
 	Collector *LogCollector
 }
+
+// LogProtocol is what a collector of logs speaks.
+type LogProtocol int
+
+// The protocols of collectors, all over gRPC.
+const (
+	// OTLPLogs is OpenTelemetry. The provider's Format has the body in Text, and
+	// the attributes in Labels.
+	OTLPLogs LogProtocol = iota
+	// HTTPLogs is Envoy's access log service, of requests alone.
+	HTTPLogs
+	// TCPLogs is the same of connections that are no HTTP.
+	TCPLogs
+)
 
 // LogCollector is where records of logs go.
 type LogCollector struct {
 	Callee
-	LogName string
+	// Cluster is that of the proxy's bootstrap, instead of a Callee; empty: Callee.
+	Cluster  string
+	Protocol LogProtocol
+	LogName  string
+	// FilterState, of HTTPLogs and TCPLogs, names the objects of Envoy's that records
+	// have; none: those that say who calls.
+	FilterState []string
+	// Headers and trailers, of HTTPLogs, that records have beside Envoy's own.
+	RequestHeaders, ResponseHeaders, ResponseTrailers []string
 }
 
 // LogFormat is the form of a line. The zero value is Istio's default text.
@@ -98,9 +119,10 @@ type LogFormat struct {
 type TelemetryDefaults struct {
 	// Providers of logs, by name, sorted.
 	Providers []*LogProvider
-	// File is accessLogFile; nil: none. It is in force where neither a Telemetry
-	// nor Logs name a provider.
-	File *LogProvider
+	// Unnamed are in force where neither a Telemetry nor Logs name a provider:
+	// accessLogFile, and the access log service of the proxies' bootstrap. Their names
+	// are none that a provider could have; sorted.
+	Unnamed []*LogProvider
 	// Logs are the default providers' names.
 	Logs []string
 	// Meters are the names of providers of metrics for Prometheus.
@@ -125,11 +147,14 @@ func (d *TelemetryDefaults) Tracer(name string) *Tracer {
 	return nil
 }
 
-// Provider returns the provider of logs of a name; nil: there is none.
+// Provider returns the provider of logs of a name, or one of Unnamed; nil: there
+// is none.
 func (d *TelemetryDefaults) Provider(name string) *LogProvider {
-	for _, p := range d.Providers {
-		if p.Name == name {
-			return p
+	for _, all := range [][]*LogProvider{d.Providers, d.Unnamed} {
+		for _, p := range all {
+			if p.Name == name {
+				return p
+			}
 		}
 	}
 	return nil
@@ -159,6 +184,8 @@ type AccessLog struct {
 	Provider *LogProvider
 	Filter   string // a CEL expression; empty: all
 	Cluster  string // by which the provider's Collector is reached
+	// OfBootstrap: the cluster is not the pilot's to make.
+	OfBootstrap bool
 }
 
 // Metric is how a metric differs from Istio's standard.

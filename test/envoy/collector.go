@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -13,6 +14,24 @@ const (
 	collectorClusters = "trace"
 	logClusters       = "logs"
 )
+
+// ServiceCluster is that of Envoy's access log service in an agent's bootstrap.
+const ServiceCluster = "envoy_accesslog_service"
+
+// hanging is in the names of clusters whose collectors take a call and read no
+// more of it.
+const hanging = "|hanging|"
+
+// collects reports whether the endpoints of a cluster collect.
+func collects(cluster string) bool {
+	return strings.HasPrefix(cluster, collectorClusters) || strings.HasPrefix(cluster, logClusters) || cluster == ServiceCluster
+}
+
+// DroppedRecords is how many records of logs Envoy has thrown away since its access
+// log service took no more.
+func (p *Proxy) DroppedRecords(ctx context.Context) (uint64, error) {
+	return p.counters(ctx, "access_logs.", `^access_logs\.grpc_access_log\.logs_dropped$`)
+}
 
 // Record is one of a log, as a collector got it.
 type Record = traces.Record
@@ -34,9 +53,22 @@ func (p *Proxy) Spans() []Span {
 	return append([]Span(nil), p.echoes.spans...)
 }
 
-// collect plays a collector of OpenTelemetry, of traces and logs, over gRPC and HTTP, and of
-// Zipkin.
+// collect plays a collector of OpenTelemetry, of traces and logs, over gRPC and HTTP, of
+// Zipkin, and Envoy's access log service.
 func (e *echoes) collect(cluster string, w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == traces.ServicePath {
+		if strings.Contains(cluster, hanging) {
+			<-r.Context().Done()
+			return
+		}
+		_ = traces.ReadService(r.Body, func(one Record) { // a stream ends with the proxy
+			one.Cluster = cluster
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.records = append(e.records, one)
+		})
+		return
+	}
 	body, err := io.ReadAll(r.Body)
 	grpc := strings.HasPrefix(r.Header.Get("content-type"), "application/grpc")
 	var spans []Span

@@ -114,7 +114,7 @@ func (e *echoes) listen(cluster, endpoint string) (int, error) {
 			switch {
 			case strings.HasPrefix(at.cluster, authorizerClusters):
 				e.authorize(at.cluster, w, r)
-			case strings.HasPrefix(at.cluster, collectorClusters), strings.HasPrefix(at.cluster, logClusters):
+			case collects(at.cluster):
 				e.collect(at.cluster, w, r)
 			case tunnelled(r):
 				s.carry(w, r)

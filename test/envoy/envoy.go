@@ -63,6 +63,9 @@ type Options struct {
 	Nameserver netip.AddrPort
 	// Environment is what the proxy's own has beside this process', NAME=VALUE.
 	Environment []string
+	// LogService: the bootstrap has the cluster of Envoy's access log service, as an
+	// agent's has one where its ProxyConfig says so.
+	LogService bool
 	// Ready is how long the proxy may take to be ready; 0 is 20 s.
 	Ready time.Duration
 }
@@ -72,6 +75,7 @@ type Options struct {
 type Proxy struct {
 	plan   *plan
 	place  string
+	logs   int            // port of the access log service; 0: there is none
 	names  netip.AddrPort // of the DNS server
 	echoes *echoes
 	ads    *adsServer
@@ -114,6 +118,11 @@ func Start(ctx context.Context, opts Options) (_ *Proxy, err error) {
 		p.plan = &plan{resources: opts.Resources, bound: map[string]boundListener{}}
 	} else if p.plan, err = rebase(opts.Resources, p.echoes, p.names.IsValid()); err != nil {
 		return nil, err
+	}
+	if opts.LogService {
+		if p.logs, err = p.echoes.listen(ServiceCluster, anyEndpoint); err != nil {
+			return nil, err
+		}
 	}
 	if p.ads, err = startADS(filepath.Join(p.dir, "xds"), p.plan.resources, p.pki); err != nil {
 		return nil, err
@@ -159,15 +168,19 @@ type object = map[string]any
 // the SDS server are one Unix socket of ours.
 func (p *Proxy) bootstrap() object {
 	socket := object{"pipe": object{"path": filepath.Join(p.dir, "xds")}}
-	grpc := func(name string) object {
+	grpc := func(name string, at object) object {
 		return object{
 			"name": name, "type": "STATIC", "connect_timeout": "5s",
-			"load_assignment": object{"cluster_name": name, "endpoints": []object{{"lb_endpoints": []object{{"endpoint": object{"address": socket}}}}}},
+			"load_assignment": object{"cluster_name": name, "endpoints": []object{{"lb_endpoints": []object{{"endpoint": object{"address": at}}}}}},
 			"typed_extension_protocol_options": object{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": object{
 				"@type":                "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
 				"explicit_http_config": object{"http2_protocol_options": object{}},
 			}},
 		}
+	}
+	static := []object{grpc("xds-grpc", socket), grpc("sds-grpc", socket)}
+	if p.logs != 0 {
+		static = append(static, grpc(ServiceCluster, object{"socket_address": object{"address": "127.0.0.1", "port_value": p.logs}}))
 	}
 	ads := object{"ads": object{}, "resource_api_version": "V3"}
 	config := object{
@@ -180,7 +193,7 @@ func (p *Proxy) bootstrap() object {
 			},
 			"cds_config": ads, "lds_config": ads,
 		},
-		"static_resources": object{"clusters": []object{grpc("xds-grpc"), grpc("sds-grpc")}},
+		"static_resources": object{"clusters": static},
 	}
 	if p.names.IsValid() {
 		config["typed_dns_resolver_config"] = object{"name": "envoy.network.dns_resolver.cares", "typed_config": object{

@@ -30,14 +30,15 @@ func compileTelemetryDefaults(in *mesh.MeshConfig, d *diag.List) model.Telemetry
 	out := model.TelemetryDefaults{Meters: []string{metricsByName}, Metrics: []string{metricsByName}}
 	format := meshLogFormat(in, d)
 	if file := in.GetAccessLogFile(); file != "" && checkText(file, "accessLogFile", d) {
-		out.File = &model.LogProvider{Path: file, Format: format}
+		out.Unnamed = append(out.Unnamed, &model.LogProvider{Name: ofFile, Path: file, Format: format})
+	}
+	if in.GetEnableEnvoyAccessLogService() {
+		out.Unnamed = append(out.Unnamed, logsOfBootstrap()...)
 	}
 	names := []string{}
 	for i, p := range in.GetExtensionProviders() {
 		at := diag.Path("extensionProviders").Index(i)
-		log, isLog := p.GetProvider().(*mesh.MeshConfig_ExtensionProvider_EnvoyFileAccessLog)
-		otel, isOtel := p.GetProvider().(*mesh.MeshConfig_ExtensionProvider_EnvoyOtelAls)
-		isLog = isLog || isOtel
+		isLog := isLogProvider(p)
 		_, isMeter := p.GetProvider().(*mesh.MeshConfig_ExtensionProvider_Prometheus)
 		if again := slices.Contains(names, p.GetName()); again && (isLog || isMeter) {
 			d.Add(diag.Duplicate, at.Field("name"), "another provider before it is called %q too; this one is not used", p.GetName())
@@ -47,12 +48,8 @@ func compileTelemetryDefaults(in *mesh.MeshConfig, d *diag.List) model.Telemetry
 		switch {
 		case p.GetName() == "" && (isLog || isMeter):
 			d.Add(diag.Invalid, at.Field("name"), "it is empty; the provider is not used")
-		case isOtel:
-			if l := otelLogProvider(p.GetName(), otel.EnvoyOtelAls, at, d); l != nil {
-				out.Providers = append(out.Providers, l)
-			}
 		case isLog:
-			if l := fileProvider(p.GetName(), log.EnvoyFileAccessLog, format, at.Field("envoyFileAccessLog"), d); l != nil {
+			if l := logProvider(p, format, at, d); l != nil {
 				out.Providers = append(out.Providers, l)
 			}
 		case isMeter && p.GetName() != metricsByName:
@@ -64,6 +61,40 @@ func compileTelemetryDefaults(in *mesh.MeshConfig, d *diag.List) model.Telemetry
 	}
 	slices.SortFunc(out.Providers, func(a, b *model.LogProvider) int { return strings.Compare(a.Name, b.Name) })
 	defaultProviders(in.GetDefaultProviders(), &out, d)
+	return out
+}
+
+func isLogProvider(p *mesh.MeshConfig_ExtensionProvider) bool {
+	switch p.GetProvider().(type) {
+	case *mesh.MeshConfig_ExtensionProvider_EnvoyFileAccessLog, *mesh.MeshConfig_ExtensionProvider_EnvoyOtelAls,
+		*mesh.MeshConfig_ExtensionProvider_EnvoyHttpAls, *mesh.MeshConfig_ExtensionProvider_EnvoyTcpAls:
+		return true
+	}
+	return false
+}
+
+// logProvider reads a provider of logs; nil: it cannot be used.
+func logProvider(p *mesh.MeshConfig_ExtensionProvider, ofMesh model.LogFormat, at diag.Path, d *diag.List) *model.LogProvider {
+	file, isFile := p.GetProvider().(*mesh.MeshConfig_ExtensionProvider_EnvoyFileAccessLog)
+	if isFile {
+		return fileProvider(p.GetName(), file.EnvoyFileAccessLog, ofMesh, at.Field("envoyFileAccessLog"), d)
+	}
+	if !hostname.IsLabel(p.GetName()) { // it is in the name of a cluster
+		d.Add(diag.Invalid, at.Field("name"), "%q: the name of a collector has small letters, digits and -, at most 63", p.GetName())
+		return nil
+	}
+	out := &model.LogProvider{Name: p.GetName()}
+	switch of := p.GetProvider().(type) {
+	case *mesh.MeshConfig_ExtensionProvider_EnvoyOtelAls:
+		out.Collector, out.Format = otelCollector(of.EnvoyOtelAls, at.Field("envoyOtelAls"), d)
+	case *mesh.MeshConfig_ExtensionProvider_EnvoyHttpAls:
+		out.Collector = httpLogService(of.EnvoyHttpAls, at.Field("envoyHttpAls"), d)
+	case *mesh.MeshConfig_ExtensionProvider_EnvoyTcpAls:
+		out.Collector = tcpLogService(of.EnvoyTcpAls, at.Field("envoyTcpAls"), d)
+	}
+	if out.Collector == nil {
+		return nil
+	}
 	return out
 }
 
@@ -113,24 +144,17 @@ func meshLogFormat(in *mesh.MeshConfig, d *diag.List) model.LogFormat {
 // otelLogName is Istio's for records of a provider that names none.
 const otelLogName = "otel_envoy_accesslog"
 
-// otelLogProvider reads a log that goes to a collector; nil: it cannot be used.
-func otelLogProvider(name string, in *mesh.MeshConfig_ExtensionProvider_EnvoyOpenTelemetryLogProvider, at diag.Path, d *diag.List) *model.LogProvider {
-	if !hostname.IsLabel(name) {
-		d.Add(diag.Invalid, at.Field("name"), "%q: the name of a collector has small letters, digits and -, at most 63", name)
-		return nil
-	}
-	at = at.Field("envoyOtelAls")
+// otelCollector reads a log that goes to a collector by OpenTelemetry; nil: it
+// cannot be used.
+func otelCollector(in *mesh.MeshConfig_ExtensionProvider_EnvoyOpenTelemetryLogProvider, at diag.Path, d *diag.List) (*model.LogCollector, model.LogFormat) {
 	callee, ok := compileCallee(in.GetService(), in.GetPort(), at, d)
 	of := in.GetLogFormat()
 	text, sound := textFormat(of.GetText(), at.Field("logFormat").Field("text"), d)
 	labels, whole := jsonFormat(of.GetLabels(), at.Field("logFormat").Field("labels"), d)
 	if !checkText(in.GetLogName(), at.Field("logName"), d) || !ok || !sound || !whole {
-		return nil
+		return nil, model.LogFormat{}
 	}
-	return &model.LogProvider{
-		Name: name, Format: model.LogFormat{Text: text.Text, Labels: labels.Labels},
-		Collector: &model.LogCollector{Callee: callee, LogName: cmp.Or(in.GetLogName(), otelLogName)},
-	}
+	return &model.LogCollector{Callee: callee, LogName: cmp.Or(in.GetLogName(), otelLogName)}, model.LogFormat{Text: text.Text, Labels: labels.Labels}
 }
 
 type fileLog = mesh.MeshConfig_ExtensionProvider_EnvoyFileAccessLogProvider

@@ -99,6 +99,7 @@ func readMeshConfig(in *mesh.MeshConfig, out *model.Settings, d *diag.List) {
 		out.AutoMTLS = in.GetEnableAutoMtls().GetValue()
 	}
 	out.Telemetry = compileTelemetryDefaults(in, d)
+	checkLogsOfBootstrap(in, d)
 	compileTraces(in, out, d)
 	compileOutbound(in.GetOutboundTrafficPolicy(), out, d)
 	out.HTTPProxyPort = compileHTTPProxy(in.GetProxyHttpPort(), d)

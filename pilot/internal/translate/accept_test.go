@@ -91,7 +91,7 @@ func everything() *meshtest.Mesh {
 	reviews := meshtest.Host("reviews", "default")
 	m := meshtest.Bookshop().VirtualService(meshtest.Routing("reviews", "default", reviews, routesOfEveryKind(reviews)...))
 	m.Settings(func(s *model.Settings) {
-		s.Telemetry.File, s.HTTP10, s.OutboundAllowAny = &model.LogProvider{Path: "/dev/stdout"}, true, false
+		s.Telemetry.Unnamed, s.HTTP10, s.OutboundAllowAny = []*model.LogProvider{{Path: "/dev/stdout"}}, true, false
 	})
 	for i, traffic := range policiesOfEveryKind() {
 		name := fmt.Sprintf("p%02d", i)

@@ -35,14 +35,20 @@ const accessLogFields = `{
 	"requested_server_name": "%REQUESTED_SERVER_NAME%", "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%"
 }`
 
-// accessLogs is where requests and connections are logged, when they have ended.
-func (b *builder) accessLogs() (out []*accesslog.AccessLog) {
+// accessLogs is where requests, or connections, are logged when they have ended.
+// Who takes only records of the other is left out.
+func (b *builder) accessLogs(not model.LogProtocol) (out []*accesslog.AccessLog) {
 	for _, l := range b.reporting().Logs {
 		var log *accesslog.AccessLog
-		if l.Provider.Collector != nil {
-			log = b.otelLog(l)
-		} else {
+		switch c := l.Provider.Collector; {
+		case c == nil:
 			log = b.fileLog(l.Provider.Path, b.logFormat(l.Provider.Format))
+		case c.Protocol == not:
+			continue
+		case c.Protocol == model.OTLPLogs:
+			log = b.otelLog(l)
+		default:
+			log = b.serviceLog(l)
 		}
 		log.Filter = at(logdata.AccessLogType_DownstreamEnd, logdata.AccessLogType_TcpConnectionEnd)
 		if l.Filter != "" {

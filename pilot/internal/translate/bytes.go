@@ -33,7 +33,7 @@ func objectMetadata(o model.Origin) *core.Metadata {
 // Source: envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.
 func (b *builder) tcpProxy(prefix string, chain *model.TCPChain, s side) *listener.Filter {
 	p := &tcp.TcpProxy{
-		StatPrefix: prefix, AccessLog: b.accessLogs(), IdleTimeout: span(chain.IdleTimeout), MaxDownstreamConnectionDuration: span(chain.MaxDuration),
+		StatPrefix: prefix, AccessLog: b.accessLogs(model.HTTPLogs), IdleTimeout: span(chain.IdleTimeout), MaxDownstreamConnectionDuration: span(chain.MaxDuration),
 	}
 	bytesTo(p, chain.Clusters)
 	if chain.HashSource {

@@ -22,7 +22,7 @@ const managerFilter = "envoy.filters.network.http_connection_manager"
 // Source: envoy.extensions.filters.network.http_connection_manager.v3.
 func (b *builder) manager(prefix string, s side) *hcm.HttpConnectionManager {
 	out := &hcm.HttpConnectionManager{
-		StatPrefix: prefix, CodecType: hcm.HttpConnectionManager_AUTO, HttpFilters: b.filters(), AccessLog: append(append(b.accessLogs(), b.httpMetrics(s)...), b.httpTap(s)),
+		StatPrefix: prefix, CodecType: hcm.HttpConnectionManager_AUTO, HttpFilters: b.filters(), AccessLog: append(append(b.accessLogs(model.TCPLogs), b.httpMetrics(s)...), b.httpTap(s)),
 		HttpProtocolOptions:       b.http1Options(),
 		ServerName:                "istio-envoy",
 		StreamIdleTimeout:         durationpb.New(0),

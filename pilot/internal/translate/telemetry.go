@@ -301,11 +301,15 @@ func (b *builder) count(p *tcp.TcpProxy, s side) {
 	}
 }
 
+// callerKeys are what the CA writes of a caller: its workload, namespace, app and
+// version.
+var callerKeys = [...]string{"wl", "ns", "app", "ver"}
+
 // readCaller keeps, once a connection, the labels that the CA wrote into the
 // caller's certificate as organizational units.
 func (b *builder) readCaller() *listener.Filter {
 	config := &setfilterstate.Config{}
-	for _, key := range []string{"wl", "ns", "app", "ver"} {
+	for _, key := range callerKeys {
 		config.OnDownstreamTlsHandshake = append(config.OnDownstreamTlsHandshake, &filterstate.FilterStateValue{
 			Key: &filterstate.FilterStateValue_ObjectKey{ObjectKey: callerState(key)}, FactoryKey: "envoy.string", SkipIfEmpty: true,
 			Value: &filterstate.FilterStateValue_FormatString{FormatString: &core.SubstitutionFormatString{

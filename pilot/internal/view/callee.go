@@ -23,7 +23,8 @@ const maxTold = 32
 
 // bounded is a pool with limits: Envoy gives what it sends over gRPC to a collector
 // no time-out, so that one that never answers would hold ever more of its memory.
-// What is over the limits is lost.
+// What is over the limits is lost. Envoy's access log service needs none: it has one
+// stream for each thread, and what would wait in its buffer of 16 KiB is lost.
 func bounded(p *model.ConnectionPool) *model.ConnectionPool {
 	out := model.ConnectionPool{}
 	if p != nil {
@@ -135,8 +136,8 @@ func collectors(in *inputs, reporting *memo.Cell[*model.Reporting]) *memo.Derive
 			emit(t.Cluster, wanted{cluster: t.Cluster, Callee: t.Tracer.Callee, grpc: grpc, bounded: grpc})
 		}
 		for _, l := range all.Logs {
-			if c := l.Provider.Collector; c != nil {
-				emit(l.Cluster, wanted{cluster: l.Cluster, Callee: c.Callee, grpc: true, bounded: true})
+			if c := l.Provider.Collector; c != nil && !l.OfBootstrap {
+				emit(l.Cluster, wanted{cluster: l.Cluster, Callee: c.Callee, grpc: true, bounded: c.Protocol == model.OTLPLogs})
 			}
 		}
 	})

@@ -35,7 +35,7 @@ func telemetries(in *inputs, role model.Role) *memo.Derived[*model.Settings, *mo
 			out.Tracing = nil
 		}
 		out.Logs = slices.DeleteFunc(out.Logs, func(l model.AccessLog) bool {
-			return l.Provider.Collector != nil && (bare || !in.callable(r, l.Provider.Collector.Callee))
+			return l.Provider.Collector != nil && (bare || !l.OfBootstrap && !in.callable(r, l.Provider.Collector.Callee))
 		})
 		return out, true
 	}, memo.Same(func(a, b *model.Reporting) bool { return reflect.DeepEqual(a, b) }))
@@ -99,10 +99,6 @@ type log struct {
 	filter   string
 }
 
-// ofFile stands for accessLogFile among the names of providers: none can be
-// named so.
-const ofFile = "\x00"
-
 // logs: a level that names providers replaces those of the levels above; a
 // rule without providers is for those that the last rule with some named. What
 // is disabled stays so until a rule is for it that does not disable it.
@@ -110,8 +106,10 @@ const ofFile = "\x00"
 // where that is silent.
 func (m merging) logs(levels []*model.Telemetry) (out []model.AccessLog) {
 	names := m.defaults.Logs
-	if len(names) == 0 && m.defaults.File != nil {
-		names = []string{ofFile}
+	if len(names) == 0 {
+		for _, p := range m.defaults.Unnamed {
+			names = append(names, p.Name)
+		}
 	}
 	said := map[string]log{}
 	for _, t := range levels {
@@ -134,12 +132,11 @@ func (m merging) logs(levels []*model.Telemetry) (out []model.AccessLog) {
 	names = slices.Sorted(slices.Values(names))
 	for _, name := range slices.Compact(names) {
 		provider := m.defaults.Provider(name)
-		if name == ofFile {
-			provider = m.defaults.File
-		}
 		if of := said[name]; provider != nil && !of.disabled {
 			l := model.AccessLog{Provider: provider, Filter: of.filter}
-			if c := provider.Collector; c != nil {
+			if c := provider.Collector; c != nil && c.Cluster != "" {
+				l.Cluster, l.OfBootstrap = c.Cluster, true
+			} else if c != nil {
 				l.Cluster = m.ownCluster("logs", provider.Name, c.Callee)
 			}
 			out = append(out, l)
