@@ -47,10 +47,12 @@ func (a *app) meshOf(ctx context.Context, args []string) (*local.Client, error) 
 	}
 	for _, n := range names {
 		c, err := local.Connect(n)
-		if err != nil {
+		if err != nil || a.name != "" && a.name != n {
 			continue
 		}
-		if st, err := status(ctx, c); err == nil && st.Dir == dir && (a.name == "" || a.name == n) {
+		if is, err := isOf(ctx, c, dir); err != nil {
+			fmt.Fprintf(a.err, "mesh %q does not answer: %v\n", n, err)
+		} else if is {
 			return c, nil
 		}
 	}
@@ -58,6 +60,17 @@ func (a *app) meshOf(ctx context.Context, args []string) (*local.Client, error) 
 		return nil, fmt.Errorf("no mesh of %s is running; running are %s (--name)", dir, strings.Join(names, ", "))
 	}
 	return nil, fmt.Errorf("no mesh of %s is running", dir)
+}
+
+// answerTime is how long a mesh that is asked for its folder may take.
+const answerTime = 5 * time.Second
+
+// isOf says whether a mesh is of a folder. One that hangs keeps nobody from another.
+func isOf(ctx context.Context, c *local.Client, dir string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	st, err := status(ctx, c)
+	return err == nil && st.Dir == dir, err
 }
 
 func (a *app) runDown(whole context.Context, c *local.Client, timeout time.Duration) error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -17,6 +18,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/weftmesh/weft/internal/config"
+	"github.com/weftmesh/weft/internal/fair"
 )
 
 const (
@@ -46,7 +48,7 @@ type fetcher struct {
 	client *http.Client
 	check  func(text string) error
 	rest   time.Duration
-	turns  chan struct{}
+	turns  *fair.Turns
 
 	mu       sync.Mutex
 	breakers map[string]*gobreaker.CircuitBreaker[string] // by host
@@ -64,7 +66,7 @@ func newFetcher(o Options) *fetcher {
 				TLSClientConfig: &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
 			},
 		},
-		check: o.Check, rest: o.Rest, turns: make(chan struct{}, maxTurns), breakers: map[string]*gobreaker.CircuitBreaker[string]{},
+		check: o.Check, rest: o.Rest, turns: fair.NewTurns(maxTurns, math.MaxInt), breakers: map[string]*gobreaker.CircuitBreaker[string]{},
 	}
 }
 
@@ -93,14 +95,14 @@ func secure(text string) bool {
 }
 
 // fetch returns a key set that can be used. Errors are *failure, or
-// gobreaker's where the host was not asked.
-func (f *fetcher) fetch(ctx context.Context, s config.KeySource) (string, error) {
-	select {
-	case f.turns <- struct{}{}:
-		defer func() { <-f.turns }()
-	case <-ctx.Done():
-		return "", ctx.Err()
+// gobreaker's where the host was not asked. Turns go by namespaces: one with
+// thousands of slow hosts makes no other wait for more than one of them.
+func (f *fetcher) fetch(ctx context.Context, s config.KeySource, namespace string) (string, error) {
+	done, err := f.turns.Take(ctx, namespace, originOf(s))
+	if err != nil {
+		return "", err
 	}
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	return f.breaker(originOf(s)).Execute(func() (string, error) { return f.keys(ctx, s) })

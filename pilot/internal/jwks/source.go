@@ -7,12 +7,16 @@
 package jwks
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,6 +86,7 @@ type Source struct {
 	timer   *time.Timer  // opens
 	sets    memo.Table[*config.Object]
 	entries map[string]*entry // by KeySource.Name
+	wishes  map[string]int    // of each namespace's objects
 }
 
 // entry is one place of keys.
@@ -97,7 +102,7 @@ type entry struct {
 // New returns a source of the states of from with keys. It runs once.
 func New(from source.Source, o Options) *Source {
 	o = o.withDefaults()
-	s := &Source{Options: o, from: from, fetcher: newFetcher(o), entries: map[string]*entry{}}
+	s := &Source{Options: o, from: from, fetcher: newFetcher(o), entries: map[string]*entry{}, wishes: map[string]int{}}
 	s.register()
 	return s
 }
@@ -181,6 +186,9 @@ func (s *Source) want(ch memo.Change[*config.Object]) {
 			s.entries[name] = e
 			s.follow(e)
 		}
+		if _, already := e.users[ch.Key]; !already {
+			s.wishes[namespace(ch.Key)]++
+		}
 		e.users[ch.Key] = w.Timeout
 	}
 	if !ch.InOld {
@@ -200,6 +208,9 @@ func (s *Source) leave(name, user string) {
 		return
 	}
 	delete(e.users, user)
+	if s.wishes[namespace(user)]--; s.wishes[namespace(user)] == 0 {
+		delete(s.wishes, namespace(user))
+	}
 	if len(e.users) > 0 {
 		return
 	}
@@ -234,7 +245,7 @@ func (s *Source) refresh(ctx context.Context, e *entry) {
 			return
 		case <-timer.C:
 		}
-		text, err := s.fetcher.fetch(ctx, s.sourceOf(e))
+		text, err := s.fetcher.fetch(ctx, s.sourceOf(e), s.namespaceOf(e))
 		if ctx.Err() != nil {
 			return
 		}
@@ -257,6 +268,27 @@ func (s *Source) sourceOf(e *entry) config.KeySource {
 		out.Timeout = max(out.Timeout, timeout)
 	}
 	return out
+}
+
+// namespaceOf is whose turn an entry's fetch takes: of those that want its keys the
+// namespace with the fewest wishes, so that none with many slows down another's by
+// wishing for the same.
+func (s *Source) namespaceOf(e *entry) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(e.users) == 0 { // nobody wants it any more
+		return ""
+	}
+	least := slices.MinFunc(slices.Collect(maps.Keys(e.users)), func(a, b string) int {
+		return cmp.Or(cmp.Compare(s.wishes[namespace(a)], s.wishes[namespace(b)]), cmp.Compare(a, b))
+	})
+	return namespace(least)
+}
+
+// namespace is that of an object's key.
+func namespace(key string) string {
+	of, _, _ := strings.Cut(key, "/")
+	return of
 }
 
 // pause is how long to wait after so many failures in a row.
