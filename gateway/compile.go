@@ -69,6 +69,10 @@ func (c *compiler) server(in *networking.Server, at diag.Path) (out model.Server
 		c.d.Add(diag.Invalid, at.Field("port.number"), "%d is not a port (1..65535)", out.Port)
 		return out, false
 	}
+	if slices.Contains(ownPorts, out.Port) {
+		c.d.Add(diag.Invalid, at.Field("port.number"), "port %d is the gateway's own (administration, metrics, health), and nobody would reach the server there; it is left out", out.Port)
+		return out, false
+	}
 	if out.Protocol, out.HTTPS, ok = protocol(port.GetProtocol()); !ok {
 		c.d.Add(diag.Invalid, at.Field("port.protocol"), "%q is none of HTTP, HTTPS, GRPC, HTTP2, TLS and TCP", port.GetProtocol())
 		return out, false
@@ -87,6 +91,10 @@ func (c *compiler) server(in *networking.Server, at diag.Path) (out model.Server
 	out.RouteTable = routeTable(c.gateway, &out, port.GetName())
 	return out, c.fits(&out, at)
 }
+
+// ownPorts are those on which a gateway's Envoy and agent listen themselves,
+// docs/ports.md.
+var ownPorts = []uint32{15000, 15020, 15021, 15090}
 
 // bind reads the address that a server listens on; "" is all addresses, and so
 // is an unspecified one.

@@ -89,6 +89,17 @@ func TestServersOnOnePort(t *testing.T) {
 	}
 }
 
+// Ports of the gateway's own Envoy and agent: there a server would take no
+// request, or keep the listener from being opened.
+func TestOwnPorts(t *testing.T) {
+	for _, port := range []uint32{15000, 15020, 15021, 15090} {
+		g, found := compile(t, nil, &networking.Server{Port: &networking.Port{Number: port, Name: "http", Protocol: "HTTP"}, Hosts: []string{"*"}})
+		if len(g.Servers) != 0 || !slices.Equal(found, []string{"IST0106 spec.servers[0].port.number"}) {
+			t.Errorf("%d: got %+v, %v", port, g.Servers, found)
+		}
+	}
+}
+
 // A listener whose address Envoy cannot read would be refused.
 func TestBind(t *testing.T) {
 	for in, want := range map[string]string{"": "", "0.0.0.0": "", "::": "", "127.0.0.1": "127.0.0.1", "FD00::1": "fd00::1"} {

@@ -65,6 +65,26 @@ func TestWrongTypeNamesTheField(t *testing.T) {
 	}
 }
 
+// Of two fields of which only one may be set, none is dropped in silence: an API
+// server refuses such an object by its schema, a folder has none.
+func TestOnlyOneOf(t *testing.T) {
+	rule := "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec: {host: a, trafficPolicy: {loadBalancer: {"
+	for text, path := range map[string]string{
+		"simple: RANDOM, consistentHash: {useSourceIp: true}":          "spec.trafficPolicy.loadBalancer.simple",
+		"consistentHash: {useSourceIp: true, httpHeaderName: x}":       "spec.trafficPolicy.loadBalancer.consistentHash.useSourceIp",
+		"consistentHash: {http_header_name: x, httpCookie: {name: c}}": "spec.trafficPolicy.loadBalancer.consistentHash.http_header_name",
+		"simple: RANDOM, consistentHash: null":                         "",
+	} {
+		objects, found := Decode("a.yaml", []byte(rule+text+"}}}\n"))
+		if path == "" && (len(found) > 0 || len(objects) != 1) {
+			t.Errorf("%s: got %v", text, found)
+		}
+		if path != "" && (len(found) != 1 || found[0].Path != path || !strings.Contains(found[0].Message, "only one of")) {
+			t.Errorf("%s: got %v", text, found)
+		}
+	}
+}
+
 // What is not a number reaches the check of its own field.
 func TestNotANumber(t *testing.T) {
 	for _, v := range []string{".nan", ".inf", "-.INF", "NaN"} {

@@ -20,12 +20,15 @@ func protoV1(m proto.Message) protov1.Message { return protov1.MessageV1(m) }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// unknownFields compares a JSON tree with a message's fields.
+// unknownFields compares a JSON tree with a message's fields: what it does not
+// have, and those of which only one may be set, where a reader would drop all
+// but the last.
 func unknownFields(desc protoreflect.MessageDescriptor, tree any, at diag.Path) (out []fieldProblem) {
 	fields, ok := tree.(map[string]any)
 	if !ok || strings.HasPrefix(string(desc.FullName()), "google.protobuf.") {
 		return nil
 	}
+	chosen := map[protoreflect.Name]string{} // by oneof: the field that is set
 	for _, name := range sortedKeys(fields) {
 		fd := desc.Fields().ByJSONName(name)
 		if fd == nil {
@@ -36,6 +39,13 @@ func unknownFields(desc protoreflect.MessageDescriptor, tree any, at diag.Path) 
 			continue
 		}
 		out = append(out, unknownIn(fd, fields[name], at.Field(name))...)
+		if one := fd.ContainingOneof(); one != nil && fields[name] != nil {
+			if first, twice := chosen[one.Name()]; twice {
+				out = append(out, fieldProblem{at.Field(name), fmt.Sprintf("only one of %s and %s may be set", first, name)})
+				continue
+			}
+			chosen[one.Name()] = name
+		}
 	}
 	return out
 }

@@ -191,7 +191,7 @@ func (c *routing) delegate(to *networking.Delegate, at diag.Path) *config.Object
 	switch {
 	case len(spec.GetHosts()) > 0:
 		c.d.Add(diag.Invalid, at, "VirtualService %q has hosts, so it cannot be delegated to; the requests are answered 503", key)
-	case !compileExportTo(spec.GetExportTo(), "", quiet).Sees(o.Namespace, c.namespace):
+	case !exportTo(spec.GetExportTo(), c.settings.VirtualServiceExport, "", quiet).Sees(o.Namespace, c.namespace):
 		c.d.Add(diag.NotFound, at, "VirtualService %q is not exported to namespace %q; the requests are answered 503", key, c.namespace)
 	default:
 		return o

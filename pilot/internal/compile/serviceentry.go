@@ -311,7 +311,12 @@ func declare(host string, all memo.Table[*entry]) (out []*model.Service) {
 }
 
 // joins reports whether an entry can add to a service of its host.
-func joins(s *model.Service, e *entry) bool { return s.Resolve == e.resolve && s.Outside == e.outside }
+func joins(s *model.Service, e *entry) bool {
+	return s.Resolve == e.resolve && s.Outside == e.outside && sameSelector(s.Selector, e.selector)
+}
+
+// sameSelector tells a selector of everything from none.
+func sameSelector(a, b map[string]string) bool { return (a == nil) == (b == nil) && maps.Equal(a, b) }
 
 func joinPorts(ports, more []model.Port) []model.Port {
 	out := slices.Clone(ports)
@@ -386,6 +391,10 @@ func (e *entry) compare(older *entry, host string, at diag.Path, d *diag.List) {
 		d.Add(diag.Duplicate, at, "the older ServiceEntry %s has %q with another resolution or location, and wins", older.key, host)
 		return
 	}
+	if !sameSelector(e.selector, older.selector) {
+		d.Add(diag.Duplicate, at, "the older ServiceEntry %s has %q with another workloadSelector or with none, and wins", older.key, host)
+		return
+	}
 	for _, p := range e.ports {
 		if slices.ContainsFunc(older.ports, func(q model.Port) bool {
 			return q.Number == p.Number && (q.Name != p.Name || q.Protocol != p.Protocol || q.Target != p.Target)
@@ -396,30 +405,25 @@ func (e *entry) compare(older *entry, host string, at diag.Path, d *diag.List) {
 }
 
 // entryEndpoints gives the endpoints of a declared service: what its selector
-// selects, else those of its entries, else, by DNS, the host itself.
+// selects, else those of its entries, each for the ports of its own, else, by
+// DNS, the host itself.
 func entryEndpoints(s *model.Service, all memo.Table[*entry], selected memo.Table[*outsider]) (*model.Endpoints, bool) {
 	if s.Resolve == model.ResolveNone || s.Resolve == model.ResolveAsked {
 		return nil, false
 	}
-	var members []*outsider
-	if s.Selector != nil {
-		for _, w := range selected.All() {
-			if w.kind == byIP || w.kind == byName && s.Resolve.ByDNS() {
-				members = append(members, w)
-			}
-		}
-	} else {
-		for _, e := range byRank(all) {
-			if e.namespace == s.Namespace && joins(s, e) && (s.Resolve != model.ResolveFirst || len(members) == 0) {
-				members = append(members, e.endpoints...)
-			}
-		}
-		if len(members) == 0 && s.Resolve.ByDNS() && !strings.HasPrefix(s.Host, "*") {
-			members = []*outsider{{kind: byName, endpoint: model.Endpoint{Address: s.Host, Namespace: s.Namespace}}}
+	var chosen []*outsider
+	for _, w := range selected.All() {
+		if w.kind == byIP || w.kind == byName && s.Resolve.ByDNS() {
+			chosen = append(chosen, w)
 		}
 	}
+	entries := byRank(all)
 	out := &model.Endpoints{Host: s.Host}
 	for _, p := range s.Ports {
+		members := chosen
+		if s.Selector == nil {
+			members = endpointsFor(s, p, entries)
+		}
 		var eps []*model.Endpoint
 		for _, w := range members {
 			eps = append(eps, w.at(p, p.Name)...)
@@ -430,6 +434,20 @@ func entryEndpoints(s *model.Service, all memo.Table[*entry], selected memo.Tabl
 	}
 	out.Identities = identities(out.Ports)
 	return out, len(out.Ports) > 0
+}
+
+// endpointsFor are the endpoints that entries list for a port of a service.
+func endpointsFor(s *model.Service, p model.Port, entries []*entry) (out []*outsider) {
+	has := func(q model.Port) bool { return q.Number == p.Number }
+	for _, e := range entries {
+		if e.namespace == s.Namespace && joins(s, e) && slices.ContainsFunc(e.ports, has) && (s.Resolve != model.ResolveFirst || len(out) == 0) {
+			out = append(out, e.endpoints...)
+		}
+	}
+	if len(out) == 0 && s.Resolve.ByDNS() && !strings.HasPrefix(s.Host, "*") {
+		return []*outsider{{kind: byName, endpoint: model.Endpoint{Address: s.Host, Namespace: s.Namespace}}}
+	}
+	return out
 }
 
 // lowerHost is an address that is a name, as DNS compares it.

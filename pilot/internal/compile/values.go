@@ -86,7 +86,11 @@ func partsPerMillion(p *networking.Percent, absent uint32, at diag.Path, d *diag
 		d.Add(diag.Invalid, at, "must be 0..100, got %v", v)
 		return 0, false
 	}
-	return uint32(math.Round(v * 10_000)), true
+	ppm := uint32(math.Round(v * 10_000))
+	if ppm == 0 && v > 0 {
+		d.Add(diag.NoEffect, at, "%v is less than Envoy can count (0.0001 percent): it is none", v)
+	}
+	return ppm, true
 }
 
 // checkHost reports whether name can be a host.

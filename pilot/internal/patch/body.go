@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/golang/protobuf/jsonpb"        //nolint:staticcheck // Istio reads bodies with it
+	protov1 "github.com/golang/protobuf/proto" //nolint:staticcheck // for jsonpb
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -15,13 +17,25 @@ import (
 
 // parse reads a body. A field that the message does not have is passed over,
 // as in Istio: it may be one of a newer Envoy; see strict.
-func parse(text string, into proto.Message) error {
-	return plain((protojson.UnmarshalOptions{DiscardUnknown: true, AllowPartial: true}).Unmarshal([]byte(text), into))
-}
+func parse(text string, into proto.Message) error { return read(text, into, true) }
 
 // strict is parse that reports unknown fields.
-func strict(text string, into proto.Message) error {
-	return plain((protojson.UnmarshalOptions{AllowPartial: true}).Unmarshal([]byte(text), into))
+func strict(text string, into proto.Message) error { return read(text, into, false) }
+
+// read takes JSON as protobuf has it, and what Istio takes beyond it, such as
+// the duration "500ms".
+func read(text string, into proto.Message, unknown bool) error {
+	err := (protojson.UnmarshalOptions{DiscardUnknown: unknown, AllowPartial: true}).Unmarshal([]byte(text), into)
+	if err == nil {
+		return nil
+	}
+	proto.Reset(into)
+	u := jsonpb.Unmarshaler{AllowUnknownFields: unknown}
+	other := u.Unmarshal(strings.NewReader(text), protov1.MessageV1(into))
+	if other == nil || strings.Contains(other.Error(), "unknown field") && !strings.Contains(err.Error(), "unknown field") {
+		return plain(other)
+	}
+	return plain(err)
 }
 
 // plain takes protojson's marks out of an error: its spaces vary on purpose,

@@ -38,9 +38,6 @@ func (h *routerHosts) derive() (routed *memo.Derived[memo.Table[*binding], *mode
 		}
 	}, memo.Same(func(a, b *binding) bool { return *a == *b }))
 	byHost := memo.Group(g, &bound.Cell, func(_ string, b *binding) []string { return []string{b.table + "/" + routerHostName(b.host, b.port)} })
-	routed = memo.Map(g, &byHost.Cell, func(r *memo.Reader, key string, all memo.Table[*binding]) (*model.VirtualHost, bool) {
-		return h.host(r, all)
-	}, memo.Same(sameHost))
 	redirects = memo.Flat(g, &h.servers.Cell, func(_ *memo.Reader, _ string, s *served, emit memo.Emit[*model.VirtualHost]) {
 		for _, host := range s.Hosts {
 			if s.RouteTable != "" && s.redirects() {
@@ -48,6 +45,10 @@ func (h *routerHosts) derive() (routed *memo.Derived[memo.Table[*binding], *mode
 				emit(vh.Table+"/"+vh.Name, vh)
 			}
 		}
+	}, memo.Same(sameHost))
+	routed = memo.Map(g, &byHost.Cell, func(r *memo.Reader, key string, all memo.Table[*binding]) (*model.VirtualHost, bool) {
+		_, redirect := memo.Get(r, &redirects.Cell, key) // by a server that no object is bound by
+		return h.host(r, all, redirect)
 	}, memo.Same(sameHost))
 	return routed, redirects
 }
@@ -113,8 +114,8 @@ func sharedHosts(vs *model.VirtualService, s *served) (out []string) {
 
 // host merges the routes of all VirtualServices of one host, in the order of
 // their rank; routes that take every request go last, as Istio sorts them.
-func (h *routerHosts) host(r *memo.Reader, all memo.Table[*binding]) (*model.VirtualHost, bool) {
-	vh := &model.VirtualHost{}
+func (h *routerHosts) host(r *memo.Reader, all memo.Table[*binding], redirect bool) (*model.VirtualHost, bool) {
+	vh := &model.VirtualHost{RequireHTTPS: redirect}
 	var last []*model.Route
 	for _, b := range all.All() {
 		vh.Table, vh.Name, vh.Domains = b.table, routerHostName(b.host, b.port), []string{b.host}
@@ -125,7 +126,7 @@ func (h *routerHosts) host(r *memo.Reader, all memo.Table[*binding]) (*model.Vir
 		for _, route := range routes {
 			if catchAll(route) {
 				last = append(last, route)
-				continue
+				break // what comes after it in its own object gets nothing
 			}
 			vh.Routes = append(vh.Routes, route)
 		}
