@@ -22,6 +22,7 @@ import (
 	"github.com/weftmesh/weft/internal/agent/envoy"
 	"github.com/weftmesh/weft/internal/agent/health"
 	"github.com/weftmesh/weft/internal/agent/nameserver"
+	"github.com/weftmesh/weft/internal/agent/overflows"
 	"github.com/weftmesh/weft/internal/agent/scrape"
 	"github.com/weftmesh/weft/internal/agent/sds"
 	"github.com/weftmesh/weft/internal/agent/tap"
@@ -45,6 +46,7 @@ type agent struct {
 	resolver     *nameserver.Server
 	admin        *envoy.Admin
 	ejections    *ejections.Watcher
+	overflows    *overflows.Watcher
 	envoy        *envoy.Supervisor
 	relay        *grpc.Server
 	secretServer *grpc.Server
@@ -188,6 +190,7 @@ func (a *agent) makeEnvoy(_, own prometheus.Registerer) error {
 		Log: a.o.socket(ejectionLog), Out: a.admin.Out, Metrics: a.registry, Logger: a.o.Log.With("part", "ejections"),
 		Pilot: ejections.Pilot{Conn: a.pilot, Node: a.ownNode()},
 	})
+	a.overflows = overflows.New(overflows.Options{Counts: a.admin.Overflows, Limits: a.admin.Limits, Metrics: a.registry, Logger: a.o.Log.With("part", "overflows")})
 	a.envoy = envoy.New(envoy.Options{
 		Path: a.o.Envoy.Path, Args: a.o.arguments(), Env: a.o.environment(), Bootstrap: config,
 		RunDir: a.o.RunDir, Output: a.o.Envoy.Output, Log: a.o.Log.With("part", "envoy"), Metrics: own,
@@ -315,6 +318,7 @@ func (a *agent) parts() []func(context.Context) error {
 		servingHTTP(http, a.bound.status),       // health and metrics
 		a.tap.Run,
 		a.ejections.Run,
+		a.overflows.Run,
 		a.settle,
 	}
 	if a.certificates != nil {

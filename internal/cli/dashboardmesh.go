@@ -81,6 +81,16 @@ func (m *shownMesh) look(ctx context.Context) (dashboard.Look, error) {
 		}
 		out.Ejected = append(out.Ejected, one)
 	}
+	workloads := map[string]string{}
+	for _, p := range l.all {
+		workloads[podName(p)] = p.Workload
+	}
+	for _, o := range overflowsOf(l.limits, "", "") {
+		out.Overflows = append(out.Overflows, dashboard.Overflow{
+			Service: o.Service, Port: o.Port, Subset: o.Subset, Caller: o.Caller, Workload: workloads[o.Caller], Limit: o.Limit, Allowed: o.Allowed,
+			Times: o.Times, Since: o.Since, Field: o.Field,
+		})
+	}
 	return out, nil
 }
 
@@ -89,7 +99,7 @@ func shownPod(p controller.PodStatus) dashboard.Pod {
 	out := dashboard.Pod{
 		Namespace: p.Namespace, Name: p.Name, Workload: p.Workload, Address: p.IP, Synced: p.Synced,
 		Ready: p.Ready, Phase: p.Phase, Restarts: p.Restarts, Age: p.Age,
-		App: app, Version: version,
+		App: app, Version: version, Control: p.Synced == "" && p.Labels["app.kubernetes.io/part-of"] == "weft",
 	}
 	switch {
 	case p.Proxyless:

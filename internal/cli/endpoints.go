@@ -103,7 +103,7 @@ func endpointsOf(all []upstream, name, namespace string) []endpoint {
 		if !ok || !strings.HasPrefix(of.Host, name) {
 			continue
 		}
-		if labels := strings.Split(of.Host, "."); namespace != "" && (len(labels) < 3 || labels[1] != namespace || labels[2] != "svc") {
+		if namespace != "" && !ofNamespace(of.Host, namespace) {
 			continue
 		}
 		k := key{u.cluster, u.address}
@@ -184,7 +184,8 @@ func (a *app) endpoints() *cobra.Command {
 		Use: "endpoints [SERVICE]", GroupID: "look", Short: "Show the hosts of services, which of them are ejected, by whom, why and since when",
 		Long: "Show the hosts of services as the proxies see them: which are ejected as outliers, by whom, why, since when, and what\n" +
 			"that proxy has counted of them since the service was configured; and the requests that circuit breakers refused, or for which\n" +
-			"there was no healthy host. SERVICE is one's host, or how it begins.\n\n" + whichMesh,
+			"there was no healthy host. Of circuit breakers: which limit a caller met, how often, since when it has met it at least once a\n" +
+			"minute, and the field to raise; who meets that of connections may wait and not fail. SERVICE is one's host, or how it begins.\n\n" + whichMesh,
 		Example: "  weft endpoints reviews\n  weft endpoints --ejected\n  weft endpoints --ejected -o json",
 		Args:    exactly(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -202,7 +203,7 @@ func (a *app) endpoints() *cobra.Command {
 			if only {
 				found = slices.DeleteFunc(found, func(e endpoint) bool { return len(e.Eject) == 0 })
 			}
-			return a.printEndpoints(found, rejectedOf(l, name, namespace), l, only)
+			return a.printEndpoints(toldOfEndpoints{found, rejectedOf(l, name, namespace), overflowsOf(l.limits, name, namespace), l.missing}, l, only)
 		},
 	}
 	k.flags(c, "")
@@ -212,31 +213,41 @@ func (a *app) endpoints() *cobra.Command {
 	return c
 }
 
-func (a *app) printEndpoints(found []endpoint, refused []rejected, l look, only bool) error {
+// toldOfEndpoints is what weft endpoints says.
+type toldOfEndpoints struct {
+	Endpoints []endpoint `json:"endpoints"`
+	Rejected  []rejected `json:"rejected"`
+	Overflows []overflow `json:"overflows"`
+	Missing   []string   `json:"unanswered,omitempty"`
+}
+
+func (a *app) printEndpoints(t toldOfEndpoints, l look, only bool) error {
 	if a.output == "json" {
-		return a.json(struct {
-			Endpoints []endpoint `json:"endpoints"`
-			Rejected  []rejected `json:"rejected"`
-			Missing   []string   `json:"unanswered,omitempty"`
-		}{found, refused, l.missing})
+		return a.json(t)
 	}
-	rows := endpointTable(found)
+	rows := endpointTable(t.Endpoints)
 	if only {
-		rows = ejectedTable(found, l.at)
+		rows = ejectedTable(t.Endpoints, l.at)
 	}
 	if err := a.safeTable(rows); err != nil {
 		return err
 	}
-	if only && len(found) == 0 {
+	if only && len(t.Endpoints) == 0 {
 		fmt.Fprintln(a.out, "no host is ejected")
 	}
-	if len(refused) > 0 {
+	if len(t.Rejected) > 0 {
 		rows := [][]string{{"SERVICE", "CALLER", "BREAKER OPEN", "NO HEALTHY HOST"}}
-		for _, r := range refused {
+		for _, r := range t.Rejected {
 			rows = append(rows, []string{r.Service, r.Caller, fmt.Sprintf("%.0f", r.Overflowed), fmt.Sprintf("%.0f", r.Unhealthy)})
 		}
 		fmt.Fprintln(a.out, "\nrequests that reached no host, since the callers' proxies started:")
 		if err := a.safeTable(rows); err != nil {
+			return err
+		}
+	}
+	if len(t.Overflows) > 0 {
+		fmt.Fprintln(a.out, "\nlimits of circuit breakers that callers met; RAISE is the field of the DestinationRule's trafficPolicy:")
+		if err := a.safeTable(overflowTable(t.Overflows, l.at)); err != nil {
 			return err
 		}
 	}

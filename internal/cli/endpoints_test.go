@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,5 +63,26 @@ func TestRequestsThatReachedNoHost(t *testing.T) {
 	}
 	if n := len(rejectedOf(l, "c", "")) + len(rejectedOf(l, "", "other")); n != 0 {
 		t.Errorf("%d of other services", n)
+	}
+}
+
+// A limit that is met is said with its value, since when, and the field to raise.
+func TestOverflows(t *testing.T) {
+	met := func(by, service, limit string, since int64) metLimit {
+		return metLimit{by, figures.Overflow{Limit: figures.Limit{Service: service, Port: "80", Subset: "v1", Limit: limit}, Times: 7, Allowed: float64(since / 10), Since: time.Unix(since, 0)}}
+	}
+	all := []metLimit{met("n/a", "b.n.svc.cluster.local", "pending_requests", 100), met("n/a", "c.n.svc.cluster.local", "retries", 100), met("n/a", "example.com", "else\x1b", 0)}
+	if got := fmt.Sprintf("%q", overflowTable(overflowsOf(all, "b", "n"), time.Unix(142, 0))[1:]); got !=
+		`[["b.n.svc.cluster.local" "80" "v1" "n/a" "pending requests" "10" "7" "42s" "connectionPool.http.http1MaxPendingRequests"]]` {
+		t.Error(got)
+	}
+	if n, m := len(overflowsOf(all, "", "n")), len(overflowsOf(all, "", "")); n != 2 || m != 3 {
+		t.Errorf("%d of the namespace, %d in all", n, m)
+	}
+	var out bytes.Buffer
+	a := &app{out: &out, err: io.Discard}
+	if err := a.printEndpoints(toldOfEndpoints{Overflows: overflowsOf(all, "", "")}, look{at: time.Unix(142, 0)}, true); err != nil || !strings.Contains(out.String(), `else\u001b`) ||
+		!strings.Contains(out.String(), "maxRetries") || strings.Contains(out.String(), "\x1b") {
+		t.Errorf("%v\n%s", err, out.String())
 	}
 }

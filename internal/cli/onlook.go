@@ -22,6 +22,7 @@ type look struct {
 	pods    []figures.Pod          // the same, as figures want them
 	samples figures.Samples
 	hosts   []upstream // of proxies that leave some out, or of all
+	limits  []metLimit // of circuit breakers
 	missing []string   // pods that did not answer, and why
 }
 
@@ -40,6 +41,10 @@ func (r reach) look(ctx context.Context) (look, error) {
 		if err != nil {
 			out.missing = append(out.missing, fmt.Sprintf("%s/%s: %v", p.Namespace, p.Name, err))
 		}
+		for _, o := range sample.Overflows {
+			out.limits = append(out.limits, metLimit{podName(p), o})
+		}
+		sample.Overflows = nil // samples are kept for long
 		if sample.Flows != nil {
 			out.samples[p.Namespace+"/"+p.Name] = sample
 		}
@@ -57,6 +62,7 @@ func (r reach) look(ctx context.Context) (look, error) {
 		}
 	}
 	slices.Sort(out.missing)
+	slices.SortFunc(out.limits, metLimit.compare)
 	for _, p := range all {
 		out.pods = append(out.pods, out.figuresPod(p))
 	}

@@ -23,6 +23,7 @@ type Now struct {
 	Routes    []figures.Row  `json:"routes"` // where the calls of a service went: workload and version
 	Edges     []figures.Edge `json:"edges"`
 	Ejected   []Ejection     `json:"ejected"`
+	Overflows []Overflow     `json:"overflows"`
 }
 
 // Mesh is what is looked at.
@@ -45,6 +46,7 @@ type Pod struct {
 	Phase     string        `json:"phase"`
 	Restarts  int           `json:"restarts"`
 	Age       time.Duration `json:"ageNanoseconds"`
+	Control   bool          `json:"controlPlane,omitempty"` // a part of Weft itself, which needs no proxy
 }
 
 // Ejection is a host that some proxies leave out.
@@ -66,6 +68,21 @@ type Ejector struct {
 	Requests uint64    `json:"requests"`
 	Failed   uint64    `json:"failedRequests"`
 	Refused  uint64    `json:"failedConnections"`
+}
+
+// Overflow is a limit of a circuit breaker that a caller met since its agent
+// started.
+type Overflow struct {
+	Service  string    `json:"service"` // its host
+	Port     string    `json:"port"`
+	Subset   string    `json:"subset,omitempty"`
+	Caller   string    `json:"caller"`            // NAMESPACE/POD
+	Workload string    `json:"workload"`          // the caller's, "" of a pod of its own
+	Limit    string    `json:"limit"`             // connections, pending_requests, requests, retries
+	Allowed  float64   `json:"allowed,omitempty"` // 0: not known
+	Times    float64   `json:"times"`
+	Since    time.Time `json:"since,omitzero"`  // it is met; zero: not in the last minute
+	Field    string    `json:"field,omitempty"` // of a DestinationRule's trafficPolicy that says it
 }
 
 // History is GET /api/history?kind=KIND&namespace=NAMESPACE&name=NAME: how a row

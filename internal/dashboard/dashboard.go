@@ -27,7 +27,8 @@ type Look struct {
 	Samples   figures.Samples
 	Inventory []Pod
 	Ejected   []Ejection // whose Since is filled in here
-	Missing   []string   // pods that did not answer, and why
+	Overflows []Overflow
+	Missing   []string // pods that did not answer, and why
 }
 
 // Options say what is shown, and to whom. All fields but Log are needed.

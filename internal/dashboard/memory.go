@@ -132,8 +132,12 @@ func (m *memory) now(mesh Mesh, window time.Duration) Now {
 			out.Ejected = append(out.Ejected, e)
 		}
 	}
+	if n := len(m.looks); n > 0 {
+		out.Overflows = m.looks[n-1].Overflows
+	}
 	rows := func(k figures.Kind) []figures.Row { return some(figures.Rows(k, pods, deltas)) }
 	out.Workloads, out.Pods, out.Services, out.Routes = rows(figures.Workloads), rows(figures.Pods), rows(figures.Services), rows(figures.Routes)
 	out.Edges, out.Missing, out.Inventory, out.Ejected = some(figures.Edges(deltas)), some(out.Missing), some(out.Inventory), some(out.Ejected)
+	out.Overflows = some(out.Overflows)
 	return out
 }

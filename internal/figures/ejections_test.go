@@ -38,3 +38,25 @@ func TestEjectionsAreBounded(t *testing.T) {
 		t.Errorf("a reason of %d bytes", n)
 	}
 }
+
+// What the agent says of limits that are met is joined by limit, in an order of its
+// own, and bounded.
+func TestOverflowsAreRead(t *testing.T) {
+	line := func(name, limit string, value any) string {
+		return fmt.Sprintf("%s{destination_port=\"80\",destination_service=\"a.n.svc\",destination_subset=\"v1\",limit=%q} %v\n", name, limit, value)
+	}
+	s := read(t, "front", time.Unix(1000, 0), line(overflowsTotal, "retries", 2), line(overflowsTotal, "connections", 3), line(overflowingAt, "connections", 1.5), line(overflowingLimit, "connections", 7),
+		line(overflowingAt, "retries", "NaN"))
+	of := func(limit string) Limit { return Limit{"a.n.svc", "80", "v1", limit} }
+	want := []Overflow{{of("connections"), 3, 7, time.UnixMilli(1500).UTC()}, {of("retries"), 2, 0, time.Time{}}}
+	if fmt.Sprint(s.Overflows) != fmt.Sprint(want) || len(s.Flows) != 0 {
+		t.Errorf("%+v, want %+v; flows %v", s.Overflows, want, s.Flows)
+	}
+	var many []string
+	for i := range 3 * maxOverflows {
+		many = append(many, line(overflowsTotal, fmt.Sprint(i, strings.Repeat("x", 1000)), 1))
+	}
+	if s := read(t, "front", time.Unix(1000, 0), many...); len(s.Overflows) != maxOverflows || len(s.Overflows[0].Limit.Limit) != maxReason {
+		t.Errorf("%d limits, the first of %d bytes", len(s.Overflows), len(s.Overflows[0].Limit.Limit))
+	}
+}

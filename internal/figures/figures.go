@@ -66,6 +66,8 @@ type Sample struct {
 	Ejecting int
 	// Out are those of these hosts of which the agent says why and since when.
 	Out []Ejection
+	// Overflows are the limits of circuit breakers that this proxy has met.
+	Overflows []Overflow
 }
 
 // Ejection is a host that one proxy leaves out. All but Since are labels, and may be

@@ -38,13 +38,14 @@ const types = "# TYPE " + requestsTotal + " counter\n# TYPE " + duration + " his
 	"# TYPE " + requestBytes + " histogram\n# TYPE " + responseBytes + " histogram\n" +
 	"# TYPE " + tcpReceived + " counter\n# TYPE " + tcpSent + " counter\n" +
 	"# TYPE " + tcpOpened + " counter\n# TYPE " + tcpClosed + " counter\n" +
-	"# TYPE " + ejectedAt + " gauge\n"
+	"# TYPE " + ejectedAt + " gauge\n# TYPE " + overflowsTotal + " counter\n" +
+	"# TYPE " + overflowingAt + " gauge\n# TYPE " + overflowingLimit + " gauge\n"
 
 // maxLine bounds a line, which has all of a series' labels.
 const maxLine = 1 << 20
 
 // Read reads a page of metrics in Prometheus' text format. What is neither among
-// Istio's standard metrics nor of ejections is left out, whatever an app writes there. With an
+// Istio's standard metrics nor of ejections and overflows is left out, whatever an app writes there. With an
 // error comes what could be read before it.
 func Read(page io.Reader, of Pod, at time.Time) (Sample, error) {
 	out := Sample{Pod: of, At: at, Flows: map[Flow]Counts{}}
@@ -68,6 +69,7 @@ func Read(page io.Reader, of Pod, at time.Time) (Sample, error) {
 			out.add(name, m)
 		}
 	}
+	sortOverflows(out.Overflows)
 	if lines.Err() != nil {
 		err = lines.Err()
 	}
@@ -89,7 +91,7 @@ func nameOf(line []byte) string {
 // wanted says whether a metric is part of a family that is read.
 func wanted(name string) bool {
 	switch name {
-	case requestsTotal, tcpReceived, tcpSent, tcpOpened, tcpClosed, ejectedAt:
+	case requestsTotal, tcpReceived, tcpSent, tcpOpened, tcpClosed, ejectedAt, overflowsTotal, overflowingAt, overflowingLimit:
 		return true
 	}
 	for _, part := range []string{"_bucket", "_sum", "_count"} {
@@ -112,10 +114,14 @@ func valueOf(line []byte) int {
 }
 
 func (s *Sample) add(name string, m *dto.Metric) {
-	if name == ejectedAt {
+	switch name {
+	case ejectedAt:
 		if len(s.Out) < maxOut {
 			s.Out = append(s.Out, ejectionOf(m))
 		}
+		return
+	case overflowsTotal, overflowingAt, overflowingLimit:
+		s.overflow(name, m)
 		return
 	}
 	flow := flowOf(m)
@@ -184,11 +190,10 @@ func ejectionOf(m *dto.Metric) Ejection {
 	if len(reason) > maxReason {
 		reason = strings.Clone(reason[:maxReason]) // else the whole is kept with it
 	}
-	out := Ejection{Service: l["destination_service"], Port: l["destination_port"], Subset: l["destination_subset"], Address: l["address"], Reason: reason}
-	if at := m.GetGauge().GetValue(); at > 0 && at < 2*math.MaxInt32 {
-		out.Since = time.UnixMilli(int64(at * 1000)).UTC()
+	return Ejection{
+		Service: l["destination_service"], Port: l["destination_port"], Subset: l["destination_subset"], Address: l["address"], Reason: reason,
+		Since: timeOf(m.GetGauge().GetValue()),
 	}
-	return out
 }
 
 func labelsOf(m *dto.Metric) map[string]string {

@@ -83,7 +83,7 @@ func pods(name, version, proxy string, n int) (out []dashboard.Pod) {
 func made(inventory []dashboard.Pod, calls []call) mesh {
 	n := dashboard.Now{
 		Mesh: dashboard.Mesh{Name: "bookshop", Local: true}, At: at, Seconds: window, Missing: []string{}, Inventory: inventory,
-		Ejected: []dashboard.Ejection{},
+		Ejected: []dashboard.Ejection{}, Overflows: []dashboard.Overflow{},
 	}
 	served := map[string][]figures.Figures{}
 	for _, c := range calls {
@@ -173,12 +173,19 @@ func sum(of []figures.Figures) figures.Figures {
 	return out
 }
 
+// controlPlane is the pilot, which has no proxy.
+func controlPlane() []dashboard.Pod {
+	out := pods("weft-system/weft-pilot", "", "", 1)
+	out[0].Control = true
+	return out
+}
+
 // bookshop is the mesh that most cases and all pictures show.
 func bookshop() mesh {
 	inventory := slices.Concat(
 		pods("shop-gateway/gateway", "", "gateway", 1), pods("default/frontend", "v1", "sidecar", 2), pods("default/details", "v1", "sidecar", 1),
 		pods("default/reviews-v1", "v1", "sidecar", 2), pods("default/reviews-v2", "v2", "sidecar", 1), pods("default/ratings", "v1", "sidecar", 3),
-		pods("data/postgres", "", "sidecar", 1), pods("data/backup", "", "sidecar", 1), pods("default/legacy", "", "", 1), pods("default/quotes", "v1", "proxyless", 1),
+		pods("data/postgres", "", "sidecar", 1), pods("data/backup", "", "sidecar", 1), pods("default/legacy", "", "", 1), pods("default/quotes", "v1", "proxyless", 1), controlPlane(),
 	)
 	m := made(inventory, []call{
 		{to: "default/frontend", service: "frontend", rps: 0.9, success: 1, p95: 61, bytes: 4100},
@@ -208,6 +215,10 @@ func bookshop() mesh {
 		Service: "ratings.default.svc.cluster.local", Port: "9080", Pod: "default/ratings-b", Address: "10.244.7.11:9080", Since: at.Add(-95 * time.Second),
 		By: []dashboard.Ejector{{Pod: "default/reviews-v2-a", Reason: "consecutive_gateway_failure", Since: at.Add(-95 * time.Second), Requests: 1840, Failed: 52}},
 	}}
+	m.now.Overflows = []dashboard.Overflow{{
+		Service: "details.default.svc.cluster.local", Port: "9080", Caller: "default/frontend-a", Workload: "frontend", Limit: "pending_requests", Allowed: 16, Times: 2310,
+		Since: at.Add(-200 * time.Second), Field: "connectionPool.http.http1MaxPendingRequests",
+	}, {Service: "ratings.default.svc.cluster.local", Port: "9080", Subset: "v1", Caller: "default/reviews-v2-a", Workload: "reviews-v2", Limit: "retries", Times: 4, Field: "connectionPool.http.maxRetries"}}
 	m.config.Splits = splits()
 	m.config.Objects, m.objects = objects(), map[string]string{"VirtualService/default/reviews": reviewsYAML}
 	return m

@@ -25,17 +25,17 @@ func TestPages(t *testing.T) {
 		t.Errorf("the token stays in the address: %s", url)
 	}
 	for name, words := range map[string][]string{
-		"graph":     {"local mesh bookshop", "1 ejected", "1 unanswered", "10:30:00", "48.2/s", "99.7%", "22.1 kB/s", "19% of reviews", "no proxy", "unknown callers", "payments.example.com", "cluster.local/ns/default/sa/frontend"},
+		"graph":     {"local mesh bookshop", "1 ejected", "1 limit met", "1 unanswered", "10:30:00", "48.2/s", "99.7%", "22.1 kB/s", "19% of reviews", "no proxy", "unknown callers", "payments.example.com", "cluster.local/ns/default/sa/frontend"},
 		"workloads": {"reviews-v2", "97.2%", "58 ms", "sidecar", "legacy", "35%"},
 		"services":  {"details", "50.8", "postgres"},
-		"pods":      {"ratings-b", "proxyless", "15 h"},
-		"workload":  {"frontend in default", "49.1", "19 ms / 58 ms / 104 ms", "Who calls it", "Whom it calls", "frontend-b", "The last hour", "unknown callers"},
+		"pods":      {"ratings-b", "proxyless", "15 h", "control plane", "no proxy"},
+		"workload":  {"frontend in default", "49.1", "19 ms / 58 ms / 104 ms", "Who calls it", "Whom it calls", "frontend-b", "Limits met", "The last hour", "unknown callers"},
 		"service":   {"Where its calls go", "81%", "reviews-v2"},
 		"pod":       {"10.244.7.11", "ratings-b"},
 		"canaries":  {"80%", "as wanted", "differs from what is wanted", "78% – 83%", "Wilson", "212 ms"},
 		"objects":   {"IST0101", "spec.http[0].route[1].destination.subset", "name one that it has: v1, v2", "pending", "live on 0 of 1", "no proxy needs it", "mesh/ratings.yaml:3"},
 		"object":    {"kind: VirtualService", "weight: 20", "Nothing is wrong with it"},
-		"ejected":   {"ratings-b", "10:28:25 (1 min 35 s)", "for gateway errors in a row", "52 of 1\u202f840 requests failed"},
+		"ejected":   {"ratings-b", "10:28:25 (1 min 35 s)", "for gateway errors in a row", "52 of 1\u202f840 requests failed", "Limits that were met", "pending requests of 16", "2\u202f310", "10:26:40 (3 min 20 s)", "connectionPool.http.http1MaxPendingRequests", "subset v1", "not now"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tb.t = t

@@ -63,6 +63,7 @@ func TestFailuresAreCounted(t *testing.T) {
 		return nil
 	})
 	m.curls(t, "front", overflowed, "http://slow/", "503")
+	m.overflowIsSeen(t, began)
 	m.curls(t, "front", ejectAfter, "http://flaky/", "503")
 	m.curls(t, "front", noneLeft, "http://flaky/", "503")
 	m.curls(t, "front", denied, "http://details/denied", "403")

@@ -45,6 +45,7 @@ export interface Pod {
   phase: string;
   restarts: number;
   ageNanoseconds: number;
+  controlPlane?: boolean;
 }
 
 export interface Ejector { pod: string; reason?: string; since?: string; requests: number; failedRequests: number; failedConnections: number }
@@ -57,6 +58,19 @@ export interface Ejection {
   address: string;
   since: string;
   by: Ejector[];
+}
+
+export interface Overflow {
+  service: string;
+  port: string;
+  subset?: string;
+  caller: string;
+  workload: string;
+  limit: string;
+  allowed?: number;
+  times: number;
+  since?: string;
+  field?: string;
 }
 
 export interface Now {
@@ -72,6 +86,7 @@ export interface Now {
   routes: Row[] | null;
   edges: Edge[] | null;
   ejected: Ejection[] | null;
+  overflows: Overflow[] | null;
 }
 
 export interface Point {

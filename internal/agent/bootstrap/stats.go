@@ -26,7 +26,8 @@ func statsConfig(own Stats, domain string) *metricsv3.StatsConfig {
 
 // inclusions are Istio's, and some suffixes more: downstream_{cx,rq}_active tell
 // a drained stop when the last connection and request have ended, ejections_active and
-// upstream_cx_active what outlier detection and the pools do, and those of
+// upstream_cx_active what outlier detection and the pools do, overflows which limits
+// of circuit breakers were met, and those of
 // listeners, and of what is behind them, what connections to ports without a
 // protocol turned out to be.
 func inclusions(own Stats) []*matcherv3.StringMatcher {
@@ -41,6 +42,7 @@ func inclusions(own Stats) []*matcherv3.StringMatcher {
 	suffixes := append([]string{
 		"rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied",
 		"downstream_cx_active", "downstream_rq_active", "outlier_detection.ejections_active", "upstream_cx_active",
+		"upstream_cx_overflow", "upstream_rq_pending_overflow", "upstream_rq_active_overflow", "upstream_rq_retry_overflow",
 		"downstream_pre_cx_timeout", "downstream_cx_http1_total", "downstream_cx_http2_total",
 	}, own.Suffixes...)
 	var out []*matcherv3.StringMatcher

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -163,6 +164,59 @@ func outHost(line string) (OutHost, bool) {
 	}
 	cluster, address, ok := strings.Cut(of, "::")
 	return OutHost{Cluster: cluster, Address: address}, ok
+}
+
+// Overflow is how often a limit of a cluster's circuit breakers was met.
+type Overflow struct {
+	Cluster string
+	Stat    string // Envoy's counter: upstream_{cx,rq_pending,rq_active,rq_retry}_overflow
+	Count   uint64 // since Envoy's start
+}
+
+var overflowed = regexp.MustCompile(`^cluster\.(.+)\.(upstream_(?:cx|rq_pending|rq_active|rq_retry)_overflow)$`)
+
+// Overflows are those of all clusters that have met one.
+func (a *Admin) Overflows(ctx context.Context) (out []Overflow, err error) {
+	stats, err := a.stats(ctx, overflowed.String())
+	for name, n := range stats {
+		if found := overflowed.FindStringSubmatch(name); found != nil && n > 0 {
+			out = append(out, Overflow{found[1], found[2], uint64(n)})
+		}
+	}
+	return out, err
+}
+
+// Limits are those of clusters' circuit breakers by cluster, by the names that
+// Envoy's message CircuitBreakers.Thresholds has for them. What has no limit is not
+// there, nor is a cluster that has gone.
+func (a *Admin) Limits(ctx context.Context, clusters []string) (map[string]map[string]uint64, error) {
+	out := map[string]map[string]uint64{}
+	for some := range slices.Chunk(clusters, maxFiltered) {
+		quoted := make([]string, len(some))
+		for i, name := range some {
+			quoted[i] = regexp.QuoteMeta(name)
+		}
+		err := a.do(ctx, http.MethodGet, "/clusters?filter="+url.QueryEscape("^("+strings.Join(quoted, "|")+")$"), func(body io.Reader) error {
+			lines := bufio.NewScanner(body)
+			for lines.Scan() {
+				cluster, limit, is := strings.Cut(lines.Text(), "::default_priority::")
+				name, value, valued := strings.Cut(limit, "::")
+				n, err := strconv.ParseUint(value, 10, 32)
+				if !is || !valued || err != nil || n == math.MaxUint32 {
+					continue
+				}
+				if out[cluster] == nil {
+					out[cluster] = map[string]uint64{}
+				}
+				out[cluster][name] = n
+			}
+			return lines.Err()
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // stats returns the counters and gauges whose names match filter.

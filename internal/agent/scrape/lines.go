@@ -121,6 +121,9 @@ var (
 func renaming(w io.Writer) lineWriter {
 	var out []byte
 	return func(line []byte) error {
+		if unmet(line) {
+			return nil
+		}
 		if !utf8.Valid(line) { // a path may have any bytes, and readers refuse the page for them
 			line = bytes.ToValidUTF8(line, []byte("\uFFFD"))
 		}
@@ -128,6 +131,13 @@ func renaming(w io.Writer) lineWriter {
 		_, err := w.Write(out)
 		return err
 	}
+}
+
+// unmet says whether a line is of a circuit breaker's limit that was never met:
+// four for each cluster, which tell nobody anything.
+func unmet(line []byte) bool {
+	name, _, _ := bytes.Cut(line, []byte("{"))
+	return bytes.HasPrefix(name, []byte("envoy_cluster_upstream_")) && bytes.HasSuffix(name, []byte("_overflow")) && bytes.HasSuffix(line, []byte(" 0\n"))
 }
 
 // rename appends what becomes of a line.

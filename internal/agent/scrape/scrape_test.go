@@ -37,6 +37,19 @@ func TestRename(t *testing.T) {
 	}
 }
 
+// A limit that was never met is not told of; one that was is, as what else is 0.
+func TestUnmetLimits(t *testing.T) {
+	page := "envoy_cluster_upstream_rq_active_overflow{cluster_name=\"a\"} 0\nenvoy_cluster_upstream_rq_active_overflow{cluster_name=\"b\"} 10\n" +
+		"envoy_cluster_upstream_cx_active{cluster_name=\"_overflow\"} 0\nenvoy_server_stats_overflow{} 0\n"
+	var out strings.Builder
+	if err := copyLines(strings.NewReader(page), renaming(&out)); err != nil {
+		t.Fatal(err)
+	}
+	if want := page[strings.Index(page, "\n")+1:]; out.String() != want {
+		t.Errorf("%s, want\n%s", out.String(), want)
+	}
+}
+
 func TestAppURL(t *testing.T) {
 	for in, want := range map[string]string{
 		``: ``,

@@ -112,7 +112,7 @@ func systemPod(name string, addrs []netip.Addr) *corev1.Pod {
 	w := &workload{
 		namespace: SystemNamespace, name: name, role: roleControl, hash: "control",
 		template: corev1.PodTemplateSpec{
-			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": name}},
+			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": name, "app.kubernetes.io/part-of": "weft"}},
 			Spec:       corev1.PodSpec{ServiceAccountName: name, Containers: []corev1.Container{{Name: controlProcess}}},
 		},
 	}

@@ -10,7 +10,7 @@ export interface GraphNode {
   name: string;
   app: string;
   version: string;
-  proxy: string; // sidecar, gateway, proxyless; "": none
+  proxy: string; // sidecar, gateway, proxyless, control: of Weft itself, without one; "": none
   ejected: number;
   split: Part[]; // of services whose calls go to several workloads
 }
@@ -78,7 +78,7 @@ function workloads(now: Now): GraphNode[] {
   const parts = partsOf(now);
   const node = (id: string, namespace: string, name: string, pod: Pod | undefined): GraphNode => ({
     id, kind: "workload", namespace, name,
-    app: pod?.app ?? "", version: pod?.version ?? "", proxy: pod ? pod.proxy : nobody,
+    app: pod?.app ?? "", version: pod?.version ?? "", proxy: pod ? (pod.controlPlane ? "control" : pod.proxy) : nobody,
     ejected: rows.get(id)?.ejected ?? 0, split: parts.get(id) ?? [],
   });
   return [

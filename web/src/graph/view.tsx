@@ -145,6 +145,7 @@ function Badges({ node }: { node: GraphNode }) {
   if (node.ejected > 0) words.push(["bad", `✕ ${node.ejected} ejected`]);
   if (node.proxy === "gateway") words.push(["", "gateway"]);
   if (node.proxy === "" && node.kind === "workload") words.push(["poor", "no proxy"]);
+  if (node.proxy === "control") words.push(["", "control plane"]);
   if (node.proxy === "proxyless") words.push(["", "gRPC"]);
   for (const part of node.split) words.push(["part", `${percent(part.share)} of ${cut(shown(part.service), 14)}`]);
   return (

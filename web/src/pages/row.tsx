@@ -1,5 +1,5 @@
 import { useMemo } from "preact/hooks";
-import { type History, type Now, type Row, getJSON } from "../api.ts";
+import { type History, type Now, type Overflow, type Row, getJSON } from "../api.ts";
 import { useData, windowOf } from "../data.ts";
 import { bytes, milliseconds, percent, rate, span } from "../format.ts";
 import { lines, some } from "../history.ts";
@@ -14,6 +14,7 @@ import { type Column, Table } from "../parts/table.tsx";
 import { Tap } from "../parts/tap.tsx";
 import { Measured } from "../graph/page.tsx";
 import { to } from "../route.ts";
+import { overflowing } from "./ejected.tsx";
 import { ObjectsTable } from "./objects.tsx";
 import { type Kind, type Line, ProxyTag, columnsOf, linesOf } from "./rows.tsx";
 
@@ -46,9 +47,19 @@ export function RowPage({ kind, namespace, name }: Props) {
   );
 }
 
+// concerns says whether a limit bounds calls to a service, or calls of a workload or pod.
+function concerns(o: Overflow, kind: Kind, { namespace, name }: Line): boolean {
+  switch (kind) {
+    case "services": return o.service === name || o.service.startsWith(`${name}.${namespace}.svc.`);
+    case "pods": return o.caller === `${namespace}/${name}`;
+    case "workloads": return o.caller.startsWith(`${namespace}/`) && (o.workload || o.caller.slice(namespace.length + 1)) === name;
+  }
+}
+
 function Facts({ line, kind, now }: { line: Line; kind: Kind; now: Now }) {
   const l = line.latencyMilliseconds;
   const pod = line.pod;
+  const met = overflowing(now.overflows).filter((o) => concerns(o, kind, line)).length;
   return (
     <dl class="facts" aria-label="Figures now">
       <div><dt>Success</dt><dd><Success rate={line.successRate} /></dd></div>
@@ -57,7 +68,8 @@ function Facts({ line, kind, now }: { line: Line; kind: Kind; now: Now }) {
       {line.connections > 0 && <div><dt>TCP/s</dt><dd>{rate(line.connectionsPerSecond)}</dd></div>}
       <div><dt>mTLS</dt><dd><Padlock share={line.mutualTLS} /></dd></div>
       {kind !== "services" && <div><dt>Ejected</dt><dd>{line.ejected ? <a class="health bad" href="#/ejected">✕ {line.ejected}</a> : "none"}</dd></div>}
-      {pod && <div><dt>Proxy</dt><dd><ProxyTag proxy={pod.proxy} /></dd></div>}
+      <div><dt>Limits met</dt><dd>{met ? <a class="health bad" href="#/ejected">✕ {met}</a> : "none"}</dd></div>
+      {pod && <div><dt>Proxy</dt><dd><ProxyTag pod={pod} /></dd></div>}
       {pod?.app && <div><dt>App</dt><dd><Name of={pod.app} most={32} />{pod.version && kind === "pods" && <> <span class="tag"><Name of={pod.version} most={24} /></span></>}</dd></div>}
       {kind === "pods" && pod && <div><dt>Address</dt><dd><Name of={pod.address || "–"} /></dd></div>}
       {kind === "pods" && pod && <div><dt>Age, restarts</dt><dd>{span(pod.ageNanoseconds / 1e9)}, {pod.restarts}</dd></div>}

@@ -39,9 +39,11 @@ export function linesOf(kind: Kind, rows: Row[], inventory: Pod[]): Line[] {
   return [...rows, ...rest].map(line);
 }
 
-export function ProxyTag({ proxy }: { proxy: string | undefined }) {
-  if (proxy === undefined) return <span class="muted">–</span>;
-  return proxy ? <Name of={proxy} most={20} /> : <Tag text="no proxy" kind="poor" />;
+// ProxyTag is a pod's proxy. That the control plane has none is as it should be.
+export function ProxyTag({ pod }: { pod: Pod | undefined }) {
+  if (!pod) return <span class="muted">–</span>;
+  if (pod.controlPlane) return <span class="muted" title="the control plane's own pods need no proxy">control plane</span>;
+  return pod.proxy ? <Name of={pod.proxy} most={20} /> : <Tag text="no proxy" kind="poor" />;
 }
 
 const versions = (r: Line) => [...new Set(r.pods.map((p) => p.version ?? "").filter(Boolean))].sort().join(", ");
@@ -51,7 +53,7 @@ export const podColumns: Column<Line>[] = [
     key: "ready", title: "Ready", cell: (r) => r.pod?.ready,
     show: (r) => (!r.pod ? "–" : r.pod.ready ? "yes" : <span class="health bad">✕ <Name of={r.pod.phase || "no"} most={24} /></span>),
   },
-  { key: "proxy", title: "Proxy", cell: (r) => r.pod?.proxy, show: (r) => <ProxyTag proxy={r.pod?.proxy} /> },
+  { key: "proxy", title: "Proxy", cell: (r) => r.pod?.proxy, show: (r) => <ProxyTag pod={r.pod} /> },
   {
     key: "synced", title: "Synced", hint: "the proxy has the newest configuration", cell: (r) => r.pod?.synced,
     show: (r) => (r.pod?.synced === "no" ? <span class="health poor">▲ no</span> : <Name of={r.pod?.synced || "–"} most={20} />),
@@ -71,7 +73,7 @@ const special: Record<Kind, Column<Line>[]> = {
         return r.pods.length === 0 ? "–" : ready < r.pods.length ? <span class="health poor">▲ {ready}/{r.pods.length}</span> : `${ready}/${r.pods.length}`;
       },
     },
-    { key: "proxy", title: "Proxy", cell: (r) => r.pod?.proxy, show: (r) => <ProxyTag proxy={r.pod?.proxy} /> },
+    { key: "proxy", title: "Proxy", cell: (r) => r.pod?.proxy, show: (r) => <ProxyTag pod={r.pod} /> },
   ],
   pods: podColumns,
 };

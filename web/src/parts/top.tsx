@@ -1,6 +1,7 @@
 import type { Config, Now } from "../api.ts";
 import { clock, shown } from "../format.ts";
 import type { Polled } from "../poll.ts";
+import { overflowing } from "../pages/ejected.tsx";
 import type { Place } from "../route.ts";
 import { openHelp } from "./help.tsx";
 import { Name } from "./name.tsx";
@@ -45,9 +46,11 @@ function State({ now }: { now: Polled<Now> }) {
   if (!value) return <span class="state" />;
   const silent = value.unanswered ?? [];
   const ejected = (value.ejected ?? []).length;
+  const limits = overflowing(value.overflows).length;
   return (
     <span class="state">
       {ejected > 0 && <a class="health bad" href="#/ejected">✕ {ejected} ejected</a>}
+      {limits > 0 && <a class="health bad" href="#/ejected">✕ {limits} limit{limits > 1 && "s"} met</a>}
       {silent.length > 0 && (
         <details>
           <summary class="health poor">▲ {silent.length} unanswered</summary>
