@@ -25,6 +25,7 @@ import (
 // Bounds, whatever Envoy's configuration makes of the number of hosts.
 const (
 	maxHosts  = 4096 // that are remembered
+	maxBack   = 100  // of which the pilot is still to hear that they are taken back
 	maxSeries = 100  // hosts with series of their own; the others are counted in one
 	maxKinds  = 200  // series of the counter; the others are counted in one
 )
@@ -66,6 +67,7 @@ type Watcher struct {
 	mu    sync.Mutex
 	asked bool // until Envoy answered, what is read may be of one that has ended
 	out   map[host]ejection
+	back  []host // taken back, of whose ejection the pilot was told; it is not told of this yet
 	total map[kind]uint64
 }
 
@@ -121,6 +123,9 @@ func (w *Watcher) take(e event) {
 	h := host{e.Cluster, e.Address}
 	switch {
 	case e.Action == "UNEJECT":
+		if w.out[h].told && len(w.back) < maxBack {
+			w.back = append(w.back, h)
+		}
 		delete(w.out, h)
 	case e.Action != "EJECT" || !e.Enforced || e.Type == "DEGRADED": // only noted, or still asked
 	default:

@@ -11,9 +11,12 @@ import (
 )
 
 // TypeURL is that of a request that names hosts which Envoy has begun to leave
-// out, each "REASON ADDRESS CLUSTER". The answer has a resource for each that is
+// out, or has taken back, each "REASON ADDRESS CLUSTER". The answer has a resource for each that is
 // a pod: its name is the address, its value NAMESPACE/POD.
 const TypeURL = "type.googleapis.com/weft.v1.Ejections"
+
+// takenBack is the reason of a host that is no longer left out.
+const takenBack = "taken_back"
 
 // Bounds of a report.
 const (
@@ -53,7 +56,7 @@ func (w *Watcher) reports(ctx context.Context) {
 
 // report tells the pilot of some hosts, and notes which pods they are.
 func (w *Watcher) report(ctx context.Context) error {
-	names, said := w.unsaid()
+	names, back, said := w.unsaid()
 	if len(names) == 0 {
 		return nil
 	}
@@ -65,6 +68,7 @@ func (w *Watcher) report(ctx context.Context) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.back = append([]host(nil), w.back[back:]...) // nobody else takes from it
 	for h, e := range said {
 		if w.out[h] == e { // else it is out anew, for another reason perhaps
 			e.told, e.pod = true, pods[h.address]
@@ -74,11 +78,16 @@ func (w *Watcher) report(ctx context.Context) error {
 	return nil
 }
 
-// unsaid are hosts to report, and what is said of them.
-func (w *Watcher) unsaid() (names []string, said map[host]ejection) {
+// unsaid are hosts to report: those that are back first, and how many these are, then
+// those that are out, and what is said of them.
+func (w *Watcher) unsaid() (names []string, back int, said map[host]ejection) {
 	said = map[host]ejection{}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	back = min(len(w.back), maxReported)
+	for _, h := range w.back[:back] {
+		names = append(names, takenBack+" "+h.address+" "+h.cluster)
+	}
 	all, known := w.sorted()
 	for _, h := range all {
 		if e := known[h]; !e.told && len(names) < maxReported && !strings.Contains(h.address, " ") {
@@ -86,7 +95,7 @@ func (w *Watcher) unsaid() (names []string, said map[host]ejection) {
 			said[h] = e
 		}
 	}
-	return names, said
+	return names, back, said
 }
 
 // tell gives the pods by address.

@@ -61,3 +61,31 @@ func TestNewerReasonIsTold(t *testing.T) {
 		t.Errorf("heard %q", pilot.heard)
 	}
 }
+
+// The pilot is told of a host that is taken back, if it was told that it is out, and
+// again if it could not be told.
+func TestTakenBackIsTold(t *testing.T) {
+	b := newBench(t)
+	at := envoy.OutHost{Cluster: "outbound|80|v1|a.n.svc", Address: "10.0.0.1:80"}
+	b.out = []envoy.OutHost{at}
+	b.append(line("CONSECUTIVE_5XX", "EJECT", at.Address, true) + line("CONSECUTIVE_5XX", "EJECT", "10.0.0.2:80", true) + line("CONSECUTIVE_5XX", "UNEJECT", "10.0.0.2:80", true))
+	b.read()
+	b.ask(t.Context(), time.Now())
+	pilot := &fakePilot{meanwhile: func() {}}
+	b.o.Pilot = Pilot{Conn: pilot}
+	report := func() {
+		t.Helper()
+		if err := b.report(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	report()
+	b.append(line("CONSECUTIVE_5XX", "UNEJECT", at.Address, false))
+	b.read()
+	report()
+	report()
+	name := " " + at.Address + " " + at.Cluster
+	if len(pilot.heard) != 2 || pilot.heard[0] != "consecutive_5xx"+name || pilot.heard[1] != takenBack+name {
+		t.Errorf("heard %q", pilot.heard)
+	}
+}

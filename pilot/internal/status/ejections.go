@@ -21,8 +21,11 @@ import (
 	"github.com/weftmesh/weft/pilot/internal/xds"
 )
 
-// Ejected is the reason of Events on pods that proxies leave out.
-const Ejected = "Ejected"
+// Reasons of Events on pods that proxies leave out, and take back.
+const (
+	Ejected   = "Ejected"
+	TakenBack = "TakenBack"
+)
 
 // Bounds of Events: ejections that wait to be written, beyond which they are
 // dropped, and requests a second; for how long what repeats another is dropped,
@@ -34,8 +37,8 @@ const (
 	maxQuiet   = 1000
 )
 
-// Ejections writes an Event on each pod that some proxy has begun to leave out:
-// every replica for the proxies that are connected to it. Repeated ones count up
+// Ejections writes an Event on each pod that some proxy has begun to leave out, or
+// has taken back: every replica for the proxies that are connected to it. Repeated ones count up
 // one Event, and many of one pod are one: client-go's recorder sees to that.
 type Ejections struct {
 	waiting chan xds.Ejection
@@ -105,10 +108,18 @@ func (e *Ejections) run(ctx context.Context, client kubernetes.Interface, log *s
 				log.Warn("no Event of an ejection", "namespace", r.Namespace, "pod", r.Pod, "error", err)
 			}
 			if pod != nil {
-				recorder.Event(pod, core.EventTypeWarning, Ejected, ejectedText(r))
+				event(recorder, pod, r)
 			}
 		}
 	}
+}
+
+func event(to record.EventRecorder, pod *core.Pod, r xds.Ejection) {
+	if r.Reason == xds.TakenBack {
+		to.Event(pod, core.EventTypeNormal, TakenBack, clip(fmt.Sprintf("The proxy of %s sends it requests to %s:%s again.", r.By, r.Host, r.Port)))
+		return
+	}
+	to.Event(pod, core.EventTypeWarning, Ejected, ejectedText(r))
 }
 
 func ejectedText(r xds.Ejection) string {

@@ -63,6 +63,43 @@ func TestEjectionsBecomeEvents(t *testing.T) {
 	}
 }
 
+// A pod that is taken back has an Event that is no warning, and is not kept from it
+// by the ejection just before.
+func TestTakenBackIsANormalEvent(t *testing.T) {
+	client := fake.NewClientset(&core.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "reviews-1", UID: "17"}})
+	e := NewEjections()
+	one := xds.Ejection{Namespace: "shop", Pod: "reviews-1", By: "shop/front-1", Host: "reviews.shop.svc.cluster.local", Port: "80", Reason: "consecutive_5xx"}
+	e.Report(one)
+	one.Reason = xds.TakenBack
+	e.Report(one)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- e.run(ctx, client, slog.New(slog.DiscardHandler)) }()
+	deadline, tick := time.After(time.Minute), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for got := map[string]string{}; got["Normal TakenBack"] == "" || got["Warning Ejected"] == ""; {
+		all, err := client.CoreV1().Events("").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ev := range all.Items {
+			got[ev.Type+" "+ev.Reason] = ev.Message
+		}
+		if said := got["Normal TakenBack"]; said != "" && said != "The proxy of shop/front-1 sends it requests to reviews.shop.svc.cluster.local:80 again." {
+			t.Error(said)
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("there is %v", got)
+		case <-tick.C:
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 // A bad pod of many callers, and a proxy that repeats itself, take no room from
 // other pods; what is remembered for that is bounded, and forgotten.
 func TestRepeatedEjectionsCrowdOutNoOthers(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 )
 
 // ejectionType is a request in which an agent names hosts that its Envoy has begun
-// to leave out, each "REASON ADDRESS CLUSTER". The answer says which pods they are.
+// to leave out, or has taken back, each "REASON ADDRESS CLUSTER". The answer says which pods they are.
 const ejectionType = "type.googleapis.com/weft.v1.Ejections"
 
 // Bounds of what one stream may say; an agent says it on a stream of its own.
@@ -25,18 +25,21 @@ const (
 	maxReports   = 5
 )
 
-// reasons are those of Envoy's events. Source: envoy.data.cluster.v3.OutlierEjectionType.
+// reasons are those of Envoy's events, and ours. Source: envoy.data.cluster.v3.OutlierEjectionType.
 var reasons = []string{
 	"consecutive_5xx", "consecutive_gateway_failure", "consecutive_local_origin_failure",
-	"success_rate", "success_rate_local_origin", "failure_percentage", "failure_percentage_local_origin",
+	"success_rate", "success_rate_local_origin", "failure_percentage", "failure_percentage_local_origin", TakenBack,
 }
 
-// Ejection is that a proxy has begun to leave out a pod.
+// TakenBack is the reason of one that is no longer left out.
+const TakenBack = "taken_back"
+
+// Ejection is that a proxy has begun to leave out a pod, or has taken it back.
 type Ejection struct {
 	Namespace, Pod string
 	By             string // NAMESPACE/POD of the proxy
 	Host, Port     string // for which
-	Reason         string // the type of Envoy's event in lower case
+	Reason         string // the type of Envoy's event in lower case, or TakenBack
 }
 
 // ejected passes on which pods a proxy leaves out, and answers with their names. It

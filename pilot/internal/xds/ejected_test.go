@@ -69,11 +69,11 @@ func TestEjectionsAreOfWhatWasSent(t *testing.T) {
 	if answered := say(s, wrong...); len(answered)+len(got) > 0 {
 		t.Errorf("answered %v, passed on %v", answered, got)
 	}
-	answered := say(s, "consecutive_5xx 10.0.0.1:80 "+cluster, "what I like 10.0.0.1:80 "+cluster, "unknown 10.0.0.1:80 "+cluster, "success_rate [fd00::1]:80 "+cluster)
-	if want := "[10.0.0.1:80=n/a 10.0.0.1:80=n/a [fd00::1]:80=n/a]"; fmt.Sprint(answered) != want {
+	answered := say(s, "consecutive_5xx 10.0.0.1:80 "+cluster, "what I like 10.0.0.1:80 "+cluster, "unknown 10.0.0.1:80 "+cluster, "success_rate [fd00::1]:80 "+cluster, "taken_back [fd00::1]:80 "+cluster)
+	if want := "[10.0.0.1:80=n/a 10.0.0.1:80=n/a [fd00::1]:80=n/a [fd00::1]:80=n/a]"; fmt.Sprint(answered) != want {
 		t.Errorf("answered %v, want %s", answered, want)
 	}
-	want := []Ejection{{"n", "a", "n/front", "a.n.svc", "80", "consecutive_5xx"}, {"n", "a", "n/front", "a.n.svc", "80", "success_rate"}}
+	want := []Ejection{{"n", "a", "n/front", "a.n.svc", "80", "consecutive_5xx"}, {"n", "a", "n/front", "a.n.svc", "80", "success_rate"}, {"n", "a", "n/front", "a.n.svc", "80", TakenBack}}
 	if !slices.Equal(got, want) {
 		t.Errorf("passed on %v", got)
 	}
