@@ -22,6 +22,7 @@ type Now struct {
 	Services  []figures.Row  `json:"services"`
 	Routes    []figures.Row  `json:"routes"` // where the calls of a service went: workload and version
 	Edges     []figures.Edge `json:"edges"`
+	Callers   []figures.Edge `json:"callers"` // of services, by the name that they called
 	Ejected   []Ejection     `json:"ejected"`
 	Overflows []Overflow     `json:"overflows"`
 }

@@ -138,6 +138,6 @@ func (m *memory) now(mesh Mesh, window time.Duration) Now {
 	rows := func(k figures.Kind) []figures.Row { return some(figures.Rows(k, pods, deltas)) }
 	out.Workloads, out.Pods, out.Services, out.Routes = rows(figures.Workloads), rows(figures.Pods), rows(figures.Services), rows(figures.Routes)
 	out.Edges, out.Missing, out.Inventory, out.Ejected = some(figures.Edges(deltas)), some(out.Missing), some(out.Inventory), some(out.Ejected)
-	out.Overflows = some(out.Overflows)
+	out.Overflows, out.Callers = some(out.Overflows), some(figures.Callers(deltas))
 	return out
 }

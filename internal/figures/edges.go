@@ -36,15 +36,32 @@ type link struct {
 // clients', which know their own identity and the server's, save for calls that
 // did not arrive.
 func Edges(counted []Delta) []Edge {
-	servers, clients, seen := map[link]*tally{}, map[link]*tally{}, map[pair]bool{}
-	eachCall(counted, FromDestination, func(l link, f Flow, c Counts, d Delta) {
-		if own := keyOf(Workloads, d.Pod); own.namespace == l.toNamespace && own.name == l.to { // no server speaks for another
-			seen[l.pair] = true
+	return edges(counted, func(f Flow) link { return link{pairOf(f), f.Source.Principal, f.Destination.Principal} })
+}
+
+// Callers are who calls which service, by the name that was called: NAMESPACE is the
+// service's and Service its short name, and of its workloads nothing is said. What was
+// called by a host that is no Service's is left out.
+func Callers(counted []Delta) []Edge {
+	all := edges(counted, func(f Flow) link {
+		return link{pair: pair{f.Source.Namespace, f.Source.Workload, f.ServiceNamespace, Unknown, f.Service}, fromIdentity: f.Source.Principal}
+	})
+	return slices.DeleteFunc(all, func(e Edge) bool { return e.To.Namespace == Unknown || e.To.Service == Unknown })
+}
+
+// edges joins what both sides say, by links.
+func edges(counted []Delta, linkOf func(Flow) link) []Edge {
+	type said struct{ workloads, ends pair } // of a service some workloads may have a proxy, and others none
+	servers, clients, seen := map[link]*tally{}, map[link]*tally{}, map[said]bool{}
+	eachCall(counted, FromDestination, func(f Flow, c Counts, d Delta) {
+		l := linkOf(f)
+		if own := keyOf(Workloads, d.Pod); own.namespace == f.Destination.Namespace && own.name == f.Destination.Workload { // no server speaks for another
+			seen[said{pairOf(f), l.pair}] = true
 			count(servers, ByServer, l).add(f, c, d)
 		}
 	})
-	eachCall(counted, FromSource, func(l link, f Flow, c Counts, d Delta) {
-		if !seen[l.pair] || f.lost() {
+	eachCall(counted, FromSource, func(f Flow, c Counts, d Delta) {
+		if l := linkOf(f); !seen[said{pairOf(f), l.pair}] || f.lost() {
 			count(clients, ByClients, l).add(f, c, d)
 		}
 	})
@@ -62,11 +79,11 @@ func Edges(counted []Delta) []Edge {
 }
 
 // eachCall goes through the flows of one side in which something was called.
-func eachCall(counted []Delta, reporter string, do func(link, Flow, Counts, Delta)) {
+func eachCall(counted []Delta, reporter string, do func(Flow, Counts, Delta)) {
 	for _, d := range counted {
 		for f, c := range d.Flows {
 			if f.Reporter == reporter && c.Requests+c.Opened > 0 {
-				do(link{pairOf(f), f.Source.Principal, f.Destination.Principal}, f, c, d)
+				do(f, c, d)
 			}
 		}
 	}

@@ -93,6 +93,11 @@ func made(inventory []dashboard.Pod, calls []call) mesh {
 			e.By = figures.ByServer
 		}
 		n.Edges = append(n.Edges, e)
+		if namespace, _, found := strings.Cut(c.to, "/"); found && c.service != "" {
+			by := e
+			by.To = figures.Node{Namespace: namespace, Workload: figures.Unknown, Service: c.service}
+			n.Callers = append(n.Callers, by)
+		}
 		if strings.Contains(c.to, "/") {
 			served[c.to] = append(served[c.to], f)
 		}

@@ -30,7 +30,7 @@ func TestPages(t *testing.T) {
 		"services":  {"details", "50.8", "postgres"},
 		"pods":      {"ratings-b", "proxyless", "15 h", "control plane", "no proxy"},
 		"workload":  {"frontend in default", "49.1", "19 ms / 58 ms / 104 ms", "Who calls it", "Whom it calls", "frontend-b", "Limits met", "The last hour", "unknown callers"},
-		"service":   {"Where its calls go", "81%", "reviews-v2"},
+		"service":   {"Where its calls go", "Who calls it by its name", "Who calls its workloads, by any name", "81%", "reviews-v2"},
 		"pod":       {"10.244.7.11", "ratings-b"},
 		"canaries":  {"80%", "as wanted", "differs from what is wanted", "78% – 83%", "Wilson", "212 ms"},
 		"objects":   {"IST0101", "spec.http[0].route[1].destination.subset", "name one that it has: v1, v2", "pending", "live on 0 of 1", "no proxy needs it", "mesh/ratings.yaml:3"},

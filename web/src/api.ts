@@ -85,6 +85,7 @@ export interface Now {
   services: Row[] | null;
   routes: Row[] | null;
   edges: Edge[] | null;
+  callers: Edge[] | null;
   ejected: Ejection[] | null;
   overflows: Overflow[] | null;
 }

@@ -9,7 +9,7 @@ const unknown = { namespace: "unknown", workload: "unknown", identity: "unknown"
 const end = (workload: string, namespace = "n") => ({ namespace, workload, identity: "spiffe://x" });
 const edge = (from: Edge["from"], to: Edge["to"], more: Partial<Edge> = {}): Edge => ({ from, to, by: "server", ...figures, ...more });
 const now = (edges: Edge[], more: Partial<Now> = {}): Now => ({
-  mesh: { name: "m", local: true }, at: "", windowSeconds: 60, unanswered: null, inventory: null, workloads: null, pods: null, services: null, routes: null, edges, ejected: null, overflows: null, ...more,
+  mesh: { name: "m", local: true }, at: "", windowSeconds: 60, unanswered: null, inventory: null, workloads: null, pods: null, services: null, routes: null, edges, callers: null, ejected: null, overflows: null, ...more,
 });
 const all = { namespace: "", idle: true };
 

@@ -129,7 +129,11 @@ function Around({ of, namespace, name, line }: { of: Kind; namespace: string; na
         <h2>Where its calls go</h2>
         <Table caption="Where its calls go" rows={routes} columns={routeColumns} sort="-share" id={(r) => `${r.to}/${r.version}`} none="Nobody called it in this time." />
       </>}
-      <h2>Who calls {whose}</h2>
+      {of === "services" && <>
+        <h2>Who calls it by its name</h2>
+        <EdgesTable callers caption="Who calls it by its name" edges={(now.callers ?? []).filter((e) => e.to.namespace === namespace && e.to.service === name)} none="Nobody did in this time." />
+      </>}
+      <h2>Who calls {whose}{of === "services" && ", by any name"}</h2>
       <EdgesTable caption={`Who calls ${whose}`} edges={edges.filter((e) => isMine(e.to))} none="Nobody did in this time." />
       {of !== "services" && <>
         <h2>Whom {of === "pods" ? "its workload" : "it"} calls</h2>

@@ -25,11 +25,12 @@ const columns: Column<Edge>[] = [
   { key: "by", title: "Counted by", cell: (e) => e.by },
 ];
 
-// EdgesTable says in words all that the graph draws.
-export function EdgesTable({ caption, edges, none }: { caption: string; edges: Edge[]; none: ComponentChildren }) {
+// EdgesTable says in words all that the graph draws; callers: of one callee, which
+// is said elsewhere.
+export function EdgesTable({ caption, edges, none, callers }: { caption: string; edges: Edge[]; none: ComponentChildren; callers?: boolean }) {
   return (
     <Table
-      caption={caption} rows={edges} columns={columns} none={none} sort="-rps"
+      caption={caption} rows={edges} columns={callers ? columns.filter((c) => c.key !== "to") : columns} none={none} sort="-rps"
       id={(e) => JSON.stringify([e.from, e.to, e.by])}
     />
   );
