@@ -20,8 +20,9 @@ import (
 
 type dashboardFlags struct {
 	configuration
-	port   uint16
-	noOpen bool
+	port     uint16
+	noOpen   bool
+	recorder string
 }
 
 func (f *dashboardFlags) flags(c *cobra.Command) {
@@ -35,14 +36,16 @@ func (a *app) dashboard() *cobra.Command {
 		Use: "dashboard", Aliases: []string{"dash"}, GroupID: "look", Short: "Open a page of the mesh: who calls whom, success, latency, canaries, objects",
 		Long: "Serve a page of the mesh on this machine's loopback, and open it: who calls whom, success, rates and\n" +
 			"latency with charts of the last hour, the weights of canaries beside what is measured, ejected hosts, and the\n" +
-			"mesh's objects with what is wrong with them. The proxies are asked for it: nothing is installed. The address\n" +
-			"has a token; who does not know it sees nothing. It ends with Ctrl-C.\n\n" + whichMesh,
+			"mesh's objects with what is wrong with them. The proxies are asked for it: nothing is installed. Charts of\n" +
+			"the last hour are of the Prometheus that a cluster has, found by its label, or --prometheus names; while there is none,\n" +
+			"or it does not answer within 2 s, they begin when this command does, and the page says so. The address has a token; who does not know it sees nothing. It ends with Ctrl-C.\n\n" + whichMesh,
 		Example: "  weft dashboard\n  weft dashboard --port 8080 --no-open",
 		Args:    known,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runDashboard(cmd.Context(), &f) },
 	}
 	f.kube.flags(c, "")
 	f.flags(c)
+	c.Flags().StringVar(&f.recorder, "prometheus", "", "`URL` of the Prometheus that charts are of, or none; default: the cluster's, if it has one")
 	c.AddCommand(a.dashboardEnvoy())
 	for _, of := range addons {
 		c.AddCommand(a.dashboardAddon(of))
@@ -55,11 +58,19 @@ func (a *app) runDashboard(ctx context.Context, f *dashboardFlags) error {
 	if err != nil {
 		return err
 	}
+	past, err := mesh.recorder(ctx, f.recorder)
+	if err != nil {
+		return err
+	}
 	token, once := rand.Text(), rand.Text()
-	d := dashboard.New(dashboard.Options{
+	o := dashboard.Options{
 		Mesh: mesh.named, Look: mesh.look, Config: mesh.config, Object: mesh.object, Tap: mesh.tap,
 		Assets: web.Assets(), Token: token, Once: once, Log: slog.New(slog.NewTextHandler(a.err, nil)),
-	})
+	}
+	if past != nil {
+		o.Past = past.past
+	}
+	d := dashboard.New(o)
 	go d.Run(ctx)
 	return a.serve(ctx, f, d.Handler(), "#token="+token, "#once="+once)
 }

@@ -92,6 +92,10 @@ type Overflow struct {
 type History struct {
 	StepSeconds float64 `json:"stepSeconds"` // between two points, where none is missing
 	Points      []Point `json:"points"`
+	// From is "recorder" where a Prometheus says it, else "agents"; then Failed is why
+	// the Prometheus that there is did not.
+	From   string `json:"from"`
+	Failed string `json:"failed,omitempty"`
 }
 
 // Point is what was counted in the step that ended at At. What is not known is

@@ -31,7 +31,7 @@ type Look struct {
 	Missing   []string // pods that did not answer, and why
 }
 
-// Options say what is shown, and to whom. All fields but Log are needed.
+// Options say what is shown, and to whom. All fields but Log and Past are needed.
 type Options struct {
 	Mesh   Mesh
 	Look   func(context.Context) (Look, error)
@@ -39,7 +39,9 @@ type Options struct {
 	// Object gives an object as YAML; false: there is none.
 	Object func(ctx context.Context, kind, namespace, name string) ([]byte, bool, error)
 	// Tap writes requests as they end, one JSON object a line, until ctx ends.
-	Tap    func(ctx context.Context, of Tapped, to io.Writer) error
+	Tap func(ctx context.Context, of Tapped, to io.Writer) error
+	// Past is what a recorder, as Prometheus, knows of a row; nil: there is none.
+	Past   func(ctx context.Context, kind figures.Kind, namespace, name string) (History, error)
 	Assets fs.FS
 	Token  string // what a page must know to see anything
 	Once   string // what GET /api/token takes for the token, once
@@ -56,6 +58,7 @@ type Dashboard struct {
 	watched time.Time // when figures were asked for last
 
 	config recent
+	lost   lost
 	taken  atomic.Bool   // the token, for Once
 	taps   chan struct{} // one for each page that watches requests
 }

@@ -91,12 +91,17 @@ func (m *memory) points(name rowName) []Point {
 	out := []Point{}
 	for _, d := range m.past.rows[name] {
 		p := Point{At: d.at}
-		for i, to := range []**float64{&p.Rate, &p.Success, &p.P50, &p.P95, &p.P99, &p.Received, &p.Sent, &p.TCP} {
-			if v := float64(d.values[i]); !math.IsNaN(v) && !math.IsInf(v, 0) {
-				*to = &v
+		for i, value := range d.values {
+			if v := float64(value); !math.IsNaN(v) && !math.IsInf(v, 0) {
+				p.Set(i, v)
 			}
 		}
 		out = append(out, p)
 	}
 	return out
+}
+
+// Set says one of a point's figures, by its place among them.
+func (p *Point) Set(place int, value float64) {
+	*[]**float64{&p.Rate, &p.Success, &p.P50, &p.P95, &p.P99, &p.Received, &p.Sent, &p.TCP}[place] = &value
 }

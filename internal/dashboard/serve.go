@@ -45,10 +45,7 @@ func (d *Dashboard) serveHistory(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("kind=%q: it is one of %v", kind, remembered), http.StatusBadRequest)
 		return
 	}
-	d.mu.Lock()
-	points := d.seen.points(rowName{kind, q.Get("namespace"), q.Get("name")})
-	d.mu.Unlock()
-	d.answer(w, History{StepSeconds: step.Seconds(), Points: points})
+	d.answer(w, d.history(r.Context(), rowName{kind, q.Get("namespace"), q.Get("name")}))
 }
 
 func (d *Dashboard) serveConfig(w http.ResponseWriter, r *http.Request) {

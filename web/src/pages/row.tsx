@@ -1,7 +1,7 @@
 import { useMemo } from "preact/hooks";
 import { type History, type Now, type Overflow, type Row, getJSON } from "../api.ts";
 import { useData, windowOf } from "../data.ts";
-import { bytes, milliseconds, percent, rate, span } from "../format.ts";
+import { bytes, milliseconds, percent, rate, shown, span } from "../format.ts";
 import { lines, some } from "../history.ts";
 import { usePoll } from "../poll.ts";
 import { Chart } from "../parts/chart.tsx";
@@ -84,10 +84,14 @@ const bytesPerSecond = (v: number | null) => (v === null ? "–" : bytes(v) + "/
 function Charts({ history, failed }: { history: History | null; failed: string | null }) {
   const d = useMemo(() => history && lines(history), [history]);
   if (!d) return <p class="none">{failed ?? "Asking for the last hour…"}</p>;
-  if (d.at.length === 0) return <><h2>The last hour</h2><p class="none">Nothing was counted yet: a chart begins when the dashboard does.</p></>;
+  const away = history?.failed && (
+    <p class="banner poor"><strong>Prometheus is not to be had.</strong> {shown(history.failed).slice(0, 500)}. The charts begin when this dashboard did.</p>
+  );
+  if (d.at.length === 0) return <><h2>The last hour</h2>{away}<p class="none">Nothing was counted yet: a chart begins when the dashboard does.</p></>;
   return (
     <>
-      <h2>The last hour</h2>
+      <h2>The last hour{history?.from === "recorder" && <small class="muted"> as Prometheus has it</small>}</h2>
+      {away}
       <div class="charts">
         <Chart title="Requests" at={d.at} say={perSecond} lines={[{ label: "rate", values: d.rate, ink: 1 }]} />
         <Chart title="Success" at={d.at} top={100} say={(v) => percent(v === null ? null : v / 100)} lines={[{ label: "of requests", values: d.success, ink: 1 }]} />

@@ -1,0 +1,213 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/weftmesh/weft/internal/dashboard"
+	"github.com/weftmesh/weft/internal/figures"
+)
+
+// Bounds of a Prometheus' answer, how far back it is asked, and how far apart its
+// points are.
+const (
+	maxRecorded  = 8 << 20
+	recordedFor  = time.Hour
+	recordedStep = 30 * time.Second
+)
+
+// noRecorder is what --prometheus says for none.
+const noRecorder = "none"
+
+// recorder is a Prometheus. Source: Prometheus, "HTTP API", Range queries.
+type recorder struct {
+	name string
+	get  func(ctx context.Context, path string) ([]byte, error)
+}
+
+// recorder is the Prometheus that is named, or that the cluster has; nil: none.
+func (m *shownMesh) recorder(ctx context.Context, named string) (*recorder, error) {
+	switch {
+	case named == noRecorder || named == "" && m.named.Local:
+		return nil, nil
+	case named != "":
+		return recorderAt(named)
+	}
+	p, err := m.from.kube.pods()
+	if err != nil {
+		return nil, err
+	}
+	asking, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if _, err := p.prometheus(asking); err != nil {
+		return nil, nil //nolint:nilerr // nothing is installed, or none may be seen: the agents are asked
+	}
+	var mu sync.Mutex
+	var pod *corev1.Pod
+	return &recorder{name: "the cluster's", get: func(ctx context.Context, path string) ([]byte, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if pod == nil {
+			found, err := p.prometheus(ctx)
+			if err != nil {
+				return nil, err
+			}
+			pod = &found
+		}
+		text, err := p.get(ctx, page{pod.Namespace, pod.Name, prometheusPort, path, ""})
+		if err != nil {
+			pod = nil // there may be another
+		}
+		return text, err
+	}}, nil
+}
+
+const prometheusPort = 9090
+
+func (p *pods) prometheus(ctx context.Context) (corev1.Pod, error) {
+	for _, of := range addons {
+		if of.port == prometheusPort {
+			return p.addon(ctx, of, "")
+		}
+	}
+	return corev1.Pod{}, errors.New("no such addon")
+}
+
+func recorderAt(address string) (*recorder, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, usageError{fmt.Errorf("--prometheus %q: it is an address such as http://127.0.0.1:9090, or %s", address, noRecorder)}
+	}
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &recorder{name: u.Redacted(), get: func(ctx context.Context, path string) ([]byte, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(address, "/")+"/"+path, nil)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return nil, err
+		}
+		body, err := answered(resp)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = body.Close() }()
+		return io.ReadAll(io.LimitReader(body, maxRecorded+1))
+	}}, nil
+}
+
+// past is how a row went. An error says why that is not known.
+func (r *recorder) past(ctx context.Context, kind figures.Kind, namespace, name string) (dashboard.History, error) {
+	out := dashboard.History{StepSeconds: recordedStep.Seconds()}
+	end := time.Now().Truncate(recordedStep)
+	q := url.Values{
+		"query": {recordedQuery(kind, namespace, name)}, "step": {strconv.FormatFloat(recordedStep.Seconds(), 'f', -1, 64)},
+		"start": {strconv.FormatInt(end.Add(-recordedFor).Unix(), 10)}, "end": {strconv.FormatInt(end.Unix(), 10)},
+	}
+	text, err := r.get(ctx, "api/v1/query_range?"+q.Encode())
+	if err == nil {
+		out.Points, err = recordedPoints(text, end)
+	}
+	if err != nil {
+		return out, fmt.Errorf("prometheus (%s): %w", r.name, printable{err})
+	}
+	return out, nil
+}
+
+// recordedBy is the label by which one query's parts are told apart: their places
+// in recordedParts.
+const recordedBy = "weft_figure"
+
+// recordedParts are the figures of a point, in its order; SEL is what they are of.
+// Success is as the dashboards of samples/addons have it.
+var recordedParts = []string{
+	`sum(rate(istio_requests_total{SEL}[3m]))`,
+	`(sum(rate(istio_requests_total{SEL,response_flags!~".*DC.*",response_code!~"5..|0",grpc_response_status!~"2|4|12|13|14|15"}[3m])) or ` +
+		`0 * sum(rate(istio_requests_total{SEL,response_flags!~".*DC.*"}[3m]))) / sum(rate(istio_requests_total{SEL,response_flags!~".*DC.*"}[3m]))`,
+	`histogram_quantile(0.5, sum by (le) (rate(istio_request_duration_milliseconds_bucket{SEL}[3m])))`,
+	`histogram_quantile(0.95, sum by (le) (rate(istio_request_duration_milliseconds_bucket{SEL}[3m])))`,
+	`histogram_quantile(0.99, sum by (le) (rate(istio_request_duration_milliseconds_bucket{SEL}[3m])))`,
+	`sum(sum(rate(istio_request_bytes_sum{SEL}[3m])) or label_replace(sum(rate(istio_tcp_received_bytes_total{SEL}[3m])), "of", "tcp", "", ""))`,
+	`sum(sum(rate(istio_response_bytes_sum{SEL}[3m])) or label_replace(sum(rate(istio_tcp_sent_bytes_total{SEL}[3m])), "of", "tcp", "", ""))`,
+	`sum(rate(istio_tcp_connections_opened_total{SEL}[3m]))`,
+}
+
+func recordedQuery(kind figures.Kind, namespace, name string) string {
+	labels := map[figures.Kind][2]string{
+		figures.Workloads: {"destination_workload_namespace", "destination_workload"}, figures.Services: {"destination_service_namespace", "destination_service_name"},
+		figures.Pods: {"namespace", "pod"},
+	}[kind]
+	selector := fmt.Sprintf(`reporter="destination",%s=%s,%s=%s`, labels[0], promText(namespace), labels[1], promText(name))
+	var parts []string
+	for i, part := range recordedParts {
+		parts = append(parts, fmt.Sprintf(`label_replace(%s, %q, "%d", "", "")`, strings.ReplaceAll(part, "SEL", selector), recordedBy, i))
+	}
+	return strings.Join(parts, " or ")
+}
+
+// promText is a string of Prometheus' language, which has Go's escapes.
+func promText(s string) string { return strconv.Quote(strings.ToValidUTF8(s, "\uFFFD")) }
+
+// recordedPoints reads an answer. What is no such answer is an error, and what is no
+// number is not known.
+func recordedPoints(text []byte, end time.Time) ([]dashboard.Point, error) {
+	if len(text) > maxRecorded {
+		return nil, fmt.Errorf("its answer is larger than %d MiB", maxRecorded>>20)
+	}
+	var answer struct {
+		Status, Error string
+		Data          struct {
+			ResultType string
+			Result     []struct {
+				Metric map[string]string
+				Values [][2]any
+			}
+		}
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return nil, errors.New("its answer is not one of Prometheus' API")
+	}
+	if answer.Status != "success" || answer.Data.ResultType != "matrix" || len(answer.Data.Result) > len(recordedParts) {
+		return nil, fmt.Errorf("its answer is not one to such a question: status %q %s", answer.Status, answer.Error)
+	}
+	first, n := end.Add(-recordedFor), int(recordedFor/recordedStep)+1
+	points, known := make([]dashboard.Point, n), make([]bool, n)
+	for _, series := range answer.Data.Result {
+		place, err := strconv.Atoi(series.Metric[recordedBy])
+		if err != nil || place < 0 || place >= len(recordedParts) {
+			return nil, errors.New("its answer has series that were not asked for")
+		}
+		for _, v := range series.Values {
+			at, isTime := v[0].(float64)
+			said, isText := v[1].(string)
+			i := math.Round((at - float64(first.Unix())) / recordedStep.Seconds())
+			value, err := strconv.ParseFloat(said, 64)
+			if !isTime || !isText || err != nil || !(i >= 0 && i < float64(n)) || math.IsNaN(value) || math.IsInf(value, 0) {
+				continue
+			}
+			points[int(i)].Set(place, value)
+			known[int(i)] = true
+		}
+	}
+	out := []dashboard.Point{}
+	for i := range points {
+		if known[i] {
+			points[i].At = first.Add(time.Duration(i) * recordedStep).UTC()
+			out = append(out, points[i])
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,213 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/weftmesh/weft/internal/dashboard"
+	"github.com/weftmesh/weft/internal/figures"
+)
+
+// What Prometheus' API answers becomes points; what no number can be is not known, and
+// an answer that is none is an error.
+func TestRecordedPoints(t *testing.T) {
+	end := time.Unix(7200, 0)
+	matrix := func(result string) string {
+		return `{"status":"success","data":{"resultType":"matrix","result":[` + result + `]}}`
+	}
+	series := func(place, values string) string {
+		return `{"metric":{"weft_figure":"` + place + `"},"values":[` + values + `]}`
+	}
+	for answer, want := range map[string]string{
+		matrix(""): "[]",
+		matrix(series("0", `[3600,"1.5"],[7200,"2"]`) + "," + series("1", `[7200,"NaN"],[7200.2,"0.5"]`)): `3600 rate 1.5; 7200 rate 2 success 0.5; `,
+		matrix(series("2", `[7200,"+Inf"],["7200","1"],[7200,1],[0,"1"],[1e300,"1"],[7170,"9"]`)):         `7170 p50 9; `,
+		matrix(series("9", `[7200,"1"]`)):                                "!series that were not asked for",
+		matrix(series("", "")):                                           "!series that were not asked for",
+		matrix(strings.Repeat(series("0", "")+",", 8) + series("0", "")): "!not one to such a question",
+		`{"status":"error","error":"bad\u001b"}`:                         "!not one to such a question",
+		"<html>":                                                         "!not one of Prometheus' API",
+		"[]":                                                             "!not one of Prometheus' API",
+		"":                                                               "!not one of Prometheus' API",
+		`"` + strings.Repeat("x", maxRecorded):                           "!larger than 8 MiB",
+	} {
+		points, err := recordedPoints([]byte(answer), end)
+		if says, wrong := strings.CutPrefix(want, "!"); wrong {
+			if err == nil || !strings.Contains(err.Error(), says) {
+				t.Errorf("%.100s: %v, want %q", answer, err, says)
+			}
+			continue
+		}
+		got := ""
+		for _, p := range points {
+			got += fmt.Sprint(p.At.Unix())
+			for name, v := range map[string]*float64{" rate": p.Rate, " p50": p.P50} {
+				if v != nil {
+					got += fmt.Sprint(name, " ", *v)
+				}
+			}
+			if p.Success != nil {
+				got += fmt.Sprint(" success ", *p.Success)
+			}
+			got += "; "
+		}
+		if err != nil || got != want && (want != "[]" || len(points) > 0) {
+			t.Errorf("%.200s: %s %v, want %s", answer, got, err, want)
+		}
+	}
+}
+
+func FuzzRecordedPoints(f *testing.F) {
+	f.Add([]byte(`{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"weft_figure":"0"},"values":[[7200,"1"]]}]}}`))
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		points, _ := recordedPoints(answer, time.Unix(7200, 0))
+		if _, err := json.Marshal(points); err != nil || len(points) > 121 {
+			t.Errorf("%d points, %v", len(points), err)
+		}
+	})
+}
+
+// A Prometheus that is away, refuses, redirects or is huge is an error that a terminal may
+// have; what a name has in it stays a name.
+func TestRecorderAt(t *testing.T) {
+	for _, wrong := range []string{"localhost:9090", "ftp://x", "http://", "://"} {
+		if _, err := recorderAt(wrong); err == nil || (&app{err: io.Discard}).code(err) != 2 {
+			t.Errorf("%s: %v", wrong, err)
+		}
+	}
+	var asked atomic.Value
+	answer := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "x") }
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Store(r.URL.Path + "?" + r.URL.Query().Get("query"))
+		answer(w, r)
+	}))
+	defer server.Close()
+	r, err := recorderAt(server.URL + "/prefix/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for says, does := range map[string]func(http.ResponseWriter, *http.Request){
+		`no\u001b[2J`: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no\x1b[2J", http.StatusTeapot) },
+		"Found": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://192.0.2.1/", http.StatusFound)
+		},
+		"larger than 8 MiB": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 9<<20)) },
+	} {
+		answer = does
+		if _, err := r.past(t.Context(), figures.Services, "n", "a\"}\n or vector(1)"); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), server.URL) {
+			t.Errorf("%v, want %q", err, says)
+		}
+	}
+	if got := asked.Load().(string); !strings.HasPrefix(got, "/prefix/api/v1/query_range?label_replace(") || !strings.Contains(got, `destination_service_name="a\"}\n or vector(1)"`) {
+		t.Error(got)
+	}
+	server.Close()
+	if _, err := r.past(t.Context(), figures.Pods, "n", "p"); err == nil {
+		t.Error("nobody is there, and no error")
+	}
+}
+
+// A real Prometheus takes the question, and its answer is what was counted.
+func TestRealPrometheusHasThePast(t *testing.T) {
+	program, err := exec.LookPath("prometheus")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("no prometheus on the PATH (Debian: apt-get install prometheus)")
+	}
+	address := startPrometheus(t, program)
+	r, err := recorderAt("http://" + address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		wrong := ""
+		for kind, name := range map[figures.Kind]string{figures.Workloads: `odd"name`, figures.Services: "a", figures.Pods: "a-1"} {
+			past, err := r.past(ctx, kind, "n", name)
+			if why := strange(past, err); why != "" {
+				wrong += fmt.Sprintf("%s %s: %s\n", kind, name, why)
+			}
+		}
+		if past, err := r.past(ctx, figures.Services, "n", "nosuch"); wrong == "" && (err != nil || len(past.Points) > 0) {
+			t.Errorf("of no such service: %v, %v", past, err)
+		}
+		if wrong == "" {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal(wrong)
+		case <-tick.C:
+		}
+	}
+}
+
+// strange says what is wrong with the newest point: of the requests a quarter fails, and
+// there are as many connections.
+func strange(past dashboard.History, err error) string {
+	if err != nil || len(past.Points) == 0 {
+		return fmt.Sprintf("no points: %v", err)
+	}
+	p := past.Points[len(past.Points)-1]
+	for name, v := range map[string]*float64{"rate": p.Rate, "success": p.Success, "p50": p.P50, "p99": p.P99, "received": p.Received, "sent": p.Sent, "tcp": p.TCP} {
+		if v == nil {
+			return name + " is not known"
+		}
+	}
+	near := func(a, b float64) bool { return math.Abs(a-b) <= 0.01*b }
+	if !near(*p.Success, 0.75) || !near(*p.P50, 5) || !near(*p.Received, 40**p.Rate) || !near(*p.Sent, 20**p.Rate) || !near(*p.TCP, *p.Rate) {
+		return fmt.Sprintf("success %v, p50 %v, received %v, sent %v, tcp %v at rate %v", *p.Success, *p.P50, *p.Received, *p.Sent, *p.TCP, *p.Rate)
+	}
+	return ""
+}
+
+// startPrometheus has one scrape a page on which requests are counted, more each time.
+func startPrometheus(t *testing.T, program string) (address string) {
+	t.Helper()
+	var scrapes atomic.Int64
+	labels := `reporter="destination",destination_workload_namespace="n",destination_workload="odd\"name",destination_service_namespace="n",destination_service_name="a",namespace="n",pod="a-1",response_flags="-",grpc_response_status=""`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		n := scrapes.Add(1) * 4
+		fmt.Fprintf(w, "istio_requests_total{%[1]s,response_code=\"200\"} %[2]d\nistio_requests_total{%[1]s,response_code=\"503\"} %[3]d\n", labels, n*3/4, n/4)
+		fmt.Fprintf(w, "istio_request_duration_milliseconds_bucket{%[1]s,le=\"10\"} %[2]d\nistio_request_duration_milliseconds_bucket{%[1]s,le=\"+Inf\"} %[2]d\n", labels, n)
+		fmt.Fprintf(w, "istio_request_bytes_sum{%[1]s} %[2]d\nistio_response_bytes_sum{%[1]s} %[3]d\nistio_tcp_received_bytes_total{%[1]s} %[2]d\nistio_tcp_sent_bytes_total{%[1]s} %[3]d\nistio_tcp_connections_opened_total{%[1]s} %[4]d\n",
+			labels, n*20, n*10, n)
+	}))
+	t.Cleanup(server.Close)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address = l.Addr().String()
+	_ = l.Close()
+	dir := t.TempDir()
+	config := "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs: [{job_name: pod, metrics_path: /, honor_labels: true, static_configs: [{targets: ['" + strings.TrimPrefix(server.URL, "http://") + "']}]}]\n"
+	if err := os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, program, "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(); _ = cmd.Wait() })
+	return address
+}

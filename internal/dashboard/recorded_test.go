@@ -1,0 +1,63 @@
+package dashboard
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/weftmesh/weft/internal/figures"
+)
+
+// Charts are of what a recorder has; where it is away, or hangs, a page waits 2 s at most,
+// has what was seen here, and says so, which is logged once.
+func TestHistoryOfARecorder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		var past func(context.Context) (History, error)
+		d := New(Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Past: func(ctx context.Context, kind figures.Kind, namespace, name string) (History, error) {
+			if kind != figures.Pods || namespace != "n" || name != "p" {
+				t.Errorf("asked for %s %s/%s", kind, namespace, name)
+			}
+			return past(ctx)
+		}})
+		of := rowName{figures.Pods, "n", "p"}
+		d.seen.past.put(of, dot{at: time.Unix(7, 0)})
+		ask := func(from, failed string, at int64) {
+			t.Helper()
+			began := time.Now()
+			h := d.history(t.Context(), of)
+			if h.From != from || !strings.Contains(h.Failed, failed) || failed == "" && h.Failed != "" || len(h.Points) != 1 || h.Points[0].At.Unix() != at || time.Since(began) > recorderTime {
+				t.Errorf("%+v after %v, want it from %s, failed %q", h, time.Since(began), from, failed)
+			}
+		}
+		past = func(context.Context) (History, error) {
+			return History{StepSeconds: 30, Points: []Point{{At: time.Unix(9, 0)}}}, nil
+		}
+		ask(fromRecorder, "", 9)
+		past = func(context.Context) (History, error) { return History{}, nil }
+		ask(fromAgents, "", 7)
+		past = func(context.Context) (History, error) { return History{}, errors.New("it is away") }
+		ask(fromAgents, "it is away", 7)
+		ask(fromAgents, "it is away", 7)
+		if n := strings.Count(log.String(), "it is away"); n != 1 {
+			t.Errorf("said %d times:\n%s", n, log.String())
+		}
+		past = func(ctx context.Context) (History, error) { <-ctx.Done(); return History{}, ctx.Err() }
+		ask(fromAgents, "does not answer within 2s", 7)
+		past = func(context.Context) (History, error) { <-time.After(time.Minute); return History{}, nil } // who heeds no context
+		ask(fromAgents, "does not answer within 2s", 7)
+		<-time.After(time.Hour)
+		past = func(context.Context) (History, error) {
+			return History{StepSeconds: 30, Points: []Point{{At: time.Unix(9, 0)}}}, nil
+		}
+		ask(fromRecorder, "", 9)
+		if !strings.Contains(log.String(), "again") {
+			t.Error(log.String())
+		}
+	})
+}
