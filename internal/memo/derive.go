@@ -1,6 +1,7 @@
 package memo
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -17,9 +18,10 @@ type Derived[V, W comparable] struct {
 	same  func(a, b W) bool
 	dirty map[string]struct{}
 	kept  map[string]*entry[W] // by key of over; in a fork only its own
-	// claims holds, for an output key, the input keys that give it, in order:
-	// the first wins.
+	// claims holds, for an output key, the other input keys that give it, in
+	// order. Of all that give it the first wins.
 	claims map[string][]string
+	reader Reader // of the entry that runs
 	log    runLog[W]
 	fork   derivedFork[V, W]
 }
@@ -97,7 +99,7 @@ func Flat[V, W comparable](g *Graph, over *Cell[V], f func(r *Reader, key string
 	for _, opt := range opts {
 		opt(&o)
 	}
-	d := &Derived[V, W]{over: over, f: f, same: o.same, kept: map[string]*entry[W]{}, dirty: map[string]struct{}{}, claims: map[string][]string{}}
+	d := &Derived[V, W]{over: over, f: f, same: o.same, claims: map[string][]string{}}
 	at, of := add(g, d)
 	if of != nil {
 		d.join(g, at, &of.Cell)
@@ -108,47 +110,97 @@ func Flat[V, W comparable](g *Graph, over *Cell[V], f func(r *Reader, key string
 	return d
 }
 
-func (d *Derived[V, W]) touch(key string) { d.dirty[key] = struct{}{} }
+func (d *Derived[V, W]) touch(key string) {
+	if d.dirty == nil {
+		d.dirty = map[string]struct{}{}
+	}
+	d.dirty[key] = struct{}{}
+}
+
+func (d *Derived[V, W]) entries() int { return len(d.kept) }
+
+func (d *Derived[V, W]) reading(m readMark) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for key, e := range d.kept {
+			if slices.Contains(e.read, m) && !yield(key) {
+				return
+			}
+		}
+	}
+}
 
 func (d *Derived[V, W]) update() {
 	if len(d.over.changes) == 0 && len(d.dirty) == 0 && !d.lags() {
 		return
 	}
-	for _, ch := range d.over.changes {
-		d.dirty[ch.Key] = struct{}{}
-	}
-	outs := map[string]struct{}{}
-	if d.lags() {
-		d.follow(outs)
-	}
 	before := d.state.now
-	if d.fork.of == nil {
-		d.log.begin(len(d.dirty))
-	}
-	for key := range d.dirty {
-		if !d.stays(key, outs) {
-			d.log.add(key, d.kept[key])
-			d.again(key, outs)
-		}
-	}
-	// A map that was once large costs its size to clear, at every run.
-	d.dirty = map[string]struct{}{}
-	if before.Len() == 0 && d.fork.of == nil {
-		d.state.now = d.settled()
+	if d.fork.of == nil && before.Len() == 0 {
+		d.fill()
 	} else {
+		outs := map[string]struct{}{}
+		if d.lags() {
+			d.follow(outs)
+		}
+		d.run(outs)
 		for key := range outs {
 			d.settleKey(key)
 		}
 		d.state.Settle()
+		d.changes = slices.Grow(d.changes, len(outs))
 	}
-	d.changes = slices.Grow(d.changes, len(outs))
 	for ch := range Diff(before, d.state.now) {
 		d.report(ch)
 	}
 }
 
-// again runs f for one input entry, for its new state. It notes in outs the
-// output keys that the entry gave before or gives now.
+// fill is update where nothing was: the table is made at once.
+func (d *Derived[V, W]) fill() {
+	if len(d.kept) == 0 {
+		d.kept = make(map[string]*entry[W], len(d.over.changes))
+	}
+	d.run(nil)
+	d.state.now = d.settled()
+	d.changes = slices.Grow(d.changes, d.state.now.Len())
+}
+
+// run runs f for all entries that changed or read something that did.
+func (d *Derived[V, W]) run(outs map[string]struct{}) {
+	if len(d.dirty) == 0 {
+		d.begin(len(d.over.changes))
+		for _, ch := range d.over.changes {
+			d.runOne(ch.Key, outs)
+		}
+		return
+	}
+	for _, ch := range d.over.changes {
+		d.touch(ch.Key)
+	}
+	d.begin(len(d.dirty))
+	for key := range d.dirty {
+		d.runOne(key, outs)
+	}
+	// A map that was once large costs its size to clear, at every run.
+	d.dirty = nil
+}
+
+func (d *Derived[V, W]) begin(entries int) {
+	if d.kept == nil {
+		d.kept = map[string]*entry[W]{}
+	}
+	if d.fork.of == nil {
+		d.log.begin(entries)
+	}
+}
+
+func (d *Derived[V, W]) runOne(key string, outs map[string]struct{}) {
+	if !d.stays(key, outs) {
+		d.log.add(key, d.kept[key])
+		d.again(key, outs)
+	}
+}
+
+// again runs f for one input entry, for its new state. It notes in outs, unless
+// that is nil, the output keys that the entry gave before or gives now.
 func (d *Derived[V, W]) again(key string, outs map[string]struct{}) {
 	old := d.kept[key]
 	if old != nil {
@@ -156,9 +208,9 @@ func (d *Derived[V, W]) again(key string, outs map[string]struct{}) {
 			m.cell.unwatch(m, readerKey{of: d, key: key})
 		}
 		for k := range old.keys {
-			outs[k] = struct{}{}
 			d.unclaim(k, key)
 		}
+		old.note(outs)
 		delete(d.kept, key)
 	}
 	if d.shares(key) {
@@ -170,7 +222,7 @@ func (d *Derived[V, W]) again(key string, outs map[string]struct{}) {
 		return
 	}
 	next := &entry[W]{}
-	r := &Reader{me: readerKey{of: d, key: key}}
+	r := d.reader.of(readerKey{of: d, key: key})
 	d.f(r, key, value, func(k string, w W) {
 		if old != nil && d.same != nil {
 			if was, ok := old.get(k); ok && d.same(was, w) {
@@ -181,23 +233,52 @@ func (d *Derived[V, W]) again(key string, outs map[string]struct{}) {
 			d.claim(k, key)
 		}
 		next.put(k, w)
-		outs[k] = struct{}{}
 	})
-	next.read = r.marks
+	next.note(outs)
+	next.read = slices.Clone(r.marks)
 	d.kept[key] = next
 }
 
 func (d *Derived[V, W]) claim(out, by string) {
+	if out == by {
+		return
+	}
 	at, _ := slices.BinarySearch(d.claims[out], by)
 	d.claims[out] = slices.Insert(d.claims[out], at, by)
 }
 
 func (d *Derived[V, W]) unclaim(out, by string) {
+	if out == by {
+		return
+	}
 	if at, ok := slices.BinarySearch(d.claims[out], by); ok {
 		d.claims[out] = slices.Delete(d.claims[out], at, at+1)
 	}
 	if len(d.claims[out]) == 0 {
 		delete(d.claims, out)
+	}
+}
+
+// claimers are the input keys that give an output key, in order.
+func (d *Derived[V, W]) claimers(out string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		own := false
+		if e := d.kept[out]; e != nil {
+			_, own = e.get(out)
+		}
+		for _, by := range d.claims[out] {
+			if own && out < by {
+				if own = false; !yield(out) {
+					return
+				}
+			}
+			if !yield(by) {
+				return
+			}
+		}
+		if own {
+			yield(out)
+		}
 	}
 }
 
@@ -211,12 +292,21 @@ func (d *Derived[V, W]) settleKey(out string) {
 
 // settled is the whole table, made at once.
 func (d *Derived[V, W]) settled() Table[W] {
-	entries := make([]pair[W], 0, len(d.claims))
-	for out, by := range d.claims {
-		w, _ := d.kept[by[0]].get(out)
+	entries := make([]pair[W], 0, len(d.kept))
+	for key := range d.over.state.now.All() {
+		if e := d.kept[key]; e != nil && len(d.claims[key]) == 0 {
+			if w, ok := e.get(key); ok {
+				entries = append(entries, pair[W]{key, w})
+			}
+		}
+	}
+	for out := range d.claims {
+		w, _, _ := d.winner(out)
 		entries = append(entries, pair[W]{out, w})
 	}
-	slices.SortFunc(entries, func(a, b pair[W]) int { return strings.Compare(a.key, b.key) })
+	if len(d.claims) > 0 {
+		slices.SortFunc(entries, func(a, b pair[W]) int { return strings.Compare(a.key, b.key) })
+	}
 	return sorted(entries)
 }
 

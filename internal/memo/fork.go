@@ -51,17 +51,17 @@ func (d *Derived[V, W]) follow(outs map[string]struct{}) {
 	of := d.fork.of
 	if d.fork.seen == of.log.count-1 {
 		for _, each := range of.log.last {
-			d.dirty[each.key] = struct{}{}
+			d.touch(each.key)
 			each.old.note(outs)
 			of.kept[each.key].note(outs)
 		}
 	} else {
 		for key, e := range of.kept {
-			d.dirty[key] = struct{}{}
+			d.touch(key)
 			e.note(outs)
 		}
 		for key := range d.kept {
-			d.dirty[key] = struct{}{}
+			d.touch(key)
 		}
 		for key := range d.state.now.All() {
 			outs[key] = struct{}{}
@@ -72,7 +72,7 @@ func (d *Derived[V, W]) follow(outs map[string]struct{}) {
 }
 
 func (e *entry[W]) note(outs map[string]struct{}) {
-	if e != nil {
+	if e != nil && outs != nil {
 		for k := range e.keys {
 			outs[k] = struct{}{}
 		}
@@ -115,23 +115,31 @@ func (d *Derived[V, W]) hide(key string) {
 // winner is the result of an output key: that of the lowest input key that
 // gives it. own says that the other graph has no part in it.
 func (d *Derived[V, W]) winner(out string) (w W, ok, own bool) {
-	claims := d.claims[out]
+	by, own := d.firstOf(out)
 	if d.fork.of != nil {
-		for _, by := range d.fork.of.claims[out] {
-			if len(claims) > 0 && claims[0] <= by {
+		for there := range d.fork.of.claimers(out) {
+			if own && by <= there {
 				break
 			}
-			if d.kept[by] == nil {
-				w, ok = d.fork.of.kept[by].get(out)
+			if d.kept[there] == nil {
+				w, ok = d.fork.of.kept[there].get(out)
 				return w, ok, false
 			}
 		}
 	}
-	if len(claims) == 0 {
+	if !own {
 		return w, false, false
 	}
-	w, ok = d.kept[claims[0]].get(out)
+	w, ok = d.kept[by].get(out)
 	return w, ok, true
+}
+
+// firstOf is the lowest input key here that gives an output key.
+func (d *Derived[V, W]) firstOf(out string) (by string, ok bool) {
+	for by := range d.claimers(out) {
+		return by, true
+	}
+	return "", false
 }
 
 // known gives, for a result that is the same as the one before, or as that of

@@ -72,61 +72,6 @@ type Cell[V comparable] struct {
 	all     readers            // who read all of it
 }
 
-type reader interface {
-	touch(key string)
-	place() int
-}
-
-// readers are the entries of derived tables to run again. Most keys have one
-// reader, which then costs no map.
-type readers struct {
-	one  readerKey
-	more map[readerKey]struct{} // set: all of them, and one is unused
-}
-
-func (rs readers) with(r readerKey) readers {
-	switch {
-	case rs.more != nil:
-		rs.more[r] = struct{}{}
-	case rs.one.of == nil:
-		rs.one = r
-	case rs.one != r:
-		rs = readers{more: map[readerKey]struct{}{rs.one: {}, r: {}}}
-	}
-	return rs
-}
-
-func (rs readers) without(r readerKey) readers {
-	if rs.more != nil {
-		if delete(rs.more, r); len(rs.more) == 0 {
-			return readers{}
-		}
-		return rs
-	}
-	if rs.one == r {
-		return readers{}
-	}
-	return rs
-}
-
-func (rs readers) none() bool { return rs.one.of == nil && rs.more == nil }
-
-// touch marks the readers, or where they are those of the graph that in was
-// forked from, what stands for them in in.
-func (rs readers) touch(in *Graph) {
-	if rs.one.of != nil {
-		in.nodes[rs.one.of.place()].touch(rs.one.key)
-	}
-	for r := range rs.more {
-		in.nodes[r.of.place()].touch(r.key)
-	}
-}
-
-type readerKey struct {
-	of  reader
-	key string
-}
-
 // Table returns the state after the last Run (for an input: after Set).
 func (c *Cell[V]) Table() Table[V] { return c.state.now }
 
@@ -192,15 +137,15 @@ func (in *Input[V]) compare(key string) {
 // report records a change and marks all who read the key.
 func (c *Cell[V]) report(ch Change[V]) {
 	c.changes = append(c.changes, ch)
-	c.readers[ch.Key].touch(c.graph)
-	c.all.touch(c.graph)
+	c.readers[ch.Key].touch(c.graph, readMark{cell: c, key: ch.Key})
+	c.all.touch(c.graph, readMark{cell: c, all: true})
 }
 
 // turned marks, in a fork, what has the entry of key shared or not shared now:
 // all that stands for a reader of it in the other graph.
 func (c *Cell[V]) turned(key string) {
-	c.from.readers[key].touch(c.graph)
-	c.from.all.touch(c.graph)
+	c.from.readers[key].touch(c.graph, readMark{cell: c.from, key: key})
+	c.from.all.touch(c.graph, readMark{cell: c.from, all: true})
 }
 
 // put sets an entry, and marks whom that concerns beside its own readers.
@@ -246,6 +191,12 @@ type Reader struct {
 	me    readerKey
 	marks []readMark
 	seen  map[readMark]struct{} // of marks, once they are many
+}
+
+// of readies r for an entry.
+func (r *Reader) of(me readerKey) *Reader {
+	r.me, r.marks, r.seen = me, r.marks[:0], nil
+	return r
 }
 
 // readMark is one thing that was read: a key of a cell, or all of it.
