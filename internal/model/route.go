@@ -190,6 +190,9 @@ type HeaderOps struct {
 	Remove []string // sorted
 }
 
+// None reports whether nothing is changed.
+func (o HeaderOps) None() bool { return len(o.Set)+len(o.Add)+len(o.Remove) == 0 }
+
 // Header is a name and value.
 type Header struct{ Name, Value string }
 

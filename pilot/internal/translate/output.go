@@ -108,7 +108,7 @@ func (t *Translator) builder(r *memo.Reader) *builder {
 	if t.trunks.made == nil || t.trunks.of != sh {
 		t.trunks = trunks{of: sh, made: map[any][]byte{}}
 	}
-	return &builder{shared: sh, trunks: t.trunks, of: t, r: r}
+	return &builder{shared: sh, trunks: t.trunks.made, of: t, r: r}
 }
 
 // every reads all entries of a table, in order.

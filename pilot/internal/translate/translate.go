@@ -54,13 +54,18 @@ type cells struct {
 	reporting   *memo.Input[*model.Reporting] // one entry, with key ""
 }
 
-// shared is what every translation may read beside its own entry. Of the class
-// it has no more than the role, whether it is bare and has self-discovery.
+// shared is what every translation may read beside its own entry.
 type shared struct {
 	*model.Settings
-	class model.ProxyClass
+	class class
 	// patched: some EnvoyFilter selects the class.
 	patched bool
+}
+
+// class is all that a translation may know of model.ProxyClass.
+type class struct {
+	Role                model.Role
+	Bare, SelfDiscovery bool
 }
 
 // Problem is a resource that Envoy would refuse; its last good state, if there
@@ -181,8 +186,8 @@ func (t *Translator) set(view *model.View) {
 	if settings == nil {
 		settings = &model.Settings{}
 	}
-	class := model.ProxyClass{Role: view.Class.Role, Bare: view.Class.Bare, SelfDiscovery: view.Class.SelfDiscovery}
-	t.in.shared.Set(memo.Table[shared]{}.With("", shared{Settings: settings, class: class, patched: view.Filters.Len() > 0}))
+	of := class{Role: view.Class.Role, Bare: view.Class.Bare, SelfDiscovery: view.Class.SelfDiscovery}
+	t.in.shared.Set(memo.Table[shared]{}.With("", shared{Settings: settings, class: of, patched: view.Filters.Len() > 0}))
 	t.view = view
 	t.in.clusters.Set(view.Clusters)
 	t.in.assignments.Set(view.Assignments)
@@ -215,6 +220,7 @@ type message struct {
 	body    validated
 	sources []string
 	facts   patch.Target // what patches go by; without the message
+	checked bool         // body holds what Envoy asks of it, which Validate cannot see
 }
 
 // validated is what protoc-gen-validate gives every Envoy message.
@@ -244,7 +250,7 @@ type builder struct {
 	errs []error
 	// chains are what the filter chains of an inbound listener are for.
 	chains map[string]patch.Chain
-	trunks trunks
+	trunks map[any][]byte // nil: none is kept
 	// of and r give what is asked for by few; nil: there is none of it.
 	of *Translator
 	r  *memo.Reader
@@ -300,8 +306,10 @@ func packed(m proto.Message) *anypb.Any {
 // render serialises and checks a message.
 func (b *builder) render(typeURL string, m message) *rendered {
 	errs := b.errs
-	if err := valid(m.body); err != nil {
-		errs = append(errs, err)
+	if !m.checked {
+		if err := valid(m.body); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	length := steady.Size(m.body)
 	out := &rendered{resource: snapshot.Write(typeURL, m.name, length, func(to []byte) []byte { return appendTo(to, m.body, steadySized) }, m.sources...)}

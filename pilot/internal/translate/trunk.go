@@ -18,26 +18,34 @@ type trunks struct {
 }
 
 // graft gives own, which is serialised and not read from then on, what all
-// messages of its kind have in common. kind is a comparable value that says all
-// that fill goes by beside the settings. There must be few kinds: each stays
-// until the settings change.
+// messages of its kind have in common, as trunk has it.
 //
 // To Go's library the trunk is fields of own that it does not know.
 func graft[M validated](b *builder, own M, kind any, fill func(M)) {
-	made, ok := b.trunks.made[kind]
+	made, ok := b.trunks[kind]
 	if !ok {
-		trunk, _ := own.ProtoReflect().New().Interface().(M)
-		fill(trunk)
-		made = serialised(trunk)
-		proto.Merge(trunk, own)
-		if err := trunk.Validate(); err != nil { // own may lack what it must have
-			b.errs = append(b.errs, err)
-		} else if b.trunks.made != nil {
-			b.trunks.made[kind] = made
-		}
+		made = trunk(b, serialised(own), kind, fill)
 	}
 	// The first of a kind too: equal messages must be equal bytes.
 	own.ProtoReflect().SetUnknown(made)
+}
+
+// trunk gives what all messages of a kind have in common. kind is a comparable
+// value that says all that fill goes by beside the settings. There must be few
+// kinds: each stays until the settings change. own is the rest of the first
+// message of the kind, which is checked with it.
+func trunk[M validated](b *builder, own []byte, kind any, fill func(M)) []byte {
+	var none M
+	filled, _ := none.ProtoReflect().New().Interface().(M)
+	fill(filled)
+	made := serialised(filled)
+	read(own, filled) // the trunk alone may lack what there must be
+	if err := filled.Validate(); err != nil {
+		b.errs = append(b.errs, err)
+	} else if b.trunks != nil {
+		b.trunks[kind] = made
+	}
+	return made
 }
 
 // check keeps what is wrong with a message, or a part of one.
@@ -67,11 +75,16 @@ func appendTo(to []byte, m proto.Message, how proto.MarshalOptions) []byte {
 // rejoined is a message with its trunk in it, to be read.
 func rejoined(body []byte, like validated) validated {
 	m := like.ProtoReflect().New().Interface()
-	if err := proto.Unmarshal(body, m); err != nil {
-		panic("translate: a message made here cannot be read: " + err.Error())
-	}
+	read(body, m)
 	out, _ := m.(validated)
 	return out
+}
+
+// read adds to a message what is serialised.
+func read(body []byte, into proto.Message) {
+	if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(body, into); err != nil {
+		panic("translate: a message made here cannot be read: " + err.Error())
+	}
 }
 
 // kinds of trunks that go by the settings alone.

@@ -16,13 +16,13 @@ import (
 
 // A cluster that shares its trunk with others is what it would be by itself.
 func TestTrunk(t *testing.T) {
-	sh := shared{Settings: &model.Settings{TrustDomain: "cluster.local", AutoMTLS: true, ConnectTimeout: 3 * time.Second}, class: model.ProxyClass{Role: model.RoleOutbound}}
-	kept := trunks{of: sh, made: map[any][]byte{}}
+	sh := shared{Settings: &model.Settings{TrustDomain: "cluster.local", AutoMTLS: true, ConnectTimeout: 3 * time.Second}, class: class{Role: model.RoleOutbound}}
+	kept := map[any][]byte{}
 	for _, identities := range [][]string{nil, {"spiffe://cluster.local/ns/a/sa/b"}} {
 		for _, name := range []string{"first", "second"} {
 			c := &model.Cluster{Name: name, SNI: "sni." + name, Port: model.Port{Number: 80, Protocol: model.ProtocolHTTP}, Service: &model.Service{Host: name}, Identities: identities}
-			got, gotTLS := read(t, &builder{shared: sh, trunks: kept}, c)
-			want, wantTLS := read(t, &builder{shared: sh}, c)
+			got, gotTLS := opened(t, &builder{shared: sh, trunks: kept}, c)
+			want, wantTLS := opened(t, &builder{shared: sh}, c)
 			if len(got.GetTransportSocketMatches()) != 2 || !proto.Equal(got, want) {
 				t.Errorf("%v\nwant %v", got, want)
 			}
@@ -31,14 +31,14 @@ func TestTrunk(t *testing.T) {
 			}
 		}
 	}
-	if len(kept.made) != 3 {
-		t.Errorf("%d trunks, want those of clusters, of any peer and of named ones", len(kept.made))
+	if len(kept) != 3 {
+		t.Errorf("%d trunks, want those of clusters, of any peer and of named ones", len(kept))
 	}
 }
 
-// read gives a cluster as its reader sees it, and apart from it how it opens
+// opened gives a cluster as its reader sees it, and apart from it how it opens
 // mesh mTLS.
-func read(t *testing.T, b *builder, c *model.Cluster) (*cluster.Cluster, *tls.UpstreamTlsContext) {
+func opened(t *testing.T, b *builder, c *model.Cluster) (*cluster.Cluster, *tls.UpstreamTlsContext) {
 	t.Helper()
 	body := b.cluster(c).body
 	if len(b.errs) > 0 {

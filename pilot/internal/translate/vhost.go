@@ -18,15 +18,19 @@ const maxBody = 1 << 20
 // host renders a virtual host as a resource of its own, "TABLE/NAME" (VHDS).
 // Source: envoy.config.route.v3.VirtualHost.
 func (b *builder) host(h *model.VirtualHost) message {
-	vh := b.virtualHost(h)
-	var sources []string
+	out := message{name: h.Table + "/" + h.Name, facts: patch.Target{Table: h.Table}}
+	if vh := b.usualHost(out.name, h); vh != nil {
+		out.body, out.checked = vh, true
+		return out
+	}
 	last := model.Origin("")
 	for _, r := range h.Routes {
 		if r.Origin != last && r.Origin != "" {
-			sources, last = append(sources, sourcesOf(r.Origin)...), r.Origin
+			out.sources, last = append(out.sources, sourcesOf(r.Origin)...), r.Origin
 		}
 	}
-	return message{name: vh.GetName(), body: vh, sources: sources, facts: patch.Target{Table: h.Table}}
+	out.body = b.virtualHost(h)
+	return out
 }
 
 func (b *builder) virtualHost(h *model.VirtualHost) *route.VirtualHost {
@@ -37,7 +41,7 @@ func (b *builder) virtualHost(h *model.VirtualHost) *route.VirtualHost {
 	if h.RequireHTTPS {
 		vh.RequireTls = route.VirtualHost_ALL
 	}
-	operation := h.Name + "/*"
+	operation := h.Name + anyPath
 	for i, r := range h.Routes {
 		vh.Routes[i] = b.route(r, operation)
 	}
