@@ -52,7 +52,7 @@ func (b *builder) usualHost(name string, h *model.VirtualHost) *route.VirtualHos
 	if !ok || !plainText(cluster) {
 		return nil
 	}
-	length := size(len(name)) + 2
+	length := size(len(name)) + 2 // hostAttempts
 	for _, d := range h.Domains {
 		if !plainText(d) {
 			return nil
