@@ -2,7 +2,8 @@
 // resources with a hash of their content as version.
 //
 // In: serialised Envoy messages. Out: Snapshot, immutable and cheap to compare
-// with another. Imports: memo and the standard library; no Envoy protos.
+// with another. Imports: memo, the standard library and the type of gRPC's
+// buffers; no Envoy protos.
 package snapshot
 
 import (
@@ -10,6 +11,8 @@ import (
 	"encoding/hex"
 	"maps"
 	"slices"
+
+	"google.golang.org/grpc/mem"
 
 	"github.com/weftmesh/weft/internal/memo"
 )
@@ -34,8 +37,9 @@ type Resource struct {
 	Body    []byte   // the serialised message, to be wrapped in an Any of Type
 	Sources []string // "Kind/namespace/name" of the objects it was made from, for status
 	// Wire is Body with all that goes around it in a delta response, so that
-	// a push copies and encodes nothing. Body shares its memory.
-	Wire []byte
+	// a push copies and encodes nothing, and makes nothing for each stream. Body
+	// shares its memory.
+	Wire mem.Buffer
 	// Plain is the resource as it is without EnvoyFilters, for a proxy that
 	// refuses it and has no older one; nil: none edits it.
 	Plain *Resource
@@ -51,8 +55,8 @@ func New(typeURL, name string, body []byte, sources ...string) *Resource {
 func Write(typeURL, name string, length int, write func(to []byte) []byte, sources ...string) *Resource {
 	r := &Resource{Type: typeURL, Name: name, Sources: sources}
 	wire, version := head(typeURL, name, length)
-	r.Wire = write(wire)
-	r.Body = r.Wire[len(wire):]
+	whole := write(wire)
+	r.Body, r.Wire = whole[len(wire):], mem.SliceBuffer(whole)
 	sum := sha256.Sum256(r.Body)
 	hex.Encode(version, sum[:versionLength/2])
 	r.Version = string(version)

@@ -133,15 +133,15 @@ func (s *stream) collect(w *watch, mayRemove bool, now time.Time) []item {
 	items := s.forced(w)
 	forced := make(map[string]struct{}, len(items))
 	for _, it := range items {
-		forced[it.name] = struct{}{}
+		forced[it.name()] = struct{}{}
 	}
+	items = slices.Grow(items, s.expected(w))
 	kept, lacking := 0, s.lacking(w)
 	w.more, w.waiting = false, false
 	for i, c := range s.classes {
 		ed := c.now.Load()
 		l := &w.lanes[i]
 		sent := ed.snap.Of(w.typeURL)
-		items = slices.Grow(items, s.expected(w, l.sent, sent))
 		for ch := range ed.from(w.typeURL, l.sent) {
 			_, done := forced[ch.Key]
 			switch {
@@ -159,7 +159,7 @@ func (s *stream) collect(w *watch, mayRemove bool, now time.Time) []item {
 				w.more = true
 				sent = keep(sent, ch)
 			default:
-				items = append(items, item{lane: i, name: ch.Key, res: ch.New, fresh: !ch.InOld})
+				items = append(items, one(i, ch.Key, ch.New, !ch.InOld))
 			}
 		}
 		l.base, l.sent = ed.snap.Of(w.typeURL), sent
@@ -174,16 +174,20 @@ func (s *stream) collect(w *watch, mayRemove bool, now time.Time) []item {
 	return items
 }
 
-// expected guesses how many items come of a table: all of it for a client that
-// has nothing.
-func (s *stream) expected(w *watch, held, now table) int {
-	switch {
-	case held.Len() > 0:
-		return 0
-	case w.wildcard:
-		return now.Len()
+// expected guesses how many items come: all of a table for a client that has
+// nothing of it.
+func (s *stream) expected(w *watch) (n int) {
+	for i, c := range s.classes {
+		now := c.of(w.typeURL).Len()
+		switch {
+		case w.lanes[i].sent.Len() > 0:
+		case w.wildcard:
+			n += now
+		default:
+			n += min(now, len(w.names))
+		}
 	}
-	return min(now.Len(), len(w.names))
+	return n
 }
 
 // keep undoes a change in what counts as sent.
@@ -218,10 +222,10 @@ func (s *stream) forced(w *watch) (items []item) {
 	}
 	w.tables = nil
 	for _, name := range w.force {
-		it := item{name: name}
+		it := one(0, name, nil, false)
 		for i := len(s.classes) - 1; i >= 0; i-- {
 			if res, ok := s.classes[i].of(w.typeURL).Get(name); ok {
-				it.lane, it.res = i, res
+				it = one(i, name, res, false)
 			}
 		}
 		held, _ := w.lanes[it.lane].sent.Get(name)
@@ -230,8 +234,8 @@ func (s *stream) forced(w *watch) (items []item) {
 		}
 	}
 	w.force = nil
-	slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.name, b.name) })
-	return slices.CompactFunc(items, func(a, b item) bool { return a.name == b.name })
+	slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.name(), b.name()) })
+	return slices.CompactFunc(items, func(a, b item) bool { return a.name() == b.name() })
 }
 
 // hostsOf gives all virtual hosts of a route table. Envoy waits for an answer
@@ -240,12 +244,12 @@ func (s *stream) hostsOf(w *watch, routeTable string) (items []item) {
 	for i, c := range s.classes {
 		for name, res := range c.of(w.typeURL).Prefix(routeTable + "/") {
 			if !w.holdsBack(name, res) {
-				items = append(items, item{lane: i, name: name, res: res})
+				items = append(items, one(i, name, res, false))
 			}
 		}
 	}
 	if len(items) == 0 {
-		items = append(items, item{name: routeTable + "/"})
+		items = append(items, one(0, routeTable+"/", nil, false))
 	}
 	return items
 }
@@ -265,10 +269,10 @@ func (s *stream) launch(w *watch, f *flight) *response {
 		switch {
 		case it.res != nil:
 			resp.resources = append(resp.resources, it.res)
-		case w.typeURL == snapshot.VirtualHost && w.names.has(it.name):
-			resp.absent = append(resp.absent, it.name)
+		case w.typeURL == snapshot.VirtualHost && w.names.has(it.name()):
+			resp.absent = append(resp.absent, it.name())
 		default:
-			resp.removed = append(resp.removed, it.name)
+			resp.removed = append(resp.removed, it.name())
 		}
 	}
 	if s.sotw {
@@ -301,8 +305,8 @@ func (s *stream) refreshEndpoints(items []item) {
 		return
 	}
 	for _, it := range items {
-		if it.res != nil && !it.fresh && eds.names.has(it.name) {
-			eds.force.add([]string{it.name})
+		if it.res != nil && !it.fresh && eds.names.has(it.name()) {
+			eds.force.add([]string{it.name()})
 		}
 	}
 }
@@ -313,12 +317,12 @@ func (s *stream) holdTables(items []item) {
 	hosts := s.watches[snapshot.VirtualHost]
 	for _, it := range items {
 		if it.res == nil {
-			delete(s.held, it.name)
+			delete(s.held, it.name())
 			continue
 		}
-		if _, ok := s.held[it.name]; !ok && hosts != nil {
-			hosts.tables = append(hosts.tables, it.name)
+		if _, ok := s.held[it.name()]; !ok && hosts != nil {
+			hosts.tables = append(hosts.tables, it.name())
 		}
-		s.held[it.name] = struct{}{}
+		s.held[it.name()] = struct{}{}
 	}
 }

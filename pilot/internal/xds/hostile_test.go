@@ -367,7 +367,7 @@ func TestSecretsGoToProvenProxiesOnly(t *testing.T) {
 // TestSaid: of a NACK about several resources each keeps what is about itself.
 func TestSaid(t *testing.T) {
 	const message = "Error adding/updating cluster(s) v1|a: Invalid path: /x, a: bad, b: Invalid path: /y"
-	culprits := []item{{name: "v1|a"}, {name: "a"}, {name: "b"}}
+	culprits := []item{one(0, "v1|a", nil, false), one(0, "a", nil, false), one(0, "b", nil, false)}
 	for name, want := range map[string]string{"v1|a": "Invalid path: /x", "a": "bad", "b": "Invalid path: /y", "c": message} {
 		if got := said(message, name, culprits); got != want {
 			t.Errorf("of %s: %q, want %q", name, got, want)

@@ -59,7 +59,7 @@ func (w *watch) nack(message string, now time.Time) []item {
 		return nil
 	}
 	for _, it := range culprits {
-		w.refuse(it, said(message, it.name, culprits), now)
+		w.refuse(it, said(message, it.name(), culprits), now)
 	}
 	return culprits
 }
@@ -80,7 +80,7 @@ func said(message, name string, culprits []item) string {
 	}
 	part := message[at+len(name)+2:]
 	for _, other := range culprits {
-		part, _, _ = strings.Cut(part, ", "+other.name+": ")
+		part, _, _ = strings.Cut(part, ", "+other.name()+": ")
 	}
 	return part
 }
@@ -92,8 +92,8 @@ func (w *watch) revert(f *flight) {
 	}
 	for _, it := range f.items {
 		l := &w.lanes[it.lane]
-		if old, ok := l.sent.Get(it.name); ok && snapshot.Same(old, it.res) {
-			l.sent = l.sent.Without(it.name)
+		if old, ok := l.sent.Get(it.name()); ok && snapshot.Same(old, it.res) {
+			l.sent = l.sent.Without(it.name())
 		}
 	}
 	w.more = true
@@ -110,18 +110,18 @@ func (w *watch) refuse(it item, message string, now time.Time) {
 	if it.res != nil {
 		version = it.res.Version
 	}
-	w.refused[it.name] = refusal{version: version, message: message, at: now}
-	w.force.remove(it.name)
-	good, had := w.lanes[it.lane].acked.Get(it.name)
+	w.refused[it.name()] = refusal{version: version, message: message, at: now}
+	w.force.remove(it.name())
+	good, had := w.lanes[it.lane].acked.Get(it.name())
 	switch {
 	case had && good.Wire != nil && good.Version != version:
-		w.rollback = append(w.rollback, item{lane: it.lane, name: it.name, res: good})
+		w.rollback = append(w.rollback, it.with(good))
 	case it.res != nil && !had && it.res.Plain != nil:
 		// Without what EnvoyFilters make of it, it is one that Envoy takes.
-		w.lanes[it.lane].sent = w.lanes[it.lane].sent.With(it.name, it.res.Plain)
-		w.rollback = append(w.rollback, item{lane: it.lane, name: it.name, res: it.res.Plain})
+		w.lanes[it.lane].sent = w.lanes[it.lane].sent.With(it.name(), it.res.Plain)
+		w.rollback = append(w.rollback, it.with(it.res.Plain))
 	case it.res != nil && (!had || good.Version == version):
-		w.rollback = append(w.rollback, item{lane: it.lane, name: it.name})
+		w.rollback = append(w.rollback, it.with(nil))
 	}
 }
 
@@ -162,7 +162,7 @@ func culpritsOf(items []item, message string) []item {
 	}
 	var out []item
 	for _, it := range items {
-		if names(message, it.name) {
+		if names(message, it.name()) {
 			out = append(out, it)
 		}
 	}
@@ -205,6 +205,6 @@ func wordAt(text string, i, dir int) bool {
 func (w *watch) takeRollback() []item {
 	out := w.rollback
 	w.rollback = nil
-	slices.SortFunc(out, func(a, b item) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(out, func(a, b item) int { return strings.Compare(a.name(), b.name()) })
 	return out
 }

@@ -84,7 +84,7 @@ func (s *stream) behind(w *watch) bool {
 func (s *stream) warm(items []item, now time.Time) {
 	for _, it := range items {
 		if it.res != nil && it.fresh {
-			s.warming[it.name] = struct{}{}
+			s.warming[it.name()] = struct{}{}
 			s.warmUntil = now.Add(maxWarm)
 		}
 	}
@@ -98,10 +98,10 @@ func (s *stream) warmed(typeURL string, items []item, accepted bool) {
 		if len(s.warming) == 0 {
 			return
 		}
-		if typeURL == snapshot.Cluster && accepted && eds != nil && len(eds.names) > 0 && s.has(snapshot.Endpoint, it.name) {
+		if typeURL == snapshot.Cluster && accepted && eds != nil && len(eds.names) > 0 && s.has(snapshot.Endpoint, it.name()) {
 			continue // its endpoints' ACK ends it
 		}
-		delete(s.warming, it.name)
+		delete(s.warming, it.name())
 	}
 }
 

@@ -16,7 +16,7 @@ func TestRefusedPatchGoesPlain(t *testing.T) {
 	edited.Plain = plain
 	w := newWatch(snapshot.Listener, 1)
 	w.lanes[0].sent = w.lanes[0].sent.With("a", edited)
-	w.flight = &flight{items: []item{{name: "a", res: edited, fresh: true}}, before: []table{{}}}
+	w.flight = &flight{items: []item{one(0, "a", edited, true)}, before: []table{{}}}
 	if culprits := w.nack("Error adding/updating listener(s) a: no good", time.Now()); len(culprits) != 1 {
 		t.Fatalf("culprits: %+v", culprits)
 	}

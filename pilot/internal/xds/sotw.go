@@ -124,14 +124,14 @@ func (s *stream) whole(w *watch, r *response) {
 // culprits, as gRPC does (gRFC A46).
 func (w *watch) keepOthers(f *flight, culprits []item) {
 	for _, it := range f.items {
-		if slices.ContainsFunc(culprits, func(c item) bool { return c.name == it.name }) {
+		if slices.ContainsFunc(culprits, func(c item) bool { return c.name() == it.name() }) {
 			continue
 		}
 		l := &w.lanes[it.lane]
 		if it.res == nil {
-			l.sent, l.acked = l.sent.Without(it.name), l.acked.Without(it.name)
+			l.sent, l.acked = l.sent.Without(it.name()), l.acked.Without(it.name())
 		} else {
-			l.sent, l.acked = l.sent.With(it.name, it.res), l.acked.With(it.name, it.res)
+			l.sent, l.acked = l.sent.With(it.name(), it.res), l.acked.With(it.name(), it.res)
 		}
 	}
 }

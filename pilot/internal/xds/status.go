@@ -37,7 +37,7 @@ func (l *nackLog) note(p model.Proxy, w *watch, f *flight, culprits []item, mess
 		n.Message = "the roll-back was refused too: " + message
 	}
 	for _, it := range culprits {
-		n.Resources = append(n.Resources, it.name)
+		n.Resources = append(n.Resources, it.name())
 		n.Objects = append(n.Objects, sources(it)...)
 	}
 	slices.Sort(n.Objects)

@@ -236,7 +236,7 @@ func (s *stream) verdict(w *watch, req *discovery.DeltaDiscoveryRequest) {
 	s.srv.log.note(s.proxy, w, f, culprits, message)
 	for _, it := range culprits {
 		slog.Warn("a proxy refused a resource; it keeps the last one that it took", "proxy", s.proxy.ID, "type", shortType(w.typeURL),
-			"resource", it.name, "objects", sources(it), "reason", message)
+			"resource", it.name(), "objects", sources(it), "reason", message)
 	}
 }
 

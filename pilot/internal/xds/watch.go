@@ -53,13 +53,38 @@ type flight struct {
 	rollback bool
 }
 
-// item is one resource to send; a nil res removes it.
+// item is one resource to send; a nil res removes it. It is small, because a
+// client that comes gets thousands at once.
 type item struct {
-	lane int
-	name string
-	res  *snapshot.Resource
-	// fresh: the client had none of this name.
-	fresh bool
+	res   *snapshot.Resource
+	gone  *string // the name, where res is nil
+	lane  int32
+	fresh bool // the client had none of this name
+}
+
+func one(lane int, name string, res *snapshot.Resource, fresh bool) item {
+	it := item{lane: int32(lane), fresh: fresh}
+	return it.named(name, res)
+}
+
+func (it item) named(name string, res *snapshot.Resource) item {
+	if it.res, it.gone = res, nil; res == nil {
+		of := name // name itself would be on the heap for all
+		it.gone = &of
+	}
+	return it
+}
+
+// with is the item with another state of its resource, nil for none.
+func (it item) with(res *snapshot.Resource) item {
+	return item{lane: it.lane}.named(it.name(), res)
+}
+
+func (it item) name() string {
+	if it.res != nil {
+		return it.res.Name
+	}
+	return *it.gone
 }
 
 // Limits of what one client may ask for. Envoy names are far below them.
@@ -189,7 +214,7 @@ func (w *watch) resumeOther(name, version string, targets []table) {
 // absent answers every name that was asked for with "there is none".
 func (w *watch) absent() (items []item) {
 	for _, name := range w.force {
-		items = append(items, item{name: name})
+		items = append(items, one(0, name, nil, false))
 	}
 	w.force = nil
 	return items
