@@ -22,45 +22,14 @@ var readConfig = []protoreflect.Name{
 	"hold_application_until_proxy_starts", "mesh_id", "image", "readiness_probe",
 	"proxy_headers", "gateway_topology", "connection_settings", // the pilot does, of the pod
 	"proxy_stats_matcher", "runtime_values", "file_flush_interval", "file_flush_min_size_kb",
+	"envoy_access_log_service", "envoy_metrics_service", "statsd_udp_address", "tracing_service_name",
 }
 
-// refusedConfig are the fields that would change who is trusted or what runs.
-var refusedConfig = map[protoreflect.Name]string{
-	"ca_certificates_pem":  "trusted roots come from the mesh's CA; put others into Secret cacerts",
-	"private_key_provider": "keys are made in the proxy; leave it out",
-	"custom_config_file":   "Envoy's bootstrap cannot be replaced; leave it out",
-	"binary_path":          "the binary is the image's; name another image in sidecar.istio.io/proxyImage",
-}
-
-// effectiveProxy is what holds for a pod: defaultConfig of the mesh, the
-// ProxyConfigs of the root namespace and of the pod's, its annotation, and the
-// ProxyConfig that selects it, each over those before it.
-// Source: istio.io/api networking/v1beta1, proxy_config.proto.
+// effectiveProxy is what holds for a pod.
 func effectiveProxy(v Values, pod *corev1.Pod) (*meshapi.ProxyConfig, error) {
-	levels := config.ProxyConfigsOf(v.ProxyConfigs, config.ProxyTarget{
+	return config.ProxyConfigsOf(v.ProxyConfigs, config.ProxyTarget{
 		Root: cmp.Or(v.RootNamespace, v.Global.Namespace), Namespace: cmp.Or(pod.Namespace, v.PodNamespace), Labels: pod.Labels,
-	})
-	out, err := proxyConfig(config.OverlayProxy(v.Proxy, levels.Below), pod.Annotations[configAnnotation])
-	return config.OverlayProxy(out, levels.Above), err
-}
-
-// proxyConfig is base with the pod's annotation over it.
-func proxyConfig(base *meshapi.ProxyConfig, annotation string) (*meshapi.ProxyConfig, error) {
-	if annotation == "" {
-		return base, nil
-	}
-	over, err := config.ParseProxyConfig(annotation)
-	if err != nil {
-		return base, fmt.Errorf("pod annotation %s: %w", configAnnotation, err)
-	}
-	var failed []error
-	over.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
-		if why, ok := refusedConfig[f.Name()]; ok {
-			failed = append(failed, fmt.Errorf("pod annotation %s: %s: %s", configAnnotation, f.JSONName(), why))
-		}
-		return true
-	})
-	return config.OverlayProxy(base, over), errors.Join(failed...)
+	}).Of(v.Proxy, pod.Annotations[configAnnotation])
 }
 
 // configWarnings name the fields of the annotation that nobody reads.
@@ -73,7 +42,7 @@ func configWarnings(annotation string) (out []string) {
 		return nil // an error already
 	}
 	over.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
-		if _, ok := refusedConfig[f.Name()]; !ok && !slices.Contains(readConfig, f.Name()) {
+		if config.RefusedOfPods(f.Name()) == "" && !slices.Contains(readConfig, f.Name()) {
 			out = append(out, fmt.Sprintf("pod annotation %s: %s is ignored", configAnnotation, f.JSONName()))
 		}
 		return true

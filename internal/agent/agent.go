@@ -178,13 +178,15 @@ func (a *agent) makeNames(istio, _ prometheus.Registerer) error {
 func (a *agent) makeEnvoy(_, own prometheus.Registerer) error {
 	config, err := bootstrap.JSON(bootstrap.Config{
 		Node: a.o.Node, Ports: a.o.Ports, SocketMark: a.o.SocketMark, MaxConnections: a.o.Envoy.MaxConnections, MaxHeap: heapLimit(cgroups),
-		Stats: a.o.Envoy.Stats, Runtime: a.o.Envoy.Runtime,
+		Stats: a.o.Envoy.Stats, Runtime: a.o.Envoy.Runtime, InboundLimit: a.o.Envoy.InboundLimit,
+		AccessLogs: a.o.Envoy.AccessLogs, Metrics: withinMinute(a.o.Envoy.Metrics), Statsd: a.statsd(),
 		XDSSocket: a.o.socket("xds.sock"), SDSSocket: a.o.socket("sds.sock"), TapSocket: a.o.socket("tap.sock"),
 		CountSocket: a.o.socket("count.sock"), EjectionLog: a.o.socket(ejectionLog),
 	})
 	if err != nil {
 		return err
 	}
+	a.warnOfLimit()
 	a.admin = envoy.NewAdmin(loopbackPort(a.o.Ports.Admin))
 	a.ejections = ejections.New(ejections.Options{
 		Log: a.o.socket(ejectionLog), Out: a.admin.Out, Metrics: a.registry, Logger: a.o.Log.With("part", "ejections"),

@@ -45,12 +45,17 @@ func (n network) control() func(string, string, syscall.RawConn) error {
 
 // dial opens a TCP connection; look-ups carry the mark as well.
 func (n network) dial(ctx context.Context, address string) (net.Conn, error) {
-	d := net.Dialer{Timeout: 5 * time.Second, Control: n.control()}
-	if n.mark != 0 {
-		plain := net.Dialer{Timeout: 5 * time.Second, Control: n.control()}
-		d.Resolver = &net.Resolver{PreferGo: true, Dial: plain.DialContext}
-	}
+	d := net.Dialer{Timeout: 5 * time.Second, Control: n.control(), Resolver: n.resolver()}
 	return d.DialContext(ctx, "tcp", address)
+}
+
+// resolver looks names up; nil: as every process does.
+func (n network) resolver() *net.Resolver {
+	if n.mark == 0 {
+		return nil
+	}
+	plain := net.Dialer{Timeout: 5 * time.Second, Control: n.control()}
+	return &net.Resolver{PreferGo: true, Dial: plain.DialContext}
 }
 
 // sockets are all that an agent listens on.

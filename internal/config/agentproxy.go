@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 	meshv1 "istio.io/api/mesh/v1alpha1"
 )
 
@@ -36,9 +37,9 @@ func (e FieldError) Unwrap() error { return e.Err }
 // Source: istio.io/api mesh/v1alpha1, message ProxyConfig.
 func AgentProxy(in *meshv1.ProxyConfig) (text string, failed []FieldError) {
 	out := &meshv1.ProxyConfig{FileFlushMinSizeKb: in.GetFileFlushMinSizeKb()}
-	fail := func(field, format string, args ...any) {
+	fail := failing(func(field, format string, args ...any) {
 		failed = append(failed, FieldError{field, fmt.Errorf(format, args...)})
-	}
+	})
 	if m := in.GetProxyStatsMatcher(); m != nil {
 		out.ProxyStatsMatcher = statsMatcher(m, fail)
 	}
@@ -59,18 +60,42 @@ func AgentProxy(in *meshv1.ProxyConfig) (text string, failed []FieldError) {
 			out.FileFlushInterval = d
 		}
 	}
-	if n := in.GetConnectionSettings().GetGlobalDownstreamConnectionLimit(); n != nil {
-		if n.GetValue() < 1 {
-			fail("connectionSettings.globalDownstreamConnectionLimit", "want 1 or more")
+	out.ConnectionSettings = connectionLimits(in.GetConnectionSettings(), fail)
+	agentCollectors(in, out, fail)
+	if named, ok := in.GetClusterName().(*meshv1.ProxyConfig_TracingServiceName_); ok {
+		if meshv1.ProxyConfig_TracingServiceName_name[int32(named.TracingServiceName)] == "" {
+			fail("tracingServiceName", "want APP_LABEL_AND_NAMESPACE, CANONICAL_NAME_ONLY or CANONICAL_NAME_AND_NAMESPACE")
 		} else {
-			out.ConnectionSettings = &meshv1.ProxyConfig_ConnectionSettings{GlobalDownstreamConnectionLimit: n}
+			out.ClusterName = named
 		}
 	}
 	return compactJSON(out), failed
 }
 
+// failing takes a field that cannot be, and what it must be.
+type failing func(field, format string, args ...any)
+
+// connectionLimits are those that Envoy has in its bootstrap; nil: none.
+func connectionLimits(in *meshv1.ProxyConfig_ConnectionSettings, fail failing) *meshv1.ProxyConfig_ConnectionSettings {
+	limit := func(field string, n *wrapperspb.Int32Value) *wrapperspb.Int32Value {
+		if n != nil && n.GetValue() < 1 {
+			fail("connectionSettings."+field, "want 1 or more")
+			return nil
+		}
+		return n
+	}
+	out := &meshv1.ProxyConfig_ConnectionSettings{
+		GlobalDownstreamConnectionLimit: limit("globalDownstreamConnectionLimit", in.GetGlobalDownstreamConnectionLimit()),
+		ListenerConnectionLimit:         limit("listenerConnectionLimit", in.GetListenerConnectionLimit()),
+	}
+	if out.GetGlobalDownstreamConnectionLimit() == nil && out.GetListenerConnectionLimit() == nil {
+		return nil
+	}
+	return out
+}
+
 // statsMatcher are the patterns that Envoy takes: it starts with no other.
-func statsMatcher(in *meshv1.ProxyConfig_ProxyStatsMatcher, fail func(field, format string, args ...any)) *meshv1.ProxyConfig_ProxyStatsMatcher {
+func statsMatcher(in *meshv1.ProxyConfig_ProxyStatsMatcher, fail failing) *meshv1.ProxyConfig_ProxyStatsMatcher {
 	const at = "proxyStatsMatcher."
 	filled := func(field string, all []string) (out []string) {
 		for i, one := range all {

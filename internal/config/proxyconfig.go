@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,9 +20,10 @@ import (
 
 // ProxyTarget is the workload that ProxyConfigs are asked for.
 type ProxyTarget struct {
-	Root      string // namespace; empty: weft-system
-	Namespace string
-	Labels    map[string]string
+	Root       string // namespace; empty: weft-system
+	Namespace  string
+	Labels     map[string]string
+	Annotation string // the pod's ProxyAnnotation; empty: it has none
 }
 
 // ProxyLevels are what objects of kind ProxyConfig say of one workload, as the
@@ -62,9 +64,45 @@ func ProxyConfigsOf(all []*Object, to ProxyTarget) ProxyLevels {
 	return ProxyLevels{Below: OverlayProxy(asMesh(mesh), asMesh(wide)), Above: asMesh(own)}
 }
 
-// Proxy is what holds for a workload's proxy: MeshConfig's defaultConfig and the
-// ProxyConfigs of the set, without the pod's annotation.
-func (s Set) Proxy(to ProxyTarget) *meshv1.ProxyConfig {
+// refusedOfPods are the fields by which a pod would change who is trusted or what
+// runs.
+var refusedOfPods = map[protoreflect.Name]string{
+	"ca_certificates_pem":  "trusted roots come from the mesh's CA; put others into Secret cacerts",
+	"private_key_provider": "keys are made in the proxy; leave it out",
+	"custom_config_file":   "Envoy's bootstrap cannot be replaced; leave it out",
+	"binary_path":          "the binary is the image's; name another image in sidecar.istio.io/proxyImage",
+}
+
+// RefusedOfPods says why a pod's annotation may not have a field; empty: it may.
+func RefusedOfPods(field protoreflect.Name) string { return refusedOfPods[field] }
+
+// Of is what holds for a pod: base, which is defaultConfig of the mesh, the
+// ProxyConfigs below, its annotation, and the ProxyConfig that selects it, each over
+// those before it. With an error, which names the annotation, it is what there would
+// be without that, if it cannot be read.
+// Source: istio.io/api networking/v1beta1, proxy_config.proto.
+func (l ProxyLevels) Of(base *meshv1.ProxyConfig, annotation string) (*meshv1.ProxyConfig, error) {
+	out := OverlayProxy(base, l.Below)
+	if annotation == "" {
+		return OverlayProxy(out, l.Above), nil
+	}
+	own, err := ParseProxyConfig(annotation)
+	if err != nil {
+		return OverlayProxy(out, l.Above), fmt.Errorf("pod annotation %s: %w", ProxyAnnotation, err)
+	}
+	var failed []error
+	own.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		if why := RefusedOfPods(f.Name()); why != "" {
+			failed = append(failed, fmt.Errorf("pod annotation %s: %s: %s", ProxyAnnotation, f.JSONName(), why))
+		}
+		return true
+	})
+	return OverlayProxy(OverlayProxy(out, own), l.Above), errors.Join(failed...)
+}
+
+// Proxy is what holds for a workload's proxy by MeshConfig's defaultConfig, the
+// ProxyConfigs of the set and the pod's annotation. The error is of the annotation.
+func (s Set) Proxy(to ProxyTarget) (*meshv1.ProxyConfig, error) {
 	base := &meshv1.ProxyConfig{}
 	for _, o := range s.Of(MeshConfig).All() {
 		if in, ok := o.Spec.(*meshv1.MeshConfig); ok {
@@ -76,8 +114,7 @@ func (s Set) Proxy(to ProxyTarget) *meshv1.ProxyConfig {
 	for _, o := range s.Of(ProxyConfig).All() {
 		all = append(all, o)
 	}
-	levels := ProxyConfigsOf(all, to)
-	return OverlayProxy(OverlayProxy(base, levels.Below), levels.Above)
+	return ProxyConfigsOf(all, to).Of(base, to.Annotation)
 }
 
 // ProxyAnnotation overrules defaultConfig of the mesh for one pod.

@@ -68,15 +68,21 @@ func (p Ports) WithDefaults() Ports {
 type Config struct {
 	Node           node.Node
 	Ports          Ports
-	XDSSocket      string // path of the agent's ADS socket
-	SDSSocket      string // path of the agent's SDS socket
-	TapSocket      string // path of the agent's access-log socket
-	CountSocket    string // path of the socket of what the agent counts
-	EjectionLog    string // path of the file to which outlier detection's events go; "": none
-	SocketMark     uint32 // SO_MARK of upstream sockets; 0: none
-	MaxConnections int64  // downstream connections of the whole Envoy; 0: 50,000
-	MaxHeap        int64  // bytes of heap, near which requests are refused; 0: no bound
-	Stats          Stats  // that are kept beside those of every proxy
+	XDSSocket      string         // path of the agent's ADS socket
+	SDSSocket      string         // path of the agent's SDS socket
+	TapSocket      string         // path of the agent's access-log socket
+	CountSocket    string         // path of the socket of what the agent counts
+	EjectionLog    string         // path of the file to which outlier detection's events go; "": none
+	SocketMark     uint32         // SO_MARK of upstream sockets; 0: none
+	MaxConnections int64          // downstream connections of the whole Envoy; 0: 50,000
+	MaxHeap        int64          // bytes of heap, near which requests are refused; 0: no bound
+	Stats          Stats          // that are kept beside those of every proxy
+	AccessLogs     *Remote        // a service of logs; nil: none
+	Metrics        *Remote        // a service that statistics go to; nil: none
+	Statsd         netip.AddrPort // UDP, that statistics go to; zero: none
+	// InboundLimit bounds the connections of a sidecar's listener for its app; 0: it
+	// has no bound of its own.
+	InboundLimit int64
 	// Runtime are values of Envoy's runtime. An empty one takes one of ours away.
 	Runtime map[string]string
 }
@@ -112,7 +118,8 @@ func Build(c Config) *bootstrapv3.Bootstrap {
 		},
 		ClusterManager:         clusterManager(c),
 		OverloadManager:        overload(c),
-		LayeredRuntime:         runtime(c.Runtime),
+		LayeredRuntime:         runtime(c),
+		StatsSinks:             sinks(c),
 		StatsConfig:            statsConfig(c.Stats, c.Node.WithDefaults().Domain),
 		DeferredStatOptions:    &bootstrapv3.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
 		MemoryAllocatorManager: memory(),
@@ -198,6 +205,9 @@ func marked(mark uint32) *corev3.BindConfig {
 	}
 }
 
+// inboundListener takes all connections to a sidecar's app; the name is Istio's.
+const inboundListener = "virtualInbound"
+
 // lasting, in ms, is how long a call or a connection must be for the agent to
 // count it and not Envoy, as the pilot's loggers ask.
 const lasting = 1000
@@ -205,13 +215,16 @@ const lasting = 1000
 // runtime lets a regex be as long as Istio's API lets a user write it; what is
 // too costly is refused by the pilot, which can name the object. A user's values
 // win. The empty admin layer lets a person change a value in a running proxy.
-func runtime(own map[string]string) *bootstrapv3.LayeredRuntime {
+func runtime(c Config) *bootstrapv3.LayeredRuntime {
 	static := &structpb.Struct{Fields: map[string]*structpb.Value{
 		"re2.max_program_size.error_level": structpb.NewNumberValue(32768),
 		"weft.count.short_ms":              structpb.NewNumberValue(lasting - 1),
 		"weft.count.long_ms":               structpb.NewNumberValue(lasting),
 	}}
-	for name, text := range own {
+	if c.InboundLimit > 0 && c.Node.Role == node.Sidecar {
+		static.Fields["envoy.resource_limits.listener."+inboundListener+".connection_limit"] = structpb.NewNumberValue(float64(c.InboundLimit))
+	}
+	for name, text := range c.Runtime {
 		if static.Fields[name] = runtimeValue(text); text == "" {
 			delete(static.GetFields(), name)
 		}

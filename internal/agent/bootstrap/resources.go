@@ -29,7 +29,7 @@ func clusters(c Config) []*clusterv3.Cluster {
 	if c.Node.SelfDiscovery {
 		out = append(out, fellows())
 	}
-	return out
+	return append(out, remotes(c)...)
 }
 
 // fellows is never called: Envoy compares where its hosts are with where those
@@ -57,6 +57,8 @@ func staticCluster(name string, at *corev3.Address) *clusterv3.Cluster {
 	}
 }
 
+const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
 // http2Cluster bounds what the agent may send ahead of Envoy: 1 MiB.
 func http2Cluster(name string, at *corev3.Address) *clusterv3.Cluster {
 	const window = 1 << 20
@@ -69,9 +71,7 @@ func http2Cluster(name string, at *corev3.Address) *clusterv3.Cluster {
 						InitialConnectionWindowSize: uint32Value(window),
 					}}}}}
 	cluster := staticCluster(name, at)
-	cluster.TypedExtensionProtocolOptions = map[string]*anypb.Any{
-		"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(options),
-	}
+	cluster.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptions: pack(options)}
 	return cluster
 }
 

@@ -84,7 +84,9 @@ func TestSamples(t *testing.T) {
 // TestProxyConfig: the agent reads what config.AgentProxy writes (the same text is
 // in that test), and leaves the rest of a ProxyConfig to others.
 func TestProxyConfig(t *testing.T) {
-	const text = `{"runtimeValues":{"x":"1"},"proxyStatsMatcher":{"inclusionPrefixes":["a"],"inclusionSuffixes":["b"],"inclusionRegexps":["c.*"]},"fileFlushInterval":"0.100s","fileFlushMinSizeKb":8,"connectionSettings":{"globalDownstreamConnectionLimit":7},"another":1}`
+	const text = `{"runtimeValues":{"x":"1"},"proxyStatsMatcher":{"inclusionPrefixes":["a"],"inclusionSuffixes":["b"],"inclusionRegexps":["c.*"]},"fileFlushInterval":"0.100s","fileFlushMinSizeKb":8,"connectionSettings":{"listenerConnectionLimit":5,"globalDownstreamConnectionLimit":7},"another":1,` +
+		`"statsdUdpAddress":"s:8125","tracingServiceName":"CANONICAL_NAME_ONLY","envoyAccessLogService":{"address":"[::1]:90"},"envoyMetricsService":{"address":"m:90",` +
+		`"tlsSettings":{"mode":"ISTIO_MUTUAL","subjectAltNames":["n"],"sni":"s"},"tcpKeepalive":{"probes":3,"time":"9s"}}}`
 	o, err := parse(environment("PROXY_CONFIG="+text), "--max-connections=9")
 	if err != nil {
 		t.Fatal(err)
@@ -93,9 +95,11 @@ func TestProxyConfig(t *testing.T) {
 		Path: "/bin/sh", Concurrency: o.Envoy.Concurrency, LogLevel: o.Envoy.LogLevel, MaxConnections: 7,
 		Stats:   bootstrap.Stats{Prefixes: []string{"a"}, Suffixes: []string{"b"}, Regexps: []string{"c.*"}},
 		Runtime: map[string]string{"x": "1"}, FlushInterval: 100 * time.Millisecond, FlushKB: 8,
+		InboundLimit: 5, Statsd: "s:8125", AccessLogs: &bootstrap.Remote{Host: "::1", Port: 90},
+		Metrics: &bootstrap.Remote{Host: "m", Port: 90, TLS: &bootstrap.RemoteTLS{Mesh: true, SNI: "s", Names: []string{"n"}}, Keepalive: &bootstrap.Keepalive{Probes: 3, Time: 9 * time.Second}},
 	}
-	if !reflect.DeepEqual(o.Envoy, want) {
-		t.Errorf("%s: %+v", text, o.Envoy)
+	if !reflect.DeepEqual(o.Envoy, want) || o.Node.Naming != node.CanonicalOnly {
+		t.Errorf("%s: %+v, %s", text, o.Envoy, o.Node.Naming)
 	}
 }
 
@@ -119,6 +123,7 @@ func TestMistakes(t *testing.T) {
 		{env: []string{"WEFT_MESH_SAMPLES=many"}, want: "WEFT_MESH_SAMPLES"},
 		{env: []string{"PROXY_CONFIG=["}, want: "PROXY_CONFIG"},
 		{env: []string{`PROXY_CONFIG={"fileFlushInterval":"0s"}`}, want: "fileFlushInterval"},
+		{env: []string{`PROXY_CONFIG={"envoyMetricsService":{"address":"m"}}`}, want: "envoyMetricsService"},
 	} {
 		if _, err := parse(environment(c.env...), c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v %v: %v", c.env, c.args, err)

@@ -108,7 +108,7 @@ func (f *flags) options(pod node.Node, getenv func(string) string) (agent.Option
 	}
 	run := agent.EnvoyOptions{
 		Path: envoy, Concurrency: f.concurrency, LogLevel: f.envoyLogLevel, ComponentLevel: f.componentLogLevel, MaxConnections: f.maxConnections}
-	if err := readProxyConfig(getenv("PROXY_CONFIG"), &run); err != nil {
+	if err := readProxyConfig(getenv("PROXY_CONFIG"), &run, &pod); err != nil {
 		return agent.Options{}, err
 	}
 	ofMesh, wrong := count(getenv, "WEFT_MESH_SAMPLES")

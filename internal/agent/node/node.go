@@ -42,9 +42,21 @@ type Node struct {
 	TrustDomain    string            // "" means "cluster.local"
 	Domain         string            // DNS domain of the cluster; "" means "cluster.local"
 	Labels         map[string]string // the pod's labels
+	Naming         Naming            // of the workload in spans and logs
 	SelfDiscovery  bool              // Envoy is told where the others of its workload are
 	Version        string            // of the agent, stated as ISTIO_VERSION
 }
+
+// Naming is how spans and logs call a workload's service.
+// Source: istio.io/api mesh/v1alpha1, ProxyConfig.TracingServiceName.
+type Naming string
+
+// The namings. The zero value is AppAndNamespace.
+const (
+	AppAndNamespace       Naming = "APP_LABEL_AND_NAMESPACE"
+	CanonicalOnly         Naming = "CANONICAL_NAME_ONLY"
+	CanonicalAndNamespace Naming = "CANONICAL_NAME_AND_NAMESPACE"
+)
 
 // Default names, as Istio has them.
 const (
@@ -95,8 +107,16 @@ func (n Node) ID() string {
 	return fmt.Sprintf("%s~%s~%s.%s~%s.svc.%s", n.Role, n.IPs[0], n.Name, n.Namespace, n.Namespace, n.Domain)
 }
 
-// Cluster is APP.NS, the name of the proxy's own service.
-func (n Node) Cluster() string { return n.CanonicalService() + "." + n.Namespace }
+// Cluster is the name of the proxy's own service: APP.NS, or what Naming says.
+func (n Node) Cluster() string {
+	switch n.Naming {
+	case CanonicalOnly:
+		return n.CanonicalService()
+	case CanonicalAndNamespace:
+		return n.CanonicalService() + "." + n.Namespace
+	}
+	return n.firstLabel(n.WithDefaults().Workload, "app") + "." + n.Namespace
+}
 
 // CanonicalService is the app's name: the first label found of Istio's list,
 // else the workload.

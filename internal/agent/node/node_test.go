@@ -16,12 +16,30 @@ func TestNames(t *testing.T) {
 	if got := n.ID(); got != "router~10.0.0.9~gw-1.weft-system~weft-system.svc.cluster.local" {
 		t.Errorf("id %s", got)
 	}
-	for label, want := range map[string]string{
-		"": "gw-1.weft-system", "app": "x.weft-system", "app.kubernetes.io/name": "x.weft-system", "service.istio.io/canonical-name": "x.weft-system",
+}
+
+// TestNaming: spans and logs are of the app's label, or of the canonical name.
+// Source: istio.io/api mesh/v1alpha1, ProxyConfig.TracingServiceName.
+func TestNaming(t *testing.T) {
+	const canonical = "service.istio.io/canonical-name"
+	for _, c := range []struct {
+		labels map[string]string
+		naming Naming
+		want   string
+	}{
+		{nil, "", "gw-1.weft-system"},
+		{map[string]string{"app": "x", canonical: "y"}, "", "x.weft-system"},
+		{map[string]string{"app": "x", canonical: "y"}, AppAndNamespace, "x.weft-system"},
+		{map[string]string{canonical: "y"}, "", "gw-1.weft-system"},
+		{map[string]string{"app": "x", canonical: "y"}, CanonicalOnly, "y"},
+		{map[string]string{"app": "x", "app.kubernetes.io/name": "z"}, CanonicalAndNamespace, "z.weft-system"},
+		{nil, CanonicalAndNamespace, "gw-1.weft-system"},
+		{map[string]string{"app": "x"}, CanonicalOnly, "x"},
 	} {
-		n.Labels = map[string]string{label: "x"}
-		if got := n.Cluster(); got != want {
-			t.Errorf("with label %q the cluster is %s", label, got)
+		n := example()
+		n.Labels, n.Naming = c.labels, c.naming
+		if got := n.Cluster(); got != c.want || !strings.HasPrefix(n.resource(), "service.name="+c.want+",") || n.Proto().GetCluster() != c.want {
+			t.Errorf("%v, %s: %s, %s, want %s", c.labels, c.naming, got, n.resource(), c.want)
 		}
 	}
 }

@@ -133,7 +133,7 @@ func (c *Controller) machineRunner(group *unstructured.Unstructured, call Machin
 		return nil, refused{http.StatusBadRequest, err}
 	}
 	w := &workload{namespace: call.Namespace, name: call.Group, role: roleMachine, hash: "machine"}
-	w.template.Labels = entry.GetLabels()
+	w.template.Labels, w.template.Annotations = entry.GetLabels(), machineAnnotations(entry)
 	w.template.Spec.ServiceAccountName = machine.Account(entry)
 	p := w.pod(addrs)
 	p.Name = name
@@ -141,6 +141,15 @@ func (c *Controller) machineRunner(group *unstructured.Unstructured, call Machin
 	r := w.newRunner(c, p)
 	r.entry = entry
 	return r, nil
+}
+
+// machineAnnotations are those of a WorkloadGroup that the agent beside its process
+// is told of.
+func machineAnnotations(entry *unstructured.Unstructured) map[string]string {
+	if text := entry.GetAnnotations()[config.ProxyAnnotation]; text != "" {
+		return map[string]string{config.ProxyAnnotation: text}
+	}
+	return nil
 }
 
 // machineSpec is the machine's proxy; probe, if there is one, will say whether the

@@ -61,6 +61,9 @@ func podSpec(p *corev1.Pod, r role, token []byte, s surroundings) (pod.Spec, err
 		spec.Addresses = append(spec.Addresses, addr)
 	}
 	proxied := hasSidecar(p) || r == roleGateway
+	if _, err := s.proxySettings(p); proxied && err != nil {
+		return spec, err
+	}
 	if proxied {
 		spec.Processes = append(spec.Processes, proxy(p, r, s))
 		spec.Programs = []pod.Program{{Name: "agent", Path: s.options.Agent}, {Name: "envoy", Path: s.options.Envoy}}
@@ -113,7 +116,7 @@ func proxy(p *corev1.Pod, r role, s surroundings) pod.Process {
 	if r == roleGateway {
 		kind = "router"
 	}
-	settings := s.set.Proxy(config.ProxyTarget{Namespace: p.Namespace, Labels: p.Labels})
+	settings, _ := s.proxySettings(p) // podSpec has told what is wrong
 	argv := []string{
 		s.runDir + "/bin/agent", "proxy", kind,
 		"--run-dir=" + s.runDir + "/proxy",
@@ -122,7 +125,7 @@ func proxy(p *corev1.Pod, r role, s surroundings) pod.Process {
 		fmt.Sprintf("--ca=%s", netip.AddrPortFrom(s.ca, 15012)),
 		"--root-cert=" + s.roots,
 		"--token=" + s.runDir + "/token",
-		fmt.Sprintf("--concurrency=%d", workers(settings)), "--drain-minimum=500ms", "--drain-idle=700ms", fmt.Sprintf("--drain-duration=%ds", max(1, grace(p)/2)),
+		fmt.Sprintf("--concurrency=%d", workers(settings)), "--drain-minimum=500ms", "--drain-idle=700ms", "--drain-duration=" + drain(p, settings).String(),
 	}
 	if r != roleGateway {
 		argv = append(argv, "--dns-listen="+dnsListen(p))

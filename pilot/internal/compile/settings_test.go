@@ -51,7 +51,7 @@ func TestOneMeshConfigCounts(t *testing.T) {
 // said, and no error, unless the mesh would be less safe for it.
 func TestSettingsThatAreNotUsed(t *testing.T) {
 	in := &mesh.MeshConfig{
-		DefaultConfig: &mesh.ProxyConfig{StatsdUdpAddress: "127.0.0.1:8125", GatewayTopology: &mesh.Topology{NumTrustedProxies: 1},
+		DefaultConfig: &mesh.ProxyConfig{ProxyAdminPort: 15001, GatewayTopology: &mesh.Topology{NumTrustedProxies: 1},
 			ProxyStatsMatcher: &mesh.ProxyConfig_ProxyStatsMatcher{InclusionRegexps: []string{"("}}},
 		DefaultProviders:   &mesh.MeshConfig_DefaultProviders{Metrics: []string{"prometheus"}},
 		ExtensionProviders: []*mesh.MeshConfig_ExtensionProvider{{Name: "otel", Provider: &mesh.MeshConfig_ExtensionProvider_Prometheus{Prometheus: &mesh.MeshConfig_ExtensionProvider_PrometheusMetricsProvider{}}}},
@@ -64,7 +64,7 @@ func TestSettingsThatAreNotUsed(t *testing.T) {
 			got = append(got, d.Severity.String()+" "+d.Path)
 		}
 	}
-	want := []string{"warning defaultConfig.statsdUdpAddress", "error ca", "error defaultConfig.proxyStatsMatcher.inclusionRegexps[0]"}
+	want := []string{"warning defaultConfig.proxyAdminPort", "error ca", "error defaultConfig.proxyStatsMatcher.inclusionRegexps[0]"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

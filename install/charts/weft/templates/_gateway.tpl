@@ -16,7 +16,7 @@ root, role (ingress or egress), gateway (its values). */}}
 {{- fail (printf "gateways.%s.podAnnotations: of proxy.istio.io/config only gatewayTopology, proxyHeaders and connectionSettings are read here, not %s; write what it says into meshConfig.defaultConfig" $.role $field) }}
 {{- end }}
 {{- /* What Envoy starts with: the agent reads it, of an injected pod the injector says it. */}}
-{{- $start := pick ($root.Values.meshConfig.defaultConfig | default dict) "proxyStatsMatcher" "runtimeValues" "fileFlushInterval" "fileFlushMinSizeKb" }}
+{{- $start := pick ($root.Values.meshConfig.defaultConfig | default dict) "proxyStatsMatcher" "runtimeValues" "fileFlushInterval" "fileFlushMinSizeKb" "envoyAccessLogService" "envoyMetricsService" "statsdUdpAddress" "tracingServiceName" }}
 {{- $limit := dig "connectionSettings" "globalDownstreamConnectionLimit" 0 ($root.Values.meshConfig.defaultConfig | default dict) }}
 {{- with dig "connectionSettings" "globalDownstreamConnectionLimit" $limit $said }}
 {{- $_ := set $start "connectionSettings" (dict "globalDownstreamConnectionLimit" .) }}
