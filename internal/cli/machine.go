@@ -16,10 +16,13 @@ var machineScript string
 // joining is what a process outside of the cluster joins with.
 type joining struct {
 	Entry, Namespace, Account, Address, Group string
-	Labels                                    string // a JSON object
-	Probe                                     string // of the group, a JSON object; "": none
-	Pilot, CA                                 string // HOST:PORT
-	System                                    string // namespace of the control plane
+	Labels                                    string     // a JSON object
+	Probe                                     string     // of the group, a JSON object; "": none
+	Pilot, CA                                 string     // HOST:PORT
+	System                                    string     // namespace of the control plane
+	Variables                                 []variable // of the agent, by ProxyConfigs
+	Arguments                                 []string   // of the agent, by ProxyConfigs
+	Unread                                    string     // what of them may not be read, and why
 
 	roots     []byte
 	token     string

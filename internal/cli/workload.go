@@ -147,6 +147,9 @@ func (a *app) addWorkload(ctx context.Context, f *workloadFlags, group string) e
 		return err
 	}
 	a.sayToken(o.dir, m)
+	if m.Unread != "" {
+		fmt.Fprintf(a.err, "its proxy has not what the mesh's ProxyConfigs say: %s\n", m.Unread)
+	}
 	fmt.Fprintf(a.out, "next: copy %s to the machine, with the programs agent, capture and envoy on its PATH, and run there, as root:\n  %s/start.sh\n", o.dir, o.dir)
 	return nil
 }
@@ -222,6 +225,9 @@ func (o *outside) folder(ctx context.Context, entry *unstructured.Unstructured) 
 		return nil, err
 	}
 	if err := o.control(ctx, m); err != nil {
+		return nil, err
+	}
+	if err := o.configure(ctx, entry, m); err != nil {
 		return nil, err
 	}
 	return m, o.prove(ctx, entry, m)
