@@ -190,6 +190,8 @@ func TestProtocols(t *testing.T) {
 		m.calls(t, c.protocol+" by the sidecars", c.want, func() (string, error) { return m.callFromPod(t, self, c.protocol+" "+address+" server") })
 		m.calls(t, c.protocol+" by the gateway", c.want, func() (string, error) { return call(c.protocol + " " + door.Host + " " + host) })
 	}
+	m.calls(t, "websocket over HTTP/2 between sidecars", "echoed one two", func() (string, error) { return m.callFromPod(t, self, "websocket upgraded:80 upgraded") })
+	m.calls(t, "websocket over HTTP/2 from the gateway", "echoed one two", func() (string, error) { return call("websocket " + door.Host + " upgraded.example.com") })
 	save(t, filepath.Join(dir, "settings.yaml"), settings("1"))
 	m.calls(t, "HTTP/1.0 by the sidecars, once it is allowed", "HTTP/1.0 200 OK", func() (string, error) { return m.callFromPod(t, self, "http/1.0 server:80 server") })
 	m.calls(t, "HTTP/1.0 by the gateway, once it is allowed", "HTTP/1.0 200 OK", func() (string, error) { return call("http/1.0 " + door.Host + " server.example.com") })

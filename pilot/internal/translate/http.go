@@ -101,6 +101,12 @@ func (b *builder) appManager(p model.InboundPort, mesh bool) *listener.Filter {
 	b.grpcWeb(m, p.Protocol == model.ProtocolGRPCWeb)
 	m.UseRemoteAddress = wrapperspb.Bool(false)
 	limitAge(m, p)
+	if m.GetHttp2ProtocolOptions() == nil {
+		m.Http2ProtocolOptions = &core.Http2ProtocolOptions{}
+	}
+	// A caller's proxy may send a WebSocket over HTTP/2 (RFC 8441), where
+	// h2UpgradePolicy says so; it becomes GET before any filter sees it.
+	m.GetHttp2ProtocolOptions().AllowConnect = true
 	clientCert(m, forwarding(b.Headers.ClientCert, model.ForwardAppend), b.callerDetails())
 	m.RouteSpecifier = &hcm.HttpConnectionManager_RouteConfig{RouteConfig: &route.RouteConfiguration{
 		Name: p.Cluster, ValidateClusters: wrapperspb.Bool(false), ResponseHeadersToRemove: []string{unreachedHeader},
