@@ -10,7 +10,9 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/weftmesh/weft/internal/model"
 )
@@ -134,12 +136,41 @@ func (in inspection) typed(packed *anypb.Any, depth int) error {
 	if err != nil {
 		return fmt.Errorf("typed configuration %q: %w", packed.GetTypeUrl(), plain(err))
 	}
+	if inner, err = carried(inner); err != nil {
+		return err
+	}
 	if packed != in.partial {
 		if err := valid(inner); err != nil {
 			return err
 		}
 	}
 	return in.message(inner.ProtoReflect(), depth+1)
+}
+
+// carried is the message that a TypedStruct has in it, which Envoy checks like
+// any other; m itself where it is none, or where its type is not known here.
+// Source: xds.type.v3.TypedStruct, udpa.type.v1.TypedStruct.
+func carried(m proto.Message) (proto.Message, error) {
+	by, ok := m.(interface {
+		GetTypeUrl() string
+		GetValue() *structpb.Struct
+	})
+	if !ok {
+		return m, nil
+	}
+	t, err := protoregistry.GlobalTypes.FindMessageByURL(by.GetTypeUrl())
+	if err != nil {
+		return m, nil
+	}
+	text, err := protojson.Marshal(by.GetValue())
+	if err != nil {
+		return nil, plain(err)
+	}
+	out := t.New().Interface()
+	if err := parse(string(text), out); err != nil {
+		return nil, fmt.Errorf("TypedStruct of %q: %w", by.GetTypeUrl(), err)
+	}
+	return out, nil
 }
 
 func (in inspection) field(f protoreflect.FieldDescriptor, v protoreflect.Value, depth int) (err error) {
