@@ -1,6 +1,9 @@
 package compile
 
 import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
 	networking "istio.io/api/networking/v1alpha3"
 
 	"github.com/weftmesh/weft/internal/diag"
@@ -28,11 +31,34 @@ func (t traffic) poolTCP(in *networking.ConnectionPoolSettings_TCPSettings, out 
 	out.MaxConnectionDuration, _ = positive(in.GetMaxConnectionDuration(), at.Field("maxConnectionDuration"), t.d)
 	out.TCPIdleTimeout, _ = notNegative(in.GetIdleTimeout(), at.Field("idleTimeout"), t.d)
 	if ka := in.GetTcpKeepalive(); ka != nil {
-		at := at.Field("tcpKeepalive")
-		out.Keepalive, out.KeepaliveProbes = true, ka.GetProbes()
-		out.KeepaliveTime, _ = positive(ka.GetTime(), at.Field("time"), t.d)
-		out.KeepaliveInterval, _ = positive(ka.GetInterval(), at.Field("interval"), t.d)
+		k := keepalive(ka, at.Field("tcpKeepalive"), t.d)
+		out.Keepalive, out.KeepaliveProbes, out.KeepaliveTime, out.KeepaliveInterval = true, k.Probes, k.Time, k.Interval
 	}
+}
+
+// What Linux takes for a socket's keepalive (include/net/tcp.h, MAX_TCP_KEEP*).
+// Beyond it no connection comes about: each fails as its socket is set up.
+const (
+	maxKeepalive       = 32767 * time.Second
+	maxKeepaliveProbes = 127
+)
+
+// keepalive reads a tcpKeepalive; what is too large counts as the largest.
+func keepalive(in *networking.ConnectionPoolSettings_TCPSettings_TcpKeepalive, at diag.Path, d *diag.List) model.Keepalive {
+	out := model.Keepalive{Probes: in.GetProbes()}
+	if out.Probes > maxKeepaliveProbes {
+		d.Add(diag.Invalid, at.Field("probes"), "Linux sends at most %d, got %d; it counts as that", maxKeepaliveProbes, out.Probes)
+		out.Probes = maxKeepaliveProbes
+	}
+	span := func(in *durationpb.Duration, at diag.Path) time.Duration {
+		v, _ := positive(in, at, d)
+		if v > maxKeepalive {
+			d.Add(diag.Invalid, at, "Linux waits at most %v, got %v; it counts as that", maxKeepalive, v)
+		}
+		return min(v, maxKeepalive)
+	}
+	out.Time, out.Interval = span(in.GetTime(), at.Field("time")), span(in.GetInterval(), at.Field("interval"))
+	return out
 }
 
 func (t traffic) poolHTTP(in *networking.ConnectionPoolSettings_HTTPSettings, out *model.ConnectionPool, at diag.Path) {

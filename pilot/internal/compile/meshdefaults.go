@@ -22,10 +22,8 @@ func compileDefaults(in *mesh.MeshConfig, d *diag.List) (out model.TrafficDefaul
 	out.Traffic.Pool = t.pool(policy.GetConnectionPool(), at.Field("connectionPool"))
 	out.Traffic.Outlier = t.outlier(policy.GetOutlierDetection(), at.Field("outlierDetection"))
 	if ka := in.GetTcpKeepalive(); ka != nil {
-		at := diag.Path("tcpKeepalive")
-		out.Keepalive = &model.Keepalive{Probes: ka.GetProbes()}
-		out.Keepalive.Time, _ = positive(ka.GetTime(), at.Field("time"), d)
-		out.Keepalive.Interval, _ = positive(ka.GetInterval(), at.Field("interval"), d)
+		own := keepalive(ka, "tcpKeepalive", d)
+		out.Keepalive = &own
 	}
 	out.H2Upgrade = in.GetH2UpgradePolicy() == mesh.MeshConfig_UPGRADE
 	out.Paths = compilePaths(in.GetPathNormalization().GetNormalization(), d)
