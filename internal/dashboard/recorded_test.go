@@ -35,26 +35,29 @@ func TestHistoryOfARecorder(t *testing.T) {
 				t.Errorf("%+v after %v, want it from %s, failed %q", h, time.Since(began), from, failed)
 			}
 		}
-		past = func(context.Context) (History, error) {
-			return History{StepSeconds: 30, Points: []Point{{At: time.Unix(9, 0)}}}, nil
+		says := func(h History, err error) func(context.Context) (History, error) {
+			return func(context.Context) (History, error) { return h, err }
 		}
+		whole := History{StepSeconds: 30, Points: []Point{{At: time.Unix(9, 0)}}}
+		past = says(whole, nil)
 		ask(fromRecorder, "", 9)
-		past = func(context.Context) (History, error) { return History{}, nil }
+		past = says(History{}, nil)
 		ask(fromAgents, "", 7)
-		past = func(context.Context) (History, error) { return History{}, errors.New("it is away") }
+		past = says(History{}, errors.New("it is away"))
 		ask(fromAgents, "it is away", 7)
 		ask(fromAgents, "it is away", 7)
 		if n := strings.Count(log.String(), "it is away"); n != 1 {
 			t.Errorf("said %d times:\n%s", n, log.String())
 		}
-		past = func(ctx context.Context) (History, error) { <-ctx.Done(); return History{}, ctx.Err() }
+		hangs := func(until func(context.Context) error) func(context.Context) (History, error) {
+			return func(ctx context.Context) (History, error) { return History{}, until(ctx) }
+		}
+		past = hangs(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 		ask(fromAgents, "does not answer within 2s", 7)
-		past = func(context.Context) (History, error) { <-time.After(time.Minute); return History{}, nil } // who heeds no context
+		past = hangs(func(context.Context) error { <-time.After(time.Minute); return nil }) // who heeds no context
 		ask(fromAgents, "does not answer within 2s", 7)
 		<-time.After(time.Hour)
-		past = func(context.Context) (History, error) {
-			return History{StepSeconds: 30, Points: []Point{{At: time.Unix(9, 0)}}}, nil
-		}
+		past = says(whole, nil)
 		ask(fromRecorder, "", 9)
 		if !strings.Contains(log.String(), "again") {
 			t.Error(log.String())

@@ -69,7 +69,6 @@ func remoteCluster(name string, r *Remote, n node.Node) *clusterv3.Cluster {
 	out := http2Cluster(name, &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: address}})
 	if _, err := netip.ParseAddr(r.Host); err != nil {
 		out.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
-		out.RespectDnsTtl = true
 		if slices.ContainsFunc(n.IPs, netip.Addr.Is4) { // by itself Envoy takes IPv6 first
 			out.DnsLookupFamily = clusterv3.Cluster_V4_PREFERRED
 		}

@@ -114,6 +114,7 @@ func (n Node) Cluster() string {
 		return n.CanonicalService()
 	case CanonicalAndNamespace:
 		return n.CanonicalService() + "." + n.Namespace
+	case AppAndNamespace:
 	}
 	return n.firstLabel(n.WithDefaults().Workload, "app") + "." + n.Namespace
 }

@@ -158,8 +158,8 @@ func carried(m proto.Message) (proto.Message, error) {
 	if !ok {
 		return m, nil
 	}
-	t, err := protoregistry.GlobalTypes.FindMessageByURL(by.GetTypeUrl())
-	if err != nil {
+	t, _ := protoregistry.GlobalTypes.FindMessageByURL(by.GetTypeUrl())
+	if t == nil {
 		return m, nil
 	}
 	text, err := protojson.Marshal(by.GetValue())
