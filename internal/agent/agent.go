@@ -179,7 +179,7 @@ func (a *agent) makeEnvoy(_, own prometheus.Registerer) error {
 	config, err := bootstrap.JSON(bootstrap.Config{
 		Node: a.o.Node, Ports: a.o.Ports, SocketMark: a.o.SocketMark, MaxConnections: a.o.Envoy.MaxConnections, MaxHeap: heapLimit(cgroups),
 		Stats: a.o.Envoy.Stats, Runtime: a.o.Envoy.Runtime, InboundLimit: a.o.Envoy.InboundLimit,
-		AccessLogs: a.o.Envoy.AccessLogs, Metrics: withinMinute(a.o.Envoy.Metrics), Statsd: a.statsd(),
+		AccessLogs: a.readable("access logs", a.o.Envoy.AccessLogs), Metrics: a.readable("statistics", withinMinute(a.o.Envoy.Metrics)), Statsd: a.statsd(),
 		XDSSocket: a.o.socket("xds.sock"), SDSSocket: a.o.socket("sds.sock"), TapSocket: a.o.socket("tap.sock"),
 		CountSocket: a.o.socket("count.sock"), EjectionLog: a.o.socket(ejectionLog),
 	})

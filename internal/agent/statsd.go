@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"time"
 
@@ -29,6 +30,22 @@ func (a *agent) statsd() netip.AddrPort {
 		a.o.Log.Warn("statistics go to no statsd: its name is not known", "address", at, "error", err)
 	}
 	return out
+}
+
+// readable is a service whose files are there. A proxy without it starts.
+func (a *agent) readable(what string, r *bootstrap.Remote) *bootstrap.Remote {
+	if r == nil || r.TLS == nil {
+		return r
+	}
+	for _, file := range r.TLS.Files() {
+		if f, err := os.Open(file); err != nil {
+			a.o.Log.Warn(what+" go to no service: a file of its tlsSettings cannot be read; name one that the proxy has", "service", r.Host, "error", err)
+			return nil
+		} else if err = f.Close(); err != nil {
+			return nil
+		}
+	}
+	return r
 }
 
 // lookup resolves the host of HOST:PORT.

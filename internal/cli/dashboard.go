@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weftmesh/weft/internal/dashboard"
+	"github.com/weftmesh/weft/internal/figures"
 	"github.com/weftmesh/weft/web"
 )
 
@@ -38,7 +39,7 @@ func (a *app) dashboard() *cobra.Command {
 			"latency with charts of the last hour, the weights of canaries beside what is measured, ejected hosts, and the\n" +
 			"mesh's objects with what is wrong with them. The proxies are asked for it: nothing is installed. Charts of\n" +
 			"the last hour are of the Prometheus that a cluster has, found by its label, or --prometheus names; while there is none,\n" +
-			"or it does not answer within 2 s, they begin when this command does, and the page says so. The address has a token; who does not know it sees nothing. It ends with Ctrl-C.\n\n" + whichMesh,
+			"or several, or it does not answer within 2 s, they begin when this command does, and the page says so. The address has a token; who does not know it sees nothing. It ends with Ctrl-C.\n\n" + whichMesh,
 		Example: "  weft dashboard\n  weft dashboard --port 8080 --no-open",
 		Args:    known,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runDashboard(cmd.Context(), &f) },
@@ -58,7 +59,7 @@ func (a *app) runDashboard(ctx context.Context, f *dashboardFlags) error {
 	if err != nil {
 		return err
 	}
-	past, err := mesh.recorder(ctx, f.recorder)
+	by, err := mesh.recorder(f.recorder)
 	if err != nil {
 		return err
 	}
@@ -67,8 +68,10 @@ func (a *app) runDashboard(ctx context.Context, f *dashboardFlags) error {
 		Mesh: mesh.named, Look: mesh.look, Config: mesh.config, Object: mesh.object, Tap: mesh.tap,
 		Assets: web.Assets(), Token: token, Once: once, Log: slog.New(slog.NewTextHandler(a.err, nil)),
 	}
-	if past != nil {
-		o.Past = past.past
+	if by != nil {
+		o.Past = func(ctx context.Context, kind figures.Kind, namespace, name string) (dashboard.History, error) {
+			return past(ctx, by, kind, namespace, name)
+		}
 	}
 	d := dashboard.New(o)
 	go d.Run(ctx)

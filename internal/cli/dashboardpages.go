@@ -95,10 +95,7 @@ func (p *pods) addon(ctx context.Context, of addon, namespace string) (corev1.Po
 		if err != nil {
 			return corev1.Pod{}, err
 		}
-		ready := func(pod corev1.Pod) bool {
-			return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue })
-		}
-		if at := slices.IndexFunc(found, ready); at >= 0 {
+		if at := slices.IndexFunc(found, readyPod); at >= 0 {
 			return found[at], nil
 		}
 		if len(found) > 0 {
@@ -111,6 +108,10 @@ func (p *pods) addon(ctx context.Context, of addon, namespace string) (corev1.Po
 	}
 	return corev1.Pod{}, fmt.Errorf("no pod with label %s runs in %s; samples/addons has manifests, and weft dashboard needs nothing installed",
 		strings.Join(of.labels, " or "), where)
+}
+
+func readyPod(pod corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue })
 }
 
 func (a *app) dashboardEnvoy() *cobra.Command {

@@ -3,7 +3,9 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"strconv"
@@ -78,7 +80,10 @@ func parseJSONLine(line []byte) (accessLine, bool) {
 	out := accessLine{}
 	in := json.NewDecoder(bytes.NewReader(line))
 	in.UseNumber() // as it was written
-	if in.Decode(&out) != nil || in.More() {
+	if in.Decode(&out) != nil {
+		return nil, false
+	}
+	if _, err := in.Token(); !errors.Is(err, io.EOF) { // more follows
 		return nil, false
 	}
 	_, code := out["response_code"]

@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,13 +33,17 @@ const (
 const noRecorder = "none"
 
 // recorder is a Prometheus. Source: Prometheus, "HTTP API", Range queries.
-type recorder struct {
-	name string
-	get  func(ctx context.Context, path string) ([]byte, error)
+type recorder interface {
+	// get asks for a path; name is who answered, or should have. errNoRecorder: there
+	// is none.
+	get(ctx context.Context, path string) (text []byte, name string, err error)
 }
 
-// recorder is the Prometheus that is named, or that the cluster has; nil: none.
-func (m *shownMesh) recorder(ctx context.Context, named string) (*recorder, error) {
+var errNoRecorder = errors.New("no Prometheus")
+
+// recorder is the Prometheus that is named, or that the cluster has; nil: none is
+// wished for, or there are no clusters.
+func (m *shownMesh) recorder(named string) (recorder, error) {
 	switch {
 	case named == noRecorder || named == "" && m.named.Local:
 		return nil, nil
@@ -49,80 +54,154 @@ func (m *shownMesh) recorder(ctx context.Context, named string) (*recorder, erro
 	if err != nil {
 		return nil, err
 	}
-	asking, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if _, err := p.prometheus(asking); err != nil {
-		return nil, nil //nolint:nilerr // nothing is installed, or none may be seen: the agents are asked
-	}
-	var mu sync.Mutex
-	var pod *corev1.Pod
-	return &recorder{name: "the cluster's", get: func(ctx context.Context, path string) ([]byte, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if pod == nil {
-			found, err := p.prometheus(ctx)
-			if err != nil {
-				return nil, err
-			}
-			pod = &found
-		}
-		text, err := p.get(ctx, page{pod.Namespace, pod.Name, prometheusPort, path, ""})
-		if err != nil {
-			pod = nil // there may be another
-		}
-		return text, err
+	return &recorderPod{find: p.prometheus, ask: func(ctx context.Context, pod corev1.Pod, path string) ([]byte, error) {
+		return p.get(ctx, page{pod.Namespace, pod.Name, prometheusPort, path, ""})
 	}}, nil
+}
+
+// recorderPod is the Prometheus of a cluster. It may be installed while we look.
+type recorderPod struct {
+	find func(context.Context) (corev1.Pod, error)
+	ask  func(ctx context.Context, pod corev1.Pod, path string) ([]byte, error)
+
+	mu    sync.Mutex
+	pod   corev1.Pod // without a name: none is known
+	why   error      // of that
+	tried time.Time
+}
+
+// findEvery is how often a Prometheus is looked for where there was none.
+const findEvery = 30 * time.Second
+
+func (c *recorderPod) get(ctx context.Context, path string) ([]byte, string, error) {
+	pod, err := c.known(ctx)
+	if err != nil {
+		return nil, "the cluster's", err
+	}
+	text, err := c.ask(ctx, pod, path)
+	if err != nil && ctx.Err() == nil { // there may be another
+		c.mu.Lock()
+		c.pod, c.tried = corev1.Pod{}, time.Time{}
+		c.mu.Unlock()
+	}
+	return text, pod.Namespace + "/" + pod.Name, err
+}
+
+// known is the pod, which is looked for where it is not known.
+func (c *recorderPod) known(ctx context.Context) (corev1.Pod, error) {
+	c.mu.Lock()
+	pod, why, tried := c.pod, c.why, c.tried
+	c.mu.Unlock()
+	if pod.Name != "" || time.Since(tried) < findEvery {
+		return pod, why
+	}
+	pod, why = c.find(ctx)
+	if ctx.Err() != nil { // who asked has gone
+		return pod, why
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pod, c.why, c.tried = pod, why, time.Now()
+	return pod, why
 }
 
 const prometheusPort = 9090
 
+// prometheus is the cluster's. Whoever may run a pod may label it so: of those of
+// several namespaces none is chosen for the person.
 func (p *pods) prometheus(ctx context.Context) (corev1.Pod, error) {
-	for _, of := range addons {
-		if of.port == prometheusPort {
-			return p.addon(ctx, of, "")
+	at := slices.IndexFunc(addons, func(of addon) bool { return of.port == prometheusPort })
+	for _, labels := range addons[at].labels {
+		found, err := p.running(ctx, corev1.NamespaceAll, labels)
+		if err != nil {
+			return corev1.Pod{}, err
+		}
+		if pod, err := onePrometheus(found); err == nil || !errors.Is(err, errNoRecorder) {
+			return pod, err
 		}
 	}
-	return corev1.Pod{}, errors.New("no such addon")
+	return corev1.Pod{}, errNoRecorder
 }
 
-func recorderAt(address string) (*recorder, error) {
+// onePrometheus is that of pods, a ready one before others, which serves Prometheus'
+// port: older charts label what belongs to it alike.
+func onePrometheus(found []corev1.Pod) (corev1.Pod, error) {
+	found = slices.DeleteFunc(found, func(pod corev1.Pod) bool {
+		return !slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
+			return slices.ContainsFunc(c.Ports, func(port corev1.ContainerPort) bool { return port.ContainerPort == prometheusPort })
+		})
+	})
+	if len(found) == 0 {
+		return corev1.Pod{}, errNoRecorder
+	}
+	for _, pod := range found {
+		if pod.Namespace != found[0].Namespace {
+			return corev1.Pod{}, fmt.Errorf("%s/%s and %s/%s are both labelled as Prometheus; port-forward to yours and name it by --prometheus URL",
+				found[0].Namespace, found[0].Name, pod.Namespace, pod.Name)
+		}
+	}
+	return found[max(0, slices.IndexFunc(found, readyPod))], nil
+}
+
+// recorderURL is a Prometheus by its address.
+type recorderURL struct {
+	address, name string
+	client        *http.Client
+}
+
+func recorderAt(address string) (recorder, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, usageError{fmt.Errorf("--prometheus %q: it is an address such as http://127.0.0.1:9090, or %s", address, noRecorder)}
 	}
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	return &recorder{name: u.Redacted(), get: func(ctx context.Context, path string) ([]byte, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(address, "/")+"/"+path, nil)
-		if err != nil {
-			return nil, err
-		}
-		resp, err := client.Do(req)
-		if err != nil {
-			return nil, err
-		}
-		body, err := answered(resp)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = body.Close() }()
-		return io.ReadAll(io.LimitReader(body, maxRecorded+1))
-	}}, nil
+	return &recorderURL{strings.TrimSuffix(address, "/") + "/", u.Redacted(), client}, nil
 }
 
-// past is how a row went. An error says why that is not known.
-func (r *recorder) past(ctx context.Context, kind figures.Kind, namespace, name string) (dashboard.History, error) {
+func (r *recorderURL) get(ctx context.Context, path string) ([]byte, string, error) {
+	text, err := r.fetch(ctx, path)
+	var whole *url.Error
+	if errors.As(err, &whole) { // the address is the question, and long
+		err = whole.Err
+	}
+	return text, r.name, err
+}
+
+func (r *recorderURL) fetch(ctx context.Context, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.address+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	body, err := answered(resp)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = body.Close() }()
+	return io.ReadAll(io.LimitReader(body, maxRecorded+1))
+}
+
+// past is how a row went by a recorder. An error says why that is not known.
+func past(ctx context.Context, r recorder, kind figures.Kind, namespace, name string) (dashboard.History, error) {
 	out := dashboard.History{StepSeconds: recordedStep.Seconds()}
 	end := time.Now().Truncate(recordedStep)
 	q := url.Values{
 		"query": {recordedQuery(kind, namespace, name)}, "step": {strconv.FormatFloat(recordedStep.Seconds(), 'f', -1, 64)},
 		"start": {strconv.FormatInt(end.Add(-recordedFor).Unix(), 10)}, "end": {strconv.FormatInt(end.Unix(), 10)},
 	}
-	text, err := r.get(ctx, "api/v1/query_range?"+q.Encode())
+	text, by, err := r.get(ctx, "api/v1/query_range?"+q.Encode())
+	if errors.Is(err, errNoRecorder) {
+		return out, nil
+	}
 	if err == nil {
+		out.By = by
 		out.Points, err = recordedPoints(text, end)
 	}
 	if err != nil {
-		return out, fmt.Errorf("prometheus (%s): %w", r.name, printable{err})
+		return out, fmt.Errorf("prometheus (%s): %w", by, printable{err})
 	}
 	return out, nil
 }

@@ -15,7 +15,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/weftmesh/weft/internal/dashboard"
 	"github.com/weftmesh/weft/internal/figures"
@@ -107,7 +110,7 @@ func TestRecorderAt(t *testing.T) {
 		"larger than 8 MiB": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 9<<20)) },
 	} {
 		answer = does
-		if _, err := r.past(t.Context(), figures.Services, "n", "a\"}\n or vector(1)"); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), server.URL) {
+		if _, err := past(t.Context(), r, figures.Services, "n", "a\"}\n or vector(1)"); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), server.URL) {
 			t.Errorf("%v, want %q", err, says)
 		}
 	}
@@ -115,9 +118,76 @@ func TestRecorderAt(t *testing.T) {
 		t.Error(got)
 	}
 	server.Close()
-	if _, err := r.past(t.Context(), figures.Pods, "n", "p"); err == nil {
-		t.Error("nobody is there, and no error")
+	_, err = past(t.Context(), r, figures.Pods, "n", "p")
+	if err == nil || !strings.Contains(err.Error(), "connection refused") || strings.Contains(err.Error(), "query_range") {
+		t.Errorf("nobody is there: %v", err)
 	}
+}
+
+// Whoever may run a pod in some namespace may label it as Prometheus: none is believed
+// where there are several.
+func TestWhichPrometheus(t *testing.T) {
+	pod := func(namespace, name string, port int32, ready corev1.ConditionStatus) corev1.Pod {
+		out := corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Ports: []corev1.ContainerPort{{ContainerPort: 15020}, {ContainerPort: port}}}}}}
+		out.Namespace, out.Name, out.Status.Conditions = namespace, name, []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}
+		return out
+	}
+	for want, pods := range map[string][]corev1.Pod{
+		"no Prometheus":                   {pod("monitoring", "alertmanager", 9093, corev1.ConditionTrue)},
+		"monitoring/b":                    {pod("monitoring", "alertmanager", 9093, corev1.ConditionTrue), pod("monitoring", "a", 9090, corev1.ConditionFalse), pod("monitoring", "b", 9090, corev1.ConditionTrue)},
+		"monitoring/a":                    {pod("monitoring", "a", 9090, corev1.ConditionFalse)},
+		"aaa/x and monitoring/b are both": {pod("aaa", "x", 9090, corev1.ConditionTrue), pod("monitoring", "b", 9090, corev1.ConditionTrue)},
+	} {
+		got, err := onePrometheus(pods)
+		if text := fmt.Sprint(got.Namespace, "/", got.Name, " ", err); !strings.Contains(text, want) {
+			t.Errorf("%s, want %s", text, want)
+		}
+	}
+}
+
+// A Prometheus that is installed later is found; one that fails is looked for again, and
+// who asks while another waits for its answer waits for nobody.
+func TestPrometheusComesAndGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looked, there, answer := 0, false, error(nil)
+		r := &recorderPod{find: func(context.Context) (corev1.Pod, error) {
+			if looked++; !there {
+				return corev1.Pod{}, errNoRecorder
+			}
+			pod := corev1.Pod{}
+			pod.Namespace, pod.Name = "monitoring", "p"
+			return pod, nil
+		}, ask: func(context.Context, corev1.Pod, string) ([]byte, error) {
+			<-time.After(1500 * time.Millisecond)
+			return []byte(`{"status":"success","data":{"resultType":"matrix","result":[]}}`), answer
+		}}
+		ask := func(ctx context.Context) (dashboard.History, error) { return past(ctx, r, figures.Pods, "n", "p") }
+		want := func(by string, looks int) {
+			t.Helper()
+			h, err := ask(t.Context())
+			if looked != looks || answer == nil && (err != nil || h.By != by) {
+				t.Errorf("by %q after %d looks, %v, want %q after %d", h.By, looked, err, by, looks)
+			}
+		}
+		want("", 1)
+		there = true
+		want("", 1)
+		<-time.After(findEvery)
+		want("monitoring/p", 2)
+		began := time.Now()
+		other := make(chan error)
+		go func() { _, err := ask(t.Context()); other <- err }()
+		want("monitoring/p", 2)
+		if err := <-other; err != nil || time.Since(began) > 2*time.Second {
+			t.Errorf("two at once took %v, %v", time.Since(began), err)
+		}
+		answer = io.ErrUnexpectedEOF
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		_, _ = ask(gone)
+		want("monitoring/p", 2)
+		want("monitoring/p", 3)
+	})
 }
 
 // A real Prometheus takes the question, and its answer is what was counted.
@@ -141,12 +211,12 @@ func TestRealPrometheusHasThePast(t *testing.T) {
 	for {
 		wrong := ""
 		for kind, name := range map[figures.Kind]string{figures.Workloads: `odd"name`, figures.Services: "a", figures.Pods: "a-1"} {
-			past, err := r.past(ctx, kind, "n", name)
+			past, err := past(ctx, r, kind, "n", name)
 			if why := strange(past, err); why != "" {
 				wrong += fmt.Sprintf("%s %s: %s\n", kind, name, why)
 			}
 		}
-		if past, err := r.past(ctx, figures.Services, "n", "nosuch"); wrong == "" && (err != nil || len(past.Points) > 0) {
+		if past, err := past(ctx, r, figures.Services, "n", "nosuch"); wrong == "" && (err != nil || len(past.Points) > 0) {
 			t.Errorf("of no such service: %v, %v", past, err)
 		}
 		if wrong == "" {

@@ -196,6 +196,10 @@ func (o *outside) entry(ctx context.Context, group string, address netip.Addr) (
 	if err != nil {
 		return nil, err
 	}
+	// What is wrong is said before clients are sent to the machine.
+	if err := o.configure(ctx, want, &joining{Namespace: o.in, Entry: o.name}); err != nil {
+		return nil, err
+	}
 	made, err := o.any.Resource(entryKind).Namespace(o.in).Create(ctx, want, metav1.CreateOptions{})
 	if !apierrors.IsAlreadyExists(err) {
 		return made, err
@@ -208,6 +212,9 @@ func (o *outside) entry(ctx context.Context, group string, address netip.Addr) (
 	if there.GetAnnotations()[config.GroupOf] != group || at != address.Unmap().String() {
 		return nil, fmt.Errorf("WorkloadEntry %s/%s is there already, for %s: delete it, or choose another name with --entry", o.in, o.name, at)
 	}
+	said := there.GetAnnotations()
+	said[config.ProxyAnnotation] = want.GetAnnotations()[config.ProxyAnnotation] // the group's may have been corrected
+	there.SetAnnotations(said)
 	return there, nil
 }
 

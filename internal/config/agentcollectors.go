@@ -54,6 +54,9 @@ func remoteService(in *meshv1.RemoteService, field string, fail failing) *meshv1
 		Address: in.GetAddress(), TlsSettings: remoteTLS(in.GetTlsSettings(), field+".tlsSettings", note),
 	}
 	if k := in.GetTcpKeepalive(); k != nil {
+		if k.GetProbes() > MaxKeepaliveProbes {
+			note(field+".tcpKeepalive.probes", "want at most %d, the most that Linux sends", MaxKeepaliveProbes)
+		}
 		out.TcpKeepalive = &networking.ConnectionPoolSettings_TCPSettings_TcpKeepalive{
 			Probes: k.GetProbes(), Time: keepaliveTime(k.GetTime(), field+".tcpKeepalive.time", note), Interval: keepaliveTime(k.GetInterval(), field+".tcpKeepalive.interval", note)}
 	}
@@ -63,9 +66,16 @@ func remoteService(in *meshv1.RemoteService, field string, fail failing) *meshv1
 	return out
 }
 
+// What Linux takes for a socket's keepalive (include/net/tcp.h, MAX_TCP_KEEP*).
+// Beyond it no connection comes about: each fails as its socket is set up.
+const (
+	MaxKeepalive       = 32767 * time.Second
+	MaxKeepaliveProbes = 127
+)
+
 func keepaliveTime(d *durationpb.Duration, field string, fail failing) *durationpb.Duration {
-	if d != nil && (d.CheckValid() != nil || d.AsDuration() < time.Second || d.AsDuration() > 24*time.Hour) {
-		fail(field, "want 1s to 24h")
+	if d != nil && (d.CheckValid() != nil || d.AsDuration() < time.Second || d.AsDuration() > MaxKeepalive) {
+		fail(field, "want 1s to %v, the most that Linux waits", MaxKeepalive)
 		return nil
 	}
 	return d
@@ -75,6 +85,9 @@ func keepaliveTime(d *durationpb.Duration, field string, fail failing) *duration
 func remoteTLS(in *networking.ClientTLSSettings, field string, fail failing) *networking.ClientTLSSettings {
 	if in == nil || in.GetMode() == networking.ClientTLSSettings_DISABLE {
 		return nil
+	}
+	if networking.ClientTLSSettings_TLSmode_name[int32(in.GetMode())] == "" {
+		fail(field+".mode", "want DISABLE, SIMPLE, MUTUAL or ISTIO_MUTUAL")
 	}
 	out := &networking.ClientTLSSettings{Mode: in.GetMode(), SubjectAltNames: in.GetSubjectAltNames(), Sni: in.GetSni(), InsecureSkipVerify: in.GetInsecureSkipVerify()}
 	if in.GetCredentialName() != "" || in.GetCaCrl() != "" {

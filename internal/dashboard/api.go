@@ -95,6 +95,7 @@ type History struct {
 	// From is "recorder" where a Prometheus says it, else "agents"; then Failed is why
 	// the Prometheus that there is did not.
 	From   string `json:"from"`
+	By     string `json:"by,omitempty"` // that Prometheus: NAMESPACE/POD, or its address
 	Failed string `json:"failed,omitempty"`
 }
 

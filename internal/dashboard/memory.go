@@ -33,6 +33,9 @@ func (m *memory) add(l Look) {
 	if n := len(m.looks); n > 0 && !l.At.After(m.looks[n-1].At) {
 		m.looks = nil // a clock that went back
 	}
+	if n := len(m.looks); n > 0 { // only what is so now is read of these
+		m.looks[n-1].Overflows, m.looks[n-1].Ejected = nil, nil
+	}
 	m.looks = bounded(thinned(append(m.looks, l), l.At), maxFlows)
 	before := m.since
 	m.since = map[host]time.Time{}

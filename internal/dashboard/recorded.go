@@ -10,6 +10,9 @@ import (
 // recorderTime is how long a page waits for a recorder before it has what was seen here.
 const recorderTime = 2 * time.Second
 
+// recorderLag is by how much a recorder may be behind what was seen here.
+const recorderLag = 3 * time.Minute
+
 // Who says a History.
 const (
 	fromRecorder = "recorder"
@@ -54,8 +57,8 @@ func (d *Dashboard) history(ctx context.Context, of rowName) History {
 	if d.lost.note("") {
 		d.options.Log.Info("charts are of what Prometheus has again")
 	}
-	if len(past.Points) == 0 { // it does not scrape those pods, or not yet
-		return out
+	if n := len(past.Points); n == 0 || len(out.Points) > 0 && out.Points[len(out.Points)-1].At.Sub(past.Points[n-1].At) > recorderLag {
+		return out // it does not scrape those pods, not yet, or no more
 	}
 	past.From = fromRecorder
 	return past

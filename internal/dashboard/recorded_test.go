@@ -59,6 +59,10 @@ func TestHistoryOfARecorder(t *testing.T) {
 		<-time.After(time.Hour)
 		past = says(whole, nil)
 		ask(fromRecorder, "", 9)
+		d.seen.past.put(of, dot{at: time.Unix(9, 0).Add(recorderLag + step)})
+		if h := d.history(t.Context(), of); h.From != fromAgents {
+			t.Errorf("what is seen here is newer, and charts are from %s", h.From)
+		}
 		if !strings.Contains(log.String(), "again") {
 			t.Error(log.String())
 		}

@@ -55,6 +55,8 @@ var (
 	NoAuthorizer = Finding{"WEFT0202", Error, "define it in extensionProviders of MeshConfig (envoyExtAuthzGrpc, envoyExtAuthzHttp), with a service and a port that the mesh has"}
 	// NoProvider: a provider of logs, metrics or traces that there is none of.
 	NoProvider = Finding{"WEFT0230", Error, "define it in extensionProviders of MeshConfig (envoyFileAccessLog, envoyHttpAls, envoyTcpAls, envoyOtelAls, prometheus, opentelemetry, zipkin), or name one that is there"}
+	// NoCollector: logs that only some proxies know where to send.
+	NoCollector = Finding{"WEFT0233", Warning, "set envoyAccessLogService.address in defaultConfig, or in the ProxyConfig of each proxy that is to log"}
 	// BadExpression: a CEL expression that Envoy would refuse.
 	BadExpression = Finding{"WEFT0231", Error, "write it with Envoy's attributes, CEL's operators and the functions that docs/telemetry.md lists"}
 	// NoMetric: a metric that the proxies do not have.

@@ -59,4 +59,11 @@ func TestOverflowsAreRead(t *testing.T) {
 	if s := read(t, "front", time.Unix(1000, 0), many...); len(s.Overflows) != maxOverflows || len(s.Overflows[0].Limit.Limit) != maxReason {
 		t.Errorf("%d limits, the first of %d bytes", len(s.Overflows), len(s.Overflows[0].Limit.Limit))
 	}
+	long := strings.Replace(line(overflowsTotal, "requests", 1), "a.n.svc", strings.Repeat("x", 1000), 1)
+	if s := read(t, "front", time.Unix(1000, 0), long); len(s.Overflows) != 0 {
+		t.Errorf("a host of 1000 bytes is kept")
+	}
+	if field := (Limit{Service: "inbound|8080||", Limit: "requests"}).Field(); field != "" || of("requests").Field() != "connectionPool.http.http2MaxRequests" {
+		t.Errorf("%q for the pod's own port, %q for a service", field, of("requests").Field())
+	}
 }

@@ -17,9 +17,12 @@ const (
 	overflowingLimit = "weft_upstream_overflowing_limit"
 )
 
-// maxOverflows bounds what is read, since a pod's page may say anything: an agent has
-// series for 100 limits and one for the others.
-const maxOverflows = 101
+// Bounds of what is read, since a pod's page may say anything: an agent has series for
+// 100 limits and one for the others, and a cluster's name has a host, a port and a subset.
+const (
+	maxOverflows = 101
+	maxNamed     = 600 // bytes of the three
+)
 
 // Limit names what a circuit breaker bounds. All but Limit may be anything.
 type Limit struct {
@@ -40,6 +43,9 @@ func (s *Sample) overflow(name string, m *dto.Metric) {
 	key := Limit{l["destination_service"], l["destination_port"], l["destination_subset"], l["limit"]}
 	if len(key.Limit) > maxReason {
 		key.Limit = strings.Clone(key.Limit[:maxReason]) // else the whole is kept with it
+	}
+	if len(key.Service)+len(key.Port)+len(key.Subset) > maxNamed {
+		return
 	}
 	at := slices.IndexFunc(s.Overflows, func(o Overflow) bool { return o.Limit == key })
 	if at < 0 {
@@ -74,8 +80,12 @@ func sortOverflows(all []Overflow) {
 }
 
 // Field is the field of a DestinationRule's trafficPolicy that says the limit; ""
-// of what is none of those that are known. Source: istio.io/api, ConnectionPoolSettings.
+// of what is none of those that are known, and of a cluster that is no service's, such
+// as that of the pod's own port. Source: istio.io/api, ConnectionPoolSettings.
 func (l Limit) Field() string {
+	if l.Port == "" {
+		return ""
+	}
 	switch l.Limit {
 	case "connections":
 		return "connectionPool.tcp.maxConnections"

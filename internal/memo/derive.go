@@ -134,7 +134,7 @@ func (d *Derived[V, W]) update() {
 		return
 	}
 	before := d.state.now
-	if d.fork.of == nil && before.Len() == 0 {
+	if d.fork.of == nil && before.Len() == 0 && len(d.kept) == 0 { // a table that stays empty goes by what changes, too
 		d.fill()
 	} else {
 		outs := map[string]struct{}{}
@@ -155,9 +155,7 @@ func (d *Derived[V, W]) update() {
 
 // fill is update where nothing was: the table is made at once.
 func (d *Derived[V, W]) fill() {
-	if len(d.kept) == 0 {
-		d.kept = make(map[string]*entry[W], len(d.over.changes))
-	}
+	d.kept = make(map[string]*entry[W], len(d.over.changes))
 	d.run(nil)
 	d.state.now = d.settled()
 	d.changes = slices.Grow(d.changes, d.state.now.Len())

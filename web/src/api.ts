@@ -102,7 +102,7 @@ export interface Point {
   connectionsPerSecond: number | null;
 }
 
-export interface History { stepSeconds: number; points: Point[] | null; from?: string; failed?: string }
+export interface History { stepSeconds: number; points: Point[] | null; from?: string; by?: string; failed?: string }
 
 export type Severity = "error" | "warning" | "info";
 

@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weftmesh/weft/internal/agent/node"
 )
@@ -40,11 +42,11 @@ type Remote struct {
 // RemoteTLS is how a Remote is proven, and what is shown to it.
 type RemoteTLS struct {
 	Mesh             bool   // the workload's own certificate and the mesh's roots
-	CA               string // file of roots; "": the system's
+	CA               string // file of roots; "": the system's, and without Names the host's own
 	Certificate, Key string // files to show; "": none
 	Insecure         bool   // whoever answers is believed
 	SNI              string
-	Names            []string // one must be in its certificate; none: any that the roots signed
+	Names            []string // one must be in its certificate; none: any that the mesh's roots or CA signed
 }
 
 // Keepalive is TCP's; zero fields are the system's.
@@ -69,6 +71,7 @@ func remoteCluster(name string, r *Remote, n node.Node) *clusterv3.Cluster {
 	out := http2Cluster(name, &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: address}})
 	if _, err := netip.ParseAddr(r.Host); err != nil {
 		out.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
+		out.WaitForWarmOnInit = wrapperspb.Bool(false)  // no DNS server that is silent keeps the proxy from its start
 		if slices.ContainsFunc(n.IPs, netip.Addr.Is4) { // by itself Envoy takes IPv6 first
 			out.DnsLookupFamily = clusterv3.Cluster_V4_PREFERRED
 		}
@@ -77,7 +80,7 @@ func remoteCluster(name string, r *Remote, n node.Node) *clusterv3.Cluster {
 		out.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: k.proto()}
 	}
 	if r.TLS != nil {
-		out.TransportSocket = &corev3.TransportSocket{Name: "envoy.transport_sockets.tls", ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: pack(r.TLS.proto())}}
+		out.TransportSocket = &corev3.TransportSocket{Name: "envoy.transport_sockets.tls", ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: pack(r.TLS.proto(r.Host))}}
 	}
 	if r.MaxStream > 0 {
 		options := &httpv3.HttpProtocolOptions{}
@@ -109,10 +112,35 @@ func seconds(d time.Duration) uint32 { return uint32((d + time.Second - 1) / tim
 // systemCAs is where the image has the system's roots.
 const systemCAs = "/etc/ssl/certs/ca-certificates.crt"
 
-func (t *RemoteTLS) proto() *tlsv3.UpstreamTlsContext {
+// Files are those that Envoy reads as it starts: it does not, where one lacks.
+func (t *RemoteTLS) Files() (out []string) {
+	if ca := cmp.Or(t.CA, systemCAs); !t.Mesh && !t.Insecure {
+		out = append(out, ca)
+	}
+	if t.Certificate != "" {
+		out = append(out, t.Certificate, t.Key)
+	}
+	return out
+}
+
+// named are the names of which one must be in the certificate of host, and the SNI.
+// Anybody can have a certificate of the system's roots: it must be for the host then.
+func (t *RemoteTLS) named(host string) (names []string, sni string) {
+	names, sni = t.Names, t.SNI
+	if _, err := netip.ParseAddr(host); err != nil && !t.Mesh {
+		sni = cmp.Or(sni, host)
+	}
+	if !t.Mesh && !t.Insecure && t.CA == "" && len(names) == 0 {
+		names = []string{cmp.Or(sni, host)}
+	}
+	return names, sni
+}
+
+func (t *RemoteTLS) proto(host string) *tlsv3.UpstreamTlsContext {
 	checks := &tlsv3.CertificateValidationContext{}
-	for _, name := range t.Names {
-		for _, kind := range []tlsv3.SubjectAltNameMatcher_SanType{tlsv3.SubjectAltNameMatcher_DNS, tlsv3.SubjectAltNameMatcher_URI} {
+	names, sni := t.named(host)
+	for _, name := range names {
+		for _, kind := range []tlsv3.SubjectAltNameMatcher_SanType{tlsv3.SubjectAltNameMatcher_DNS, tlsv3.SubjectAltNameMatcher_URI, tlsv3.SubjectAltNameMatcher_IP_ADDRESS} {
 			checks.MatchTypedSubjectAltNames = append(checks.MatchTypedSubjectAltNames, &tlsv3.SubjectAltNameMatcher{
 				SanType: kind, Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: name}}})
 		}
@@ -124,16 +152,13 @@ func (t *RemoteTLS) proto() *tlsv3.UpstreamTlsContext {
 		common.ValidationContextType = &tlsv3.CommonTlsContext_CombinedValidationContext{CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
 			DefaultValidationContext: checks, ValidationContextSdsSecretConfig: fromAgent("ROOTCA")}}
 	case !t.Insecure:
-		checks.TrustedCa = file(systemCAs)
-		if t.CA != "" {
-			checks.TrustedCa = file(t.CA)
-		}
+		checks.TrustedCa = file(cmp.Or(t.CA, systemCAs))
 		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: checks}
 	}
 	if t.Certificate != "" {
 		common.TlsCertificates = []*tlsv3.TlsCertificate{{CertificateChain: file(t.Certificate), PrivateKey: file(t.Key)}}
 	}
-	return &tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: t.SNI}
+	return &tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: sni}
 }
 
 func file(path string) *corev3.DataSource {

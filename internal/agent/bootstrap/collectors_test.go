@@ -128,19 +128,31 @@ func TestRemoteTLS(t *testing.T) {
 	}{
 		"mesh": {RemoteTLS{Mesh: true, Names: []string{"spiffe://a"}}, func(c *tlsv3.CommonTlsContext) bool {
 			v := c.GetCombinedValidationContext()
-			return v.GetValidationContextSdsSecretConfig().GetName() == "ROOTCA" && len(v.GetDefaultValidationContext().GetMatchTypedSubjectAltNames()) == 2 &&
+			return v.GetValidationContextSdsSecretConfig().GetName() == "ROOTCA" && len(v.GetDefaultValidationContext().GetMatchTypedSubjectAltNames()) == 3 &&
 				c.GetTlsCertificateSdsSecretConfigs()[0].GetName() == "default"
 		}},
 		"system": {RemoteTLS{}, func(c *tlsv3.CommonTlsContext) bool {
-			return c.GetValidationContext().GetTrustedCa().GetFilename() == systemCAs
+			v := c.GetValidationContext() // whose roots sign for anybody
+			return v.GetTrustedCa().GetFilename() == systemCAs && v.GetMatchTypedSubjectAltNames()[0].GetMatcher().GetExact() == "logs.example"
+		}},
+		"system, by SNI": {RemoteTLS{SNI: "other.example"}, func(c *tlsv3.CommonTlsContext) bool {
+			return c.GetValidationContext().GetMatchTypedSubjectAltNames()[0].GetMatcher().GetExact() == "other.example"
 		}},
 		"files": {RemoteTLS{CA: "/ca", Certificate: "/c", Key: "/k"}, func(c *tlsv3.CommonTlsContext) bool {
 			return c.GetValidationContext().GetTrustedCa().GetFilename() == "/ca" && c.GetTlsCertificates()[0].GetPrivateKey().GetFilename() == "/k"
 		}},
 		"insecure": {RemoteTLS{Insecure: true}, func(c *tlsv3.CommonTlsContext) bool { return c.GetValidationContextType() == nil }},
 	} {
-		if context := c.tls.proto().GetCommonTlsContext(); !c.want(context) {
+		if context := c.tls.proto("logs.example").GetCommonTlsContext(); !c.want(context) {
 			t.Errorf("%s: %v", name, context)
 		}
+	}
+}
+
+// A name is looked up while the proxy starts, not before: the DNS server may be silent.
+func TestNoNameKeepsAProxyFromItsStart(t *testing.T) {
+	c := remoteCluster(LogCluster, &Remote{Host: "logs.example", Port: 1}, node.Node{})
+	if wait := c.GetWaitForWarmOnInit(); wait == nil || wait.GetValue() {
+		t.Errorf("Envoy waits for the address of %v", c)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -92,6 +93,9 @@ func (s *remoteService) remote() (*bootstrap.Remote, error) {
 	}
 	out := &bootstrap.Remote{Host: host, Port: uint16(port)}
 	if t := s.TLSSettings; t != nil && t.Mode != "" && t.Mode != "DISABLE" {
+		if !slices.Contains([]string{"SIMPLE", "MUTUAL", "ISTIO_MUTUAL"}, t.Mode) {
+			return nil, fmt.Errorf("tlsSettings.mode %q: want DISABLE, SIMPLE, MUTUAL or ISTIO_MUTUAL", t.Mode)
+		}
 		out.TLS = &bootstrap.RemoteTLS{
 			Mesh: t.Mode == "ISTIO_MUTUAL", CA: t.CaCertificates, Certificate: t.ClientCertificate, Key: t.PrivateKey,
 			Insecure: t.InsecureSkipVerify, SNI: t.Sni, Names: t.SubjectAltNames,

@@ -12,6 +12,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -24,10 +25,11 @@ import (
 
 // Bounds, whatever Envoy's configuration makes of the number of hosts.
 const (
-	maxHosts  = 4096 // that are remembered
-	maxBack   = 100  // of which the pilot is still to hear that they are taken back
-	maxSeries = 100  // hosts with series of their own; the others are counted in one
-	maxKinds  = 200  // series of the counter; the others are counted in one
+	maxHosts  = 4096            // that are remembered
+	maxBack   = 100             // of which the pilot is still to hear that they are taken back
+	maxSeries = 100             // hosts with series of their own; the others are counted in one
+	maxKinds  = 200             // series of the counter; the others are counted in one
+	lateLog   = 5 * time.Minute // within which the log says what Envoy has said before; it flushes as fileFlushInterval says
 )
 
 // How often the file is read, and Envoy asked while hosts are out.
@@ -67,8 +69,17 @@ type Watcher struct {
 	mu    sync.Mutex
 	asked bool // until Envoy answered, what is read may be of one that has ended
 	out   map[host]ejection
+	gone  map[host]departed
 	back  []host // taken back, of whose ejection the pilot was told; it is not told of this yet
 	total map[kind]uint64
+}
+
+// departed was out. Envoy itself and its log say so one after the other, and the pilot
+// may be hearing of the ejection just then.
+type departed struct {
+	ejection
+	at     time.Time
+	logged bool // by an event; else Envoy alone has said it
 }
 
 // kind is what ejections are counted by.
@@ -76,7 +87,7 @@ type kind struct{ cluster, reason string }
 
 // New returns a watcher of what o says; it reads nothing yet.
 func New(o Options) *Watcher {
-	w := &Watcher{o: o, log: logFile{path: o.Log}, began: time.Now(), unsure: true, out: map[host]ejection{}, total: map[kind]uint64{}}
+	w := &Watcher{o: o, log: logFile{path: o.Log}, began: time.Now(), unsure: true, out: map[host]ejection{}, gone: map[host]departed{}, total: map[kind]uint64{}}
 	o.Metrics.MustRegister(w)
 	return w
 }
@@ -123,18 +134,43 @@ func (w *Watcher) take(e event) {
 	h := host{e.Cluster, e.Address}
 	switch {
 	case e.Action == "UNEJECT":
-		if w.out[h].told && len(w.back) < maxBack {
-			w.back = append(w.back, h)
-		}
-		delete(w.out, h)
+		w.returned(h)
 	case e.Action != "EJECT" || !e.Enforced || e.Type == "DEGRADED": // only noted, or still asked
 	default:
 		if _, known := w.out[h]; known || len(w.out) < maxHosts {
 			w.out[h] = ejection{reason: e.reason(), since: e.Timestamp}
+			delete(w.gone, h)
 		}
 		if e.Timestamp.After(w.began) {
 			w.count(kind{e.Cluster, e.reason()})
 		}
+	}
+}
+
+// returned notes what the log says of a host that is back. w.mu is held.
+func (w *Watcher) returned(h host) {
+	e, known := w.out[h]
+	if !known {
+		e = w.gone[h].ejection
+	}
+	delete(w.out, h)
+	delete(w.gone, h)
+	if e.told {
+		w.tellBack(h)
+	} else if known {
+		w.depart(h, departed{ejection: e, at: time.Now(), logged: true})
+	}
+}
+
+func (w *Watcher) tellBack(h host) {
+	if len(w.back) < maxBack {
+		w.back = append(w.back, h)
+	}
+}
+
+func (w *Watcher) depart(h host, d departed) {
+	if len(w.gone) < maxHosts {
+		w.gone[h] = d
 	}
 }
 
@@ -162,6 +198,12 @@ func (w *Watcher) ask(ctx context.Context, now time.Time) {
 		out[h] = ejection{reason: untold, since: now}
 		if e, known := w.out[h]; known {
 			out[h] = e
+		}
+	}
+	maps.DeleteFunc(w.gone, func(_ host, d departed) bool { return now.Sub(d.at) > lateLog })
+	for h, e := range w.out {
+		if _, still := out[h]; !still {
+			w.depart(h, departed{ejection: e, at: now})
 		}
 	}
 	w.out, w.asked = out, true

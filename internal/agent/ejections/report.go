@@ -70,12 +70,27 @@ func (w *Watcher) report(ctx context.Context) error {
 	defer w.mu.Unlock()
 	w.back = append([]host(nil), w.back[back:]...) // nobody else takes from it
 	for h, e := range said {
-		if w.out[h] == e { // else it is out anew, for another reason perhaps
-			e.told, e.pod = true, pods[h.address]
-			w.out[h] = e
-		}
+		w.told(h, e, pods[h.address])
 	}
 	return nil
+}
+
+// told notes that the pilot has heard of an ejection, unless the host is out anew, for
+// another reason perhaps. w.mu is held.
+func (w *Watcher) told(h host, e ejection, pod string) {
+	heard := e
+	heard.told, heard.pod = true, pod
+	switch gone := w.gone[h]; {
+	case w.out[h] == e:
+		w.out[h] = heard
+	case gone.ejection != e:
+	case gone.logged:
+		delete(w.gone, h)
+		w.tellBack(h)
+	default:
+		gone.ejection = heard
+		w.gone[h] = gone
+	}
 }
 
 // unsaid are hosts to report: those that are back first, and how many these are, then

@@ -89,3 +89,58 @@ func TestTakenBackIsTold(t *testing.T) {
 		t.Errorf("heard %q", pilot.heard)
 	}
 }
+
+// Envoy writes its log late, and a report takes a while: whichever comes first, the
+// pilot hears of both.
+func TestTakenBackInAnyOrder(t *testing.T) {
+	at := envoy.OutHost{Cluster: "outbound|80|v1|a.n.svc", Address: "10.0.0.1:80"}
+	for name, back := range map[string]func(b *bench, p *fakePilot){
+		"Envoy says it before its log": func(b *bench, _ *fakePilot) {
+			b.reported()
+			b.out = nil
+			b.ask(b.Context(), time.Now())
+			b.unejected(at)
+		},
+		"while the pilot is told": func(b *bench, p *fakePilot) {
+			p.meanwhile = func() { b.unejected(at) }
+			b.reported()
+		},
+		"Envoy says it while the pilot is told": func(b *bench, p *fakePilot) {
+			p.meanwhile = func() {
+				b.out = nil
+				b.ask(b.Context(), time.Now())
+			}
+			b.reported()
+			b.unejected(at)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.out = []envoy.OutHost{at}
+			b.append(line("CONSECUTIVE_5XX", "EJECT", at.Address, true))
+			b.read()
+			b.ask(t.Context(), time.Now())
+			pilot := &fakePilot{meanwhile: func() {}}
+			b.o.Pilot = Pilot{Conn: pilot}
+			back(b, pilot)
+			pilot.meanwhile = func() {}
+			b.reported()
+			of := " " + at.Address + " " + at.Cluster
+			if len(pilot.heard) != 2 || pilot.heard[0] != "consecutive_5xx"+of || pilot.heard[1] != takenBack+of {
+				t.Errorf("heard %q", pilot.heard)
+			}
+		})
+	}
+}
+
+func (b *bench) reported() {
+	b.Helper()
+	if err := b.report(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bench) unejected(h envoy.OutHost) {
+	b.append(line("CONSECUTIVE_5XX", "UNEJECT", h.Address, false))
+	b.read()
+}

@@ -100,7 +100,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 			if !w.asked {
 				next = askFirst
 			}
-			timer.Reset(max(next, share*time.Since(began)))
+			timer.Reset(max(next, min(share*time.Since(began), quiet/3))) // else a spell would seem to end between
 		}
 	}
 }
@@ -124,8 +124,12 @@ func (w *Watcher) ask(ctx context.Context) error {
 	for c, n := range more {
 		w.note(c, n, allowed[c.cluster][limits[c.stat].threshold], now)
 	}
+	before := w.seen
+	w.seen = make(map[counter]uint64, len(found)) // Envoy does not say those that are 0, or gone
 	for _, f := range found {
-		if c := (counter{f.Cluster, f.Stat}); len(w.seen) < maxKnown || w.seen[c] > 0 {
+		c := counter{f.Cluster, f.Stat}
+		_, counted := more[c]
+		if _, known := before[c]; known || counted {
 			w.seen[c] = f.Count
 		}
 	}
@@ -136,12 +140,14 @@ func (w *Watcher) ask(ctx context.Context) error {
 // more is what was counted since the last time, and of which clusters. One that
 // counts less than before has started again.
 func (w *Watcher) more(found []envoy.Overflow) (more map[counter]uint64, clusters []string) {
-	more, named := map[counter]uint64{}, map[string]bool{}
+	more, named, room := map[counter]uint64{}, map[string]bool{}, maxKnown-len(w.seen)
 	for _, f := range found {
 		c := counter{f.Cluster, f.Stat}
 		before, known := w.seen[c]
-		if !known && len(w.seen)+len(more) >= maxKnown {
-			continue
+		if !known {
+			if room--; room < 0 {
+				continue
+			}
 		}
 		if f.Count < before {
 			before = 0

@@ -109,6 +109,44 @@ func TestSpell(t *testing.T) {
 		`weft_upstream_overflows_total{`+v1+`"connections"} 1`, `weft_upstream_overflowing_timestamp_seconds{`+v1+`"connections"} 1120`, `weft_upstream_overflowing_limit{`+v1+`"connections"} 2`)
 }
 
+// An Envoy that has started again, and for a while has met no limit, counts from nothing.
+func TestQuietRestart(t *testing.T) {
+	b := newBench(t)
+	c := counter{reviews, active}
+	b.asks(0)
+	for _, n := range []uint64{7, 0, 7, 0, 10} {
+		if b.counts[c] = n; n == 0 {
+			delete(b.counts, c)
+		}
+		b.asks(time.Hour)
+	}
+	b.want(`weft_upstream_overflows_total{`+v1+`"requests"} 24`, fmt.Sprintf(`weft_upstream_overflowing_timestamp_seconds{%s"requests"} %d`, v1, b.at.Unix()))
+}
+
+// Clusters come and go; those that are there have room.
+func TestRoomForTheClustersThatAreThere(t *testing.T) {
+	b := newBench(t)
+	b.asks(0)
+	for i := range 3 {
+		b.counts = map[counter]uint64{}
+		for n := range maxKnown - 100 {
+			b.counts[counter{fmt.Sprintf("outbound|80||%d.%d", i, n), active}] = 1
+		}
+		b.asks(time.Second)
+		for c := range b.counts {
+			b.counts[c] = 2
+		}
+		b.asks(time.Second)
+	}
+	all := uint64(0)
+	for _, s := range b.met {
+		all += s.total
+	}
+	if want := uint64(3 * 2 * (maxKnown - 100)); all != want {
+		t.Errorf("%d counted, want %d", all, want)
+	}
+}
+
 // What was counted before this agent began is counted, but not as of now; while
 // Envoy does not answer nothing is lost.
 func TestAgentThatIsStartedAgain(t *testing.T) {

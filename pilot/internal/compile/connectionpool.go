@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	networking "istio.io/api/networking/v1alpha3"
 
+	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/diag"
 	"github.com/weftmesh/weft/internal/model"
 )
@@ -36,26 +37,19 @@ func (t traffic) poolTCP(in *networking.ConnectionPoolSettings_TCPSettings, out 
 	}
 }
 
-// What Linux takes for a socket's keepalive (include/net/tcp.h, MAX_TCP_KEEP*).
-// Beyond it no connection comes about: each fails as its socket is set up.
-const (
-	maxKeepalive       = 32767 * time.Second
-	maxKeepaliveProbes = 127
-)
-
 // keepalive reads a tcpKeepalive; what is too large counts as the largest.
 func keepalive(in *networking.ConnectionPoolSettings_TCPSettings_TcpKeepalive, at diag.Path, d *diag.List) model.Keepalive {
 	out := model.Keepalive{Probes: in.GetProbes()}
-	if out.Probes > maxKeepaliveProbes {
-		d.Add(diag.Invalid, at.Field("probes"), "Linux sends at most %d, got %d; it counts as that", maxKeepaliveProbes, out.Probes)
-		out.Probes = maxKeepaliveProbes
+	if out.Probes > config.MaxKeepaliveProbes {
+		d.Add(diag.Invalid, at.Field("probes"), "Linux sends at most %d, got %d; it counts as that", config.MaxKeepaliveProbes, out.Probes)
+		out.Probes = config.MaxKeepaliveProbes
 	}
 	span := func(in *durationpb.Duration, at diag.Path) time.Duration {
 		v, _ := positive(in, at, d)
-		if v > maxKeepalive {
-			d.Add(diag.Invalid, at, "Linux waits at most %v, got %v; it counts as that", maxKeepalive, v)
+		if v > config.MaxKeepalive {
+			d.Add(diag.Invalid, at, "Linux waits at most %v, got %v; it counts as that", config.MaxKeepalive, v)
 		}
-		return min(v, maxKeepalive)
+		return min(v, config.MaxKeepalive)
 	}
 	out.Time, out.Interval = span(in.GetTime(), at.Field("time")), span(in.GetInterval(), at.Field("interval"))
 	return out

@@ -37,7 +37,7 @@ func logsOfBootstrap() []*model.LogProvider {
 // checkLogsOfBootstrap: they go where a proxy's own configuration says.
 func checkLogsOfBootstrap(in *mesh.MeshConfig, d *diag.List) {
 	if in.GetEnableEnvoyAccessLogService() && in.GetDefaultConfig().GetEnvoyAccessLogService().GetAddress() == "" {
-		d.Add(diag.NoEffect, "enableEnvoyAccessLogService", "defaultConfig.envoyAccessLogService.address is empty, and only proxies whose own ProxyConfig has one log there")
+		d.Add(diag.NoCollector, "enableEnvoyAccessLogService", "defaultConfig.envoyAccessLogService.address is empty, and only proxies whose own ProxyConfig has one log there")
 	}
 }
 

@@ -184,12 +184,8 @@ func (s *Source) want(ch memo.Change[*config.Object]) {
 		if e == nil {
 			e = &entry{source: w, users: map[string]time.Duration{}, since: time.Now()}
 			s.entries[name] = e
-			s.follow(e)
 		}
-		if _, already := e.users[ch.Key]; !already {
-			s.wishes[namespace(ch.Key)]++
-		}
-		e.users[ch.Key] = w.Timeout
+		s.join(e, ch.Key, w.Timeout)
 	}
 	if !ch.InOld {
 		return
@@ -201,10 +197,31 @@ func (s *Source) want(ch memo.Change[*config.Object]) {
 	}
 }
 
+// join adds an object's wish. A fetch that waits for its turn waits in the line of the
+// namespace that has the fewest wishes from now on.
+func (s *Source) join(e *entry, user string, timeout time.Duration) {
+	_, already := e.users[user]
+	before := s.namespaceOf(e)
+	e.users[user] = timeout
+	if already {
+		return
+	}
+	s.wishes[namespace(user)]++
+	if after := s.namespaceOf(e); len(e.users) == 1 || !e.asked && after != before {
+		if e.stop != nil {
+			e.stop()
+		}
+		s.follow(e)
+	}
+}
+
 // leave ends an object's wish.
 func (s *Source) leave(name, user string) {
 	e := s.entries[name]
 	if e == nil {
+		return
+	}
+	if _, wished := e.users[user]; !wished { // a rule that is there twice
 		return
 	}
 	delete(e.users, user)
@@ -245,7 +262,7 @@ func (s *Source) refresh(ctx context.Context, e *entry) {
 			return
 		case <-timer.C:
 		}
-		text, err := s.fetcher.fetch(ctx, s.sourceOf(e), s.namespaceOf(e))
+		text, err := s.fetcher.fetch(ctx, s.sourceOf(e), s.turnOf(e))
 		if ctx.Err() != nil {
 			return
 		}
@@ -270,12 +287,16 @@ func (s *Source) sourceOf(e *entry) config.KeySource {
 	return out
 }
 
-// namespaceOf is whose turn an entry's fetch takes: of those that want its keys the
-// namespace with the fewest wishes, so that none with many slows down another's by
-// wishing for the same.
-func (s *Source) namespaceOf(e *entry) string {
+func (s *Source) turnOf(e *entry) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.namespaceOf(e)
+}
+
+// namespaceOf is whose turn an entry's fetch takes: of those that want its keys the
+// namespace with the fewest wishes, so that none with many slows down another's by
+// wishing for the same. s.mu is held.
+func (s *Source) namespaceOf(e *entry) string {
 	if len(e.users) == 0 { // nobody wants it any more
 		return ""
 	}

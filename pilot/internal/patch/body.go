@@ -167,8 +167,9 @@ func carried(m proto.Message) (proto.Message, error) {
 		return nil, plain(err)
 	}
 	out := t.New().Interface()
-	if err := parse(string(text), out); err != nil {
-		return nil, fmt.Errorf("TypedStruct of %q: %w", by.GetTypeUrl(), err)
+	// By protobuf's own rules: unlike a message, it goes to Envoy as it was written.
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true, AllowPartial: true}).Unmarshal(text, out); err != nil {
+		return nil, fmt.Errorf("TypedStruct of %q: %w", by.GetTypeUrl(), plain(err))
 	}
 	return out, nil
 }

@@ -90,7 +90,7 @@ function Charts({ history, failed }: { history: History | null; failed: string |
   if (d.at.length === 0) return <><h2>The last hour</h2>{away}<p class="none">Nothing was counted yet: a chart begins when the dashboard does.</p></>;
   return (
     <>
-      <h2>The last hour{history?.from === "recorder" && <small class="muted"> as Prometheus has it</small>}</h2>
+      <h2>The last hour<small class="muted"> {history?.from === "recorder" ? `as Prometheus ${shown(history.by ?? "").slice(0, 200)} has it` : "since this dashboard began"}</small></h2>
       {away}
       <div class="charts">
         <Chart title="Requests" at={d.at} say={perSecond} lines={[{ label: "rate", values: d.rate, ink: 1 }]} />
