@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,12 +19,13 @@ import (
 func TestHistoryOfARecorder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		var past func(context.Context) (History, error)
+		var past atomic.Pointer[func(context.Context) (History, error)]
+		now := func(f func(context.Context) (History, error)) { past.Store(&f) }
 		d := New(Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Past: func(ctx context.Context, kind figures.Kind, namespace, name string) (History, error) {
 			if kind != figures.Pods || namespace != "n" || name != "p" {
 				t.Errorf("asked for %s %s/%s", kind, namespace, name)
 			}
-			return past(ctx)
+			return (*past.Load())(ctx)
 		}})
 		of := rowName{figures.Pods, "n", "p"}
 		d.seen.past.put(of, dot{at: time.Unix(7, 0)})
@@ -39,11 +41,11 @@ func TestHistoryOfARecorder(t *testing.T) {
 			return func(context.Context) (History, error) { return h, err }
 		}
 		whole := History{StepSeconds: 30, Points: []Point{{At: time.Unix(9, 0)}}}
-		past = says(whole, nil)
+		now(says(whole, nil))
 		ask(fromRecorder, "", 9)
-		past = says(History{}, nil)
+		now(says(History{}, nil))
 		ask(fromAgents, "", 7)
-		past = says(History{}, errors.New("it is away"))
+		now(says(History{}, errors.New("it is away")))
 		ask(fromAgents, "it is away", 7)
 		ask(fromAgents, "it is away", 7)
 		if n := strings.Count(log.String(), "it is away"); n != 1 {
@@ -52,12 +54,12 @@ func TestHistoryOfARecorder(t *testing.T) {
 		hangs := func(until func(context.Context) error) func(context.Context) (History, error) {
 			return func(ctx context.Context) (History, error) { return History{}, until(ctx) }
 		}
-		past = hangs(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		now(hangs(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }))
 		ask(fromAgents, "does not answer within 2s", 7)
-		past = hangs(func(context.Context) error { <-time.After(time.Minute); return nil }) // who heeds no context
+		now(hangs(func(context.Context) error { <-time.After(time.Minute); return nil })) // who heeds no context
 		ask(fromAgents, "does not answer within 2s", 7)
 		<-time.After(time.Hour)
-		past = says(whole, nil)
+		now(says(whole, nil))
 		ask(fromRecorder, "", 9)
 		d.seen.past.put(of, dot{at: time.Unix(9, 0).Add(recorderLag + step)})
 		if h := d.history(t.Context(), of); h.From != fromAgents {
