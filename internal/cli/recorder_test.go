@@ -6,12 +6,8 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,6 +18,7 @@ import (
 
 	"github.com/weftmesh/weft/internal/dashboard"
 	"github.com/weftmesh/weft/internal/figures"
+	"github.com/weftmesh/weft/test/prometheus"
 )
 
 // What Prometheus' API answers becomes points; what no number can be is not known, and
@@ -192,15 +189,7 @@ func TestPrometheusComesAndGoes(t *testing.T) {
 
 // A real Prometheus takes the question, and its answer is what was counted.
 func TestRealPrometheusHasThePast(t *testing.T) {
-	program, err := exec.LookPath("prometheus")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("no prometheus on the PATH (Debian: apt-get install prometheus)")
-	}
-	address := startPrometheus(t, program)
-	r, err := recorderAt("http://" + address)
+	r, err := recorderAt("http://" + prometheus.Start(t, countedMore(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,8 +238,8 @@ func strange(past dashboard.History, err error) string {
 	return ""
 }
 
-// startPrometheus has one scrape a page on which requests are counted, more each time.
-func startPrometheus(t *testing.T, program string) (address string) {
+// countedMore is the address of a page on which requests are counted, more each time.
+func countedMore(t *testing.T) string {
 	t.Helper()
 	var scrapes atomic.Int64
 	labels := `reporter="destination",destination_workload_namespace="n",destination_workload="odd\"name",destination_service_namespace="n",destination_service_name="a",namespace="n",pod="a-1",response_flags="-",grpc_response_status=""`
@@ -262,22 +251,5 @@ func startPrometheus(t *testing.T, program string) (address string) {
 			labels, n*20, n*10, n)
 	}))
 	t.Cleanup(server.Close)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = l.Addr().String()
-	_ = l.Close()
-	dir := t.TempDir()
-	config := "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs: [{job_name: pod, metrics_path: /, honor_labels: true, static_configs: [{targets: ['" + strings.TrimPrefix(server.URL, "http://") + "']}]}]\n"
-	if err := os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program, "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { stop(); _ = cmd.Wait() })
-	return address
+	return server.URL
 }

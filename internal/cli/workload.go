@@ -134,13 +134,21 @@ func (a *app) addWorkload(ctx context.Context, f *workloadFlags, group string) e
 	if o.dir == "" {
 		o.dir = f.name
 	}
-	entry, err := o.entry(ctx, group, address)
+	entry, there, err := o.entry(ctx, group, address)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "WorkloadEntry %s/%s of group %s stands for %s\n", f.in, entry.GetName(), group, address)
-	m, err := o.folder(ctx, entry)
+	m, err := o.folder(ctx, entry) // what is wrong is said before clients are sent to the machine
 	if err != nil {
+		return err
+	}
+	if !there {
+		if entry, err = o.any.Resource(entryKind).Namespace(o.in).Create(ctx, entry, metav1.CreateOptions{}); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(a.out, "WorkloadEntry %s/%s of group %s stands for %s\n", f.in, entry.GetName(), group, address)
+	if err := o.prove(ctx, entry, m); err != nil {
 		return err
 	}
 	if err := m.write(o.dir); err != nil {
@@ -184,41 +192,35 @@ func (a *app) sayToken(dir string, m *joining) {
 	fmt.Fprintf(a.out, "%s holds its token, good until %s, and the mesh's roots: keep it as a private key\n", dir, m.tokenEnds.Local().Format(time.DateTime))
 }
 
-// entry makes the WorkloadEntry of a machine, or returns the one there is.
-func (o *outside) entry(ctx context.Context, group string, address netip.Addr) (*unstructured.Unstructured, error) {
+// entry is the WorkloadEntry of a machine: the one there is, or one to make.
+func (o *outside) entry(ctx context.Context, group string, address netip.Addr) (entry *unstructured.Unstructured, there bool, err error) {
 	g, err := o.any.Resource(groupKind).Namespace(o.in).Get(ctx, group, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("there is no WorkloadGroup %s in namespace %s; kubectl get workloadgroups -A lists them", group, o.in)
+		return nil, false, fmt.Errorf("there is no WorkloadGroup %s in namespace %s; kubectl get workloadgroups -A lists them", group, o.in)
 	} else if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	want, err := machine.Entry(g, o.name, address)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	// What is wrong is said before clients are sent to the machine.
-	if err := o.configure(ctx, want, &joining{Namespace: o.in, Entry: o.name}); err != nil {
-		return nil, err
+	entry, err = o.any.Resource(entryKind).Namespace(o.in).Get(ctx, o.name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return want, false, nil
+	} else if err != nil {
+		return nil, false, err
 	}
-	made, err := o.any.Resource(entryKind).Namespace(o.in).Create(ctx, want, metav1.CreateOptions{})
-	if !apierrors.IsAlreadyExists(err) {
-		return made, err
+	at, _, _ := unstructured.NestedString(entry.Object, "spec", "address")
+	if entry.GetAnnotations()[config.GroupOf] != group || at != address.Unmap().String() {
+		return nil, false, fmt.Errorf("WorkloadEntry %s/%s is there already, for %s: delete it, or choose another name with --entry", o.in, o.name, at)
 	}
-	there, err := o.any.Resource(entryKind).Namespace(o.in).Get(ctx, o.name, metav1.GetOptions{})
-	if err != nil {
-		return nil, err
-	}
-	at, _, _ := unstructured.NestedString(there.Object, "spec", "address")
-	if there.GetAnnotations()[config.GroupOf] != group || at != address.Unmap().String() {
-		return nil, fmt.Errorf("WorkloadEntry %s/%s is there already, for %s: delete it, or choose another name with --entry", o.in, o.name, at)
-	}
-	said := there.GetAnnotations()
+	said := entry.GetAnnotations()
 	said[config.ProxyAnnotation] = want.GetAnnotations()[config.ProxyAnnotation] // the group's may have been corrected
-	there.SetAnnotations(said)
-	return there, nil
+	entry.SetAnnotations(said)
+	return entry, true, nil
 }
 
-// folder gathers what the machine of an entry needs.
+// folder gathers what the machine of an entry needs, but for what prove does.
 func (o *outside) folder(ctx context.Context, entry *unstructured.Unstructured) (*joining, error) {
 	account := machine.Account(entry)
 	address, _, _ := unstructured.NestedString(entry.Object, "spec", "address")
@@ -234,10 +236,7 @@ func (o *outside) folder(ctx context.Context, entry *unstructured.Unstructured) 
 	if err := o.control(ctx, m); err != nil {
 		return nil, err
 	}
-	if err := o.configure(ctx, entry, m); err != nil {
-		return nil, err
-	}
-	return m, o.prove(ctx, entry, m)
+	return m, o.configure(ctx, entry, m)
 }
 
 // prove fills in what changes: roots and token.

@@ -45,6 +45,15 @@ func Parse(name string) (Name, bool) {
 	return Name{parts[0], parts[1], parts[2], parts[3]}, err == nil
 }
 
+// Labels are the host, port and subset that labels of metrics have for a cluster; of
+// one that is no service's the name and two that are empty.
+func Labels(cluster string) []string {
+	if n, ok := ParseOutbound(cluster); ok {
+		return []string{n.Host, n.Port, n.Subset}
+	}
+	return []string{cluster, "", ""}
+}
+
 // Number is the port's, 0 for a name that was not read by Parse.
 func (n Name) Number() uint32 {
 	port, _ := strconv.ParseUint(n.Port, 10, 16)

@@ -1,6 +1,9 @@
 package clustername
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 func FuzzParse(f *testing.F) {
 	for _, name := range []string{"outbound|80|v1|reviews.default.svc.cluster.local", "inbound|8080||", "outbound|65536||a", "outbound|-1||a", "a|1|b|c|d", "BlackHoleCluster", "|||", "outbound|080||a"} {
@@ -26,6 +29,9 @@ func TestNames(t *testing.T) {
 	}
 	if got, ok := ParseOutbound("outbound|65535||*.a.example"); !ok || got != (Name{"outbound", "65535", "", "*.a.example"}) {
 		t.Error(got, ok)
+	}
+	if got := Labels("inbound|80||"); !slices.Equal(got, []string{"inbound|80||", "", ""}) {
+		t.Error(got)
 	}
 	for _, name := range []string{"outbound|65536||a", "outbound|http||a", "outbound|80|a", "PassthroughCluster", "inbound|80||"} {
 		if got, ok := ParseOutbound(name); ok {

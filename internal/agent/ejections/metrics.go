@@ -31,7 +31,7 @@ func (w *Watcher) Collect(to chan<- prometheus.Metric) {
 	hosts, known := w.sorted()
 	for _, h := range hosts[:min(len(hosts), maxSeries)] {
 		e := known[h]
-		at := append(destination(h.cluster), h.address, e.pod, e.reason)
+		at := append(clustername.Labels(h.cluster), h.address, e.pod, e.reason)
 		to <- prometheus.MustNewConstMetric(ejected, prometheus.GaugeValue, 1, at...)
 		to <- prometheus.MustNewConstMetric(ejectedAt, prometheus.GaugeValue, float64(e.since.UnixMilli())/1000, at...)
 	}
@@ -39,15 +39,6 @@ func (w *Watcher) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(ejected, prometheus.GaugeValue, float64(more), other, "", "", other, "", other)
 	}
 	for k, n := range w.total {
-		to <- prometheus.MustNewConstMetric(ejectTotal, prometheus.CounterValue, float64(n), append(destination(k.cluster), k.reason)...)
+		to <- prometheus.MustNewConstMetric(ejectTotal, prometheus.CounterValue, float64(n), append(clustername.Labels(k.cluster), k.reason)...)
 	}
-}
-
-// destination is the service, port and subset of a cluster that has Istio's name,
-// outbound|PORT|SUBSET|HOST, and the name of another.
-func destination(cluster string) []string {
-	if n, ok := clustername.ParseOutbound(cluster); ok {
-		return []string{n.Host, n.Port, n.Subset}
-	}
-	return []string{cluster, "", ""}
 }

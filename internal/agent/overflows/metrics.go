@@ -26,10 +26,7 @@ func (w *Watcher) Collect(to chan<- prometheus.Metric) {
 	defer w.mu.Unlock()
 	now := w.now()
 	for l, s := range w.met {
-		of := []string{l.cluster, "", "", l.name}
-		if n, ok := clustername.ParseOutbound(l.cluster); ok {
-			of = []string{n.Host, n.Port, n.Subset, l.name}
-		}
+		of := append(clustername.Labels(l.cluster), l.name)
 		to <- prometheus.MustNewConstMetric(total, prometheus.CounterValue, float64(s.total), of...)
 		if s.last.IsZero() || now.Sub(s.last) >= quiet {
 			continue

@@ -1,20 +1,17 @@
 package scrape
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weftmesh/weft/test/prometheus"
 )
 
 // The page by a reader's wish: with OpenMetrics it ends as that must, and series have
@@ -69,13 +66,6 @@ func bothParts(t *testing.T) *Page {
 
 // A real Prometheus, which asks for OpenMetrics, takes the page whole.
 func TestPrometheusReadsThePage(t *testing.T) {
-	program, err := exec.LookPath("prometheus")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("no prometheus on the PATH (Debian: apt-get install prometheus)")
-	}
 	page := bothParts(t)
 	formats := make(chan string, 1000)
 	pod := part(t, func(w http.ResponseWriter, r *http.Request) {
@@ -85,17 +75,7 @@ func TestPrometheusReadsThePage(t *testing.T) {
 		default:
 		}
 	})
-	dir, address := t.TempDir(), freeAddress(t)
-	config := "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs: [{job_name: pod, metrics_path: /, static_configs: [{targets: ['" + strings.TrimPrefix(pod, "http://") + "']}]}]\n"
-	if err := os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program, "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { stop(); _ = cmd.Wait() })
+	address := prometheus.Start(t, pod)
 	for query, want := range map[string]string{
 		"up": "1", `count(istio_requests_total)`: "3", `sum(istio_requests_total)`: "12", "mine_total": "3", "late": "8", "envoy_change": "2",
 		"after": "1",
@@ -137,14 +117,4 @@ func ask(t *testing.T, prometheus, query string) string {
 		return ""
 	}
 	return fmt.Sprint(answer.Data.Result[0].Value[1])
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
