@@ -94,8 +94,8 @@ type called struct {
 
 // stars calls the servers from the client's pod.
 func (b *bench) stars(args ...string) (out called, err error) {
-	command := []string{"-n", "stars", "exec", "deploy/client", "-c", "app", "--", "/stars", "call", "--target", "xds:///stars.stars.svc.cluster.local:9000"}
-	text, err := b.Kubectl("", append(command, args...)...) // a later --target wins
+	command := []string{"-n", "stars", "deploy/client", "-c", "app", "--", "/stars", "call", "--target", "xds:///stars.stars.svc.cluster.local:9000"}
+	text, err := b.Inside(append(command, args...)...) // a later --target wins
 	if err == nil {
 		err = json.Unmarshal([]byte(text), &out)
 	}

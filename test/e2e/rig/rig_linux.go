@@ -125,6 +125,19 @@ func (r *Rig) Must(input string, args ...string) string {
 	return out
 }
 
+// Inside runs a program in a pod that always prints, and may run twice; args are
+// what follows `kubectl exec`. kubectl may lose all that was printed and call that
+// a success (github.com/kubernetes/kubernetes/issues/124571): it is asked again.
+func (r *Rig) Inside(args ...string) (text string, err error) {
+	for range 3 {
+		text, err = r.Kubectl("", append([]string{"exec"}, args...)...)
+		if err != nil || text != "" {
+			return text, err
+		}
+	}
+	return "", fmt.Errorf("kubectl exec %s: it printed nothing, three times", strings.Join(args, " "))
+}
+
 // Weft calls the weft program; input is what it reads.
 func (r *Rig) Weft(input string, args ...string) Said {
 	return r.call(input, filepath.Join(r.Bin, "weft"), args...)

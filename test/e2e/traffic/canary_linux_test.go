@@ -159,8 +159,11 @@ func (b *bench) mirror() {
 func (b *bench) switched(namespace, pod string, order ...string) shop.Status {
 	b.Helper()
 	var status shop.Status
-	out := b.Must("", append([]string{"exec", "-n", namespace, pod, "--", bookshop, "ctl"}, order...)...)
-	if err := json.Unmarshal([]byte(out), &status); err != nil {
+	out, err := b.Inside(append([]string{"-n", namespace, pod, "--", bookshop, "ctl"}, order...)...)
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &status)
+	}
+	if err != nil {
 		b.Fatalf("%s: %v", out, err)
 	}
 	return status
