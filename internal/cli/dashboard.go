@@ -59,7 +59,7 @@ func (a *app) runDashboard(ctx context.Context, f *dashboardFlags) error {
 	if err != nil {
 		return err
 	}
-	by, err := mesh.recorder(f.recorder)
+	by, err := mesh.app.recorder(&f.kube, f.recorder)
 	if err != nil {
 		return err
 	}

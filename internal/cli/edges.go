@@ -34,7 +34,7 @@ func (a *app) edges() *cobra.Command {
 	}
 	w.kube.flags(c, "")
 	c.Flags().StringVarP(&w.namespace, "namespace", "n", "", "`NAMESPACE` of one end; default: all")
-	c.Flags().DurationVar(&w.window, "window", 0, "`TIME` in which calls are counted; 0: since the proxies' start")
+	w.windowFlags(c, 0)
 	a.outputFlag(c, "json")
 	return c
 }
@@ -47,9 +47,10 @@ func (a *app) printEdges(w *choice, l look, edges []figures.Edge) error {
 	if a.output == "json" {
 		return a.json(struct {
 			Seconds float64        `json:"windowSeconds"`
+			From    string         `json:"from,omitempty"`
 			Edges   []figures.Edge `json:"edges"`
 			Missing []string       `json:"unanswered,omitempty"`
-		}{w.window.Seconds(), edges, l.missing})
+		}{w.window.Seconds(), l.from, edges, l.missing})
 	}
 	rows := [][]string{{"FROM", "TO", "MTLS", "REQUESTS", "SUCCESS", "TCP", "FROM IDENTITY", "TO IDENTITY", "COUNTED BY"}}
 	for _, e := range edges {

@@ -21,9 +21,11 @@ type look struct {
 	all     []controller.PodStatus // that run
 	pods    []figures.Pod          // the same, as figures want them
 	samples figures.Samples
-	hosts   []upstream // of proxies that leave some out, or of all
-	limits  []metLimit // of circuit breakers
-	missing []string   // pods that did not answer, and why
+	counted []figures.Delta // by a recorder; nil: the proxies were asked, see since
+	from    string          // that recorder
+	hosts   []upstream      // of proxies that leave some out, or of all
+	limits  []metLimit      // of circuit breakers
+	missing []string        // pods that did not answer, and why
 }
 
 // look asks all proxies, and those that say that they leave hosts out for which.
@@ -114,6 +116,9 @@ func (r reach) ask(ctx context.Context, p controller.PodStatus) (figures.Sample,
 // since is what each proxy counted since the first of earlier looks, oldest
 // first, that it answered.
 func (l look) since(earlier ...look) []figures.Delta {
+	if l.counted != nil {
+		return l.counted
+	}
 	before := make([]figures.Samples, len(earlier))
 	for i, e := range earlier {
 		before[i] = e.samples

@@ -42,15 +42,19 @@ type recorder interface {
 var errNoRecorder = errors.New("no Prometheus")
 
 // recorder is the Prometheus that is named, or that the cluster has; nil: none is
-// wished for, or there are no clusters.
-func (m *shownMesh) recorder(named string) (recorder, error) {
-	switch {
-	case named == noRecorder || named == "" && m.named.Local:
+// wished for, or the mesh is a local one.
+func (a *app) recorder(k *kube, named string) (recorder, error) {
+	switch named {
+	case noRecorder:
 		return nil, nil
-	case named != "":
+	case "":
+	default:
 		return recorderAt(named)
 	}
-	p, err := m.from.kube.pods()
+	if cluster, err := a.inCluster(k); err != nil || !cluster {
+		return nil, err
+	}
+	p, err := k.pods()
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +185,7 @@ func (r *recorderURL) fetch(ctx context.Context, path string) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = body.Close() }()
-	return io.ReadAll(io.LimitReader(body, maxRecorded+1))
+	return io.ReadAll(io.LimitReader(body, maxPage+1))
 }
 
 // past is how a row went by a recorder. An error says why that is not known.

@@ -246,7 +246,8 @@ func countedMore(t *testing.T) string {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		n := scrapes.Add(1) * 4
 		fmt.Fprintf(w, "istio_requests_total{%[1]s,response_code=\"200\"} %[2]d\nistio_requests_total{%[1]s,response_code=\"503\"} %[3]d\n", labels, n*3/4, n/4)
-		fmt.Fprintf(w, "istio_request_duration_milliseconds_bucket{%[1]s,le=\"10\"} %[2]d\nistio_request_duration_milliseconds_bucket{%[1]s,le=\"+Inf\"} %[2]d\n", labels, n)
+		fmt.Fprintf(w, "istio_request_duration_milliseconds_bucket{%[1]s,le=\"10\"} %[2]d\nistio_request_duration_milliseconds_bucket{%[1]s,le=\"+Inf\"} %[2]d\nistio_request_duration_milliseconds_count{%[1]s} %[2]d\n", labels, n)
+		fmt.Fprint(w, "istio_build{component=\"proxy\",namespace=\"n\",pod=\"a-1\"} 1\nweft_upstream_ejected{namespace=\"n\",pod=\"c-1\",destination_pod=\"n/a-1\",reason=\"x\"} 1\n")
 		fmt.Fprintf(w, "istio_request_bytes_sum{%[1]s} %[2]d\nistio_response_bytes_sum{%[1]s} %[3]d\nistio_tcp_received_bytes_total{%[1]s} %[2]d\nistio_tcp_sent_bytes_total{%[1]s} %[3]d\nistio_tcp_connections_opened_total{%[1]s} %[4]d\n",
 			labels, n*20, n*10, n)
 	}))

@@ -23,6 +23,8 @@ type choice struct {
 	namespace string // "": all
 	sort      string
 	window    time.Duration
+	given     func() bool // the window is the person's word
+	recorder  string      // of --prometheus
 }
 
 func (w *choice) flags(a *app, c *cobra.Command, sorted string, window time.Duration) {
@@ -30,7 +32,7 @@ func (w *choice) flags(a *app, c *cobra.Command, sorted string, window time.Dura
 	f := c.Flags()
 	f.StringVarP(&w.namespace, "namespace", "n", "", "`NAMESPACE` of the rows; default: all")
 	f.StringVar(&w.sort, "sort", sorted, "`COLUMN` by which to sort: "+strings.Join(columnNames(), ", "))
-	f.DurationVar(&w.window, "window", window, "`TIME` of which the figures are; 0: since the proxies' start")
+	w.windowFlags(c, window)
 	_ = c.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(columnNames(), cobra.ShellCompDirectiveNoFileComp)) // fails only where there is no such flag
 	a.outputFlag(c, "json")
 }
@@ -87,7 +89,8 @@ func (w *choice) ordered(rows []figures.Row) []figures.Row {
 // report is a table as JSON.
 type report struct {
 	Kind    figures.Kind  `json:"kind"`
-	Seconds float64       `json:"windowSeconds"` // 0: since the proxies' start
+	Seconds float64       `json:"windowSeconds"`  // 0: since the proxies' start
+	From    string        `json:"from,omitempty"` // the recorder whose word it is; "": the proxies'
 	Rows    []figures.Row `json:"rows"`
 	Missing []string      `json:"unanswered,omitempty"`
 }
@@ -96,8 +99,8 @@ func (a *app) stat() *cobra.Command {
 	var w choice
 	c := &cobra.Command{
 		Use: "stat [" + kindNames("|") + "] [NAME]", GroupID: "look", Short: "Show success, rate, latency and mutual TLS of workloads, pods, services or routes",
-		Long: "Show success, rate, latency, bytes and mutual TLS of workloads, pods, services or routes, asked of the\n" +
-			"proxies themselves: how they count is in docs/guides/find-a-slow-pod.md. NAME is one, or how its name\nbegins.\n\n" + whichMesh,
+		Long: "Show success, rate, latency, bytes and mutual TLS of workloads, pods, services or routes: how they are\n" +
+			"counted is in docs/guides/find-a-slow-pod.md. NAME is one, or how its name begins. " + whoCounts + "\n\n" + whichMesh,
 		Example: "  weft stat\n  weft stat pods reviews --sort p99\n  weft stat services --window 0 -o json",
 		Args:    exactly(cobra.MaximumNArgs(2)), ValidArgsFunction: kindsOfFigures,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -118,22 +121,27 @@ func kindsOfFigures(_ *cobra.Command, args []string, _ string) ([]string, cobra.
 	return strings.Split(kindNames(","), ","), cobra.ShellCompDirectiveNoFileComp
 }
 
-// counted is what the proxies of the chosen mesh count.
+// counted is what the proxies of the chosen mesh count, by a recorder's word or
+// their own: these are asked twice where a time is given.
 func (a *app) counted(ctx context.Context, w *choice) (look, []figures.Delta, error) {
-	r, err := a.reach(&w.kube, w.namespace)
+	from, before, err := a.source(ctx, w)
 	if err != nil {
 		return look{}, nil, err
 	}
-	return a.count(ctx, r, w.window)
+	return a.count(ctx, from, before, w.window)
 }
 
-// count asks the proxies, twice where a time is given.
-func (a *app) count(ctx context.Context, r reach, window time.Duration) (look, []figures.Delta, error) {
-	before, err := r.look(ctx)
-	if err != nil || window == 0 {
-		return before, before.samples.All(), err
-	}
-	if term.IsTerminal(int(os.Stderr.Fd())) {
+func (a *app) count(ctx context.Context, from looker, before look, window time.Duration) (look, []figures.Delta, error) {
+	person := term.IsTerminal(int(os.Stderr.Fd()))
+	switch {
+	case before.counted != nil:
+		if person {
+			fmt.Fprintf(a.err, "the last %v, by %s; --window 10s asks the proxies\n", window, before.from)
+		}
+		return before, before.counted, nil
+	case window == 0:
+		return before, before.samples.All(), nil
+	case person:
 		fmt.Fprintf(a.err, "counting for %v; --window 0 shows all since the proxies' start\n", window)
 	}
 	select {
@@ -141,7 +149,7 @@ func (a *app) count(ctx context.Context, r reach, window time.Duration) (look, [
 		return look{}, nil, ctx.Err()
 	case <-time.After(window):
 	}
-	now, err := r.look(ctx)
+	now, err := from(ctx)
 	for name := range now.samples {
 		if old, there := before.samples[name]; !there || old.Partial {
 			now.missing = append(now.missing, name+": it was not there, or did not answer, when the time began")
@@ -160,7 +168,7 @@ func (a *app) figures(ctx context.Context, w *choice) error {
 	}
 	rows := w.rows(l, counted)
 	if a.output == "json" {
-		return a.json(report{Kind: w.kind, Seconds: w.window.Seconds(), Rows: rows, Missing: l.missing})
+		return a.json(report{Kind: w.kind, Seconds: w.window.Seconds(), From: l.from, Rows: rows, Missing: l.missing})
 	}
 	if err := a.table(figureRows(w, rows)); err != nil {
 		return err

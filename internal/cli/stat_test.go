@@ -92,7 +92,11 @@ func TestCountSaysWhoCameLate(t *testing.T) {
 		looks++
 		return []controller.PodStatus{a, late}[:looks], nil
 	}
-	l, counted, err := (&app{err: io.Discard}).count(t.Context(), r, time.Millisecond)
+	before, err := r.look(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, counted, err := (&app{err: io.Discard}).count(t.Context(), r.look, before, time.Millisecond)
 	if err != nil || len(counted) != 1 || len(l.missing) != 1 || !strings.HasPrefix(l.missing[0], "n/late: it was not there") {
 		t.Errorf("%v, %v, %v", l.missing, counted, err)
 	}
@@ -149,7 +153,7 @@ func TestFiguresSorted(t *testing.T) {
 func TestFigureCommandsWrong(t *testing.T) {
 	for args, says := range map[string]string{
 		"stat planets": "figures are of workloads, pods, services, routes", "stat --sort age": "it is one of name, share", "stat --window -1s": "may not be negative",
-		"stat a b c": "usage: weft stat", "edges --window -1s": "may not be negative", "stat -o yaml": "it may be json",
+		"stat a b c": "usage: weft stat", "stat --prometheus x": "it is an address such as", "top --prometheus http://127.0.0.1:1 --window 5s": "can tell of 1m0s and more", "edges --prometheus ftp://x --window 1m": "it is an address such as", "edges --window -1s": "may not be negative", "stat -o yaml": "it may be json",
 	} {
 		if code, _, err := run(t, strings.Fields(args)...); code != 2 || !strings.Contains(err, says) {
 			t.Errorf("weft %s: exit code %d, %q, want %q", args, code, err, says)

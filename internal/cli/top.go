@@ -24,9 +24,9 @@ func (a *app) top() *cobra.Command {
 	var interval time.Duration
 	c := &cobra.Command{
 		Use: "top [" + kindNames("|") + "] [NAME]", GroupID: "look", Short: "Watch success, rate, latency and mutual TLS, as they are now",
-		Long: "Watch success, rate, latency, bytes and mutual TLS of workloads, pods, services or routes, asked of the\n" +
-			"proxies themselves. NAME is one, or how its name begins. Keys: Tab next kind, s and S next column to sort\n" +
-			"by, r other way round, / filter, arrows scroll, q quit. Where the output is no terminal, one table.\n\n" + whichMesh,
+		Long: "Watch success, rate, latency, bytes and mutual TLS of workloads, pods, services or routes. NAME is one, or\n" +
+			"how its name begins. Keys: Tab next kind, s and S next column to sort by, r other way round, / filter,\n" +
+			"arrows scroll, q quit. Where the output is no terminal, one table. " + whoCounts + "\n\n" + whichMesh,
 		Example: "  weft top\n  weft top pods reviews --sort p99\n  weft top routes --once -o json",
 		Args:    exactly(cobra.MaximumNArgs(2)), ValidArgsFunction: kindsOfFigures,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,13 +61,12 @@ type seenNow struct {
 func (a *app) watch(ctx context.Context, t *top, interval time.Duration) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r, err := a.reach(&t.choice.kube, t.choice.namespace)
+	from, first, err := a.source(ctx, t.choice)
 	if err != nil {
 		return err
 	}
-	first, err := r.look(ctx)
-	if err != nil {
-		return err
+	if first.counted != nil { // it knows nothing new sooner
+		interval = max(interval, recordedEvery)
 	}
 	t.add(first)
 	keys := make(chan []byte)
@@ -82,7 +81,7 @@ func (a *app) watch(ctx context.Context, t *top, interval time.Duration) error {
 	fmt.Fprint(a.out, enterScreen)
 	defer fmt.Fprint(a.out, leaveScreen)
 	looks := make(chan seenNow)
-	go r.lookAgain(ctx, interval, looks)
+	go from.lookAgain(ctx, interval, looks)
 	size := time.NewTicker(200 * time.Millisecond) // as every system can tell it
 	defer size.Stop()
 	for draw := true; ; {
@@ -113,7 +112,7 @@ func (a *app) watch(ctx context.Context, t *top, interval time.Duration) error {
 }
 
 // lookAgain looks and looks. A mesh that is away is asked for until it is back.
-func (r reach) lookAgain(ctx context.Context, interval time.Duration, out chan<- seenNow) {
+func (from looker) lookAgain(ctx context.Context, interval time.Duration, out chan<- seenNow) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
@@ -122,7 +121,7 @@ func (r reach) lookAgain(ctx context.Context, interval time.Duration, out chan<-
 			return
 		case <-tick.C:
 		}
-		l, err := r.look(ctx)
+		l, err := from(ctx)
 		select {
 		case <-ctx.Done():
 			return

@@ -168,10 +168,16 @@ func (t *top) frame() string {
 
 // title says what is shown, and what is not.
 func (t *top) title(last look, rows []figures.Row) string {
-	out := fmt.Sprintf("weft top: %d %s, last %v, by %s", len(rows), plural(len(rows), strings.TrimSuffix(string(t.choice.kind), "s")),
-		min(last.at.Sub(t.history[0].at).Round(time.Second), t.choice.window), t.choice.sort)
+	span := min(last.at.Sub(t.history[0].at).Round(time.Second), t.choice.window)
+	if last.counted != nil {
+		span = t.choice.window
+	}
+	out := fmt.Sprintf("weft top: %d %s, last %v, by %s", len(rows), plural(len(rows), strings.TrimSuffix(string(t.choice.kind), "s")), span, t.choice.sort)
 	if t.reverse {
 		out += " the other way round"
+	}
+	if last.from != "" {
+		out += ", of " + last.from
 	}
 	switch {
 	case t.failed != nil:

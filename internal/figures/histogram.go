@@ -11,6 +11,17 @@ import (
 // holds none.
 type Histogram map[float64]float64
 
+// betweenBounds is of how many values were at most each bound.
+func betweenBounds(upTo map[float64]float64) Histogram {
+	out, before := Histogram{}, 0.0
+	for _, bound := range slices.Sorted(maps.Keys(upTo)) {
+		n := max(upTo[bound], before)
+		out[bound] = n - before
+		before = n
+	}
+	return out
+}
+
 // add adds another one, which may have other buckets.
 func (h Histogram) add(o Histogram) Histogram {
 	if h == nil {

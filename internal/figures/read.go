@@ -124,7 +124,7 @@ func (s *Sample) add(name string, m *dto.Metric) {
 		s.overflow(name, m)
 		return
 	}
-	flow := flowOf(m)
+	flow := flowOf(labelsOf(m))
 	c := s.Flows[flow]
 	switch n := countable(m.GetCounter().GetValue()); name {
 	case requestsTotal:
@@ -162,18 +162,16 @@ func countable(v float64) float64 {
 // histogramOf makes counts of each bucket of those up to each bound. Buckets
 // that hold nothing are kept: they say where the next one begins.
 func histogramOf(h *dto.Histogram) Histogram {
-	out, before := Histogram{}, 0.0
+	upTo := map[float64]float64{}
 	for _, b := range h.GetBucket() {
-		n := max(countable(float64(b.GetCumulativeCount())), before)
 		if bound := b.GetUpperBound(); !math.IsNaN(bound) {
-			out[bound] += n - before
-			before = n
+			upTo[bound] = countable(float64(b.GetCumulativeCount()))
 		}
 	}
-	if all := countable(float64(h.GetSampleCount())); all > before {
-		out[math.Inf(1)] += all - before
+	if all := countable(float64(h.GetSampleCount())); all > 0 {
+		upTo[math.Inf(1)] = max(upTo[math.Inf(1)], all)
 	}
-	return out
+	return betweenBounds(upTo)
 }
 
 // Bounds of ejections, since a pod's page may say anything: an agent has a series for
@@ -204,8 +202,7 @@ func labelsOf(m *dto.Metric) map[string]string {
 	return l
 }
 
-func flowOf(m *dto.Metric) Flow {
-	l := labelsOf(m)
+func flowOf(l map[string]string) Flow {
 	known := func(name string) string {
 		if v := l[name]; v != "" {
 			return v

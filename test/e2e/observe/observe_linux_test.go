@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weftmesh/weft/internal/figures"
 	"github.com/weftmesh/weft/test/addons"
 	"github.com/weftmesh/weft/test/cluster"
 	"github.com/weftmesh/weft/test/guide"
@@ -28,11 +30,47 @@ func TestObserve(t *testing.T) {
 		do   func(*bench)
 	}{
 		{"guide", (*bench).guide}, {"targets", (*bench).targets}, {"rights", (*bench).rights},
-		{"dashboards", (*bench).dashboards}, {"alerts", (*bench).alerts}, {"kiali", (*bench).kiali},
+		{"figures", (*bench).figures}, {"dashboards", (*bench).dashboards}, {"alerts", (*bench).alerts}, {"kiali", (*bench).kiali},
 	} {
 		if !b.Run(part.name, func(t *testing.T) { part.do(b.on(t)) }) && part.name == "guide" {
 			return // there is no Prometheus
 		}
+	}
+}
+
+// figures: weft's own tables are of this Prometheus, at once, with what it lacks of
+// the proxies' own word: nothing.
+func (b *bench) figures() {
+	b.Eventually("weft stat and weft edges of Prometheus", func() error {
+		var stat struct {
+			From string
+			Rows []figures.Row
+		}
+		var edges struct {
+			From  string
+			Edges []figures.Edge
+		}
+		for into, command := range map[any]string{&stat: "stat workloads frontend -n shop -o json", &edges: "edges frontend -n shop --window 2m -o json"} {
+			if err := json.Unmarshal([]byte(b.MustWeft("", strings.Fields(command)...)), into); err != nil {
+				return fmt.Errorf("weft %s: %w", command, err)
+			}
+		}
+		if !strings.HasPrefix(stat.From, "Prometheus ("+system+"/prometheus-") || edges.From != stat.From {
+			return fmt.Errorf("they are of %q and %q", stat.From, edges.From)
+		}
+		if len(stat.Rows) != 1 || stat.Rows[0].By != figures.ByServer || stat.Rows[0].RequestRate == nil || *stat.Rows[0].RequestRate < 5 ||
+			stat.Rows[0].SuccessRate == nil || stat.Rows[0].Latency == nil || stat.Rows[0].Received == 0 {
+			return fmt.Errorf("rows: %+v", stat.Rows)
+		}
+		if !slices.ContainsFunc(edges.Edges, func(e figures.Edge) bool {
+			return e.From.Workload == "istio-ingressgateway" && e.To.Workload == "frontend" && e.MutualTLS != nil && *e.MutualTLS == 1 && e.By == figures.ByServer
+		}) {
+			return fmt.Errorf("edges: %+v", edges.Edges)
+		}
+		return nil
+	})
+	if out := b.MustWeft("", "stat", "-n", "shop", "--window", "2s", "-o", "json"); strings.Contains(out, `"from"`) {
+		b.Errorf("two seconds are the proxies' to tell: %s", out)
 	}
 }
 
