@@ -93,7 +93,7 @@ type answered struct {
 }
 
 func (b *bench) call(url string) (out answered, err error) {
-	text, err := b.Inside("-n", "shop", "deploy/frontend", "-c", "frontend", "--", "/bin/bookshop", "get", url)
+	text, err := b.Printed("-n", "shop", "deploy/frontend", "-c", "frontend", "--", "/bin/bookshop", "get", url)
 	if err == nil {
 		err = json.Unmarshal([]byte(text), &out)
 	}

@@ -91,7 +91,7 @@ func (b *bench) moment(what string, cmd *exec.Cmd) func() time.Time {
 // egressLasted: the app that left called all the time, and each call was heard.
 func (b *bench) egressLasted() {
 	b.Helper()
-	text, err := b.Inside("-n", "shop", "ledger", "-c", "app", "--", "/app", "ask", "http://127.0.0.1:8080/said")
+	text, err := b.Printed("-n", "shop", "ledger", "-c", "app", "--", "/app", "ask", "http://127.0.0.1:8080/said")
 	var said map[string]int
 	if err == nil {
 		err = json.Unmarshal([]byte(text), &said)

@@ -222,7 +222,7 @@ func read(text string, err error) (out seen, _ error) {
 }
 
 func (b *bench) fromPod() (seen, error) {
-	return read(b.Inside("-n", "shop", "deploy/web", "-c", "app", "--", "/app", "get", "http://carts/"))
+	return read(b.Printed("-n", "shop", "deploy/web", "-c", "app", "--", "/app", "get", "http://carts/"))
 }
 
 // called: a pod calls the machine by its Service's name, over mTLS.

@@ -95,7 +95,7 @@ type called struct {
 // stars calls the servers from the client's pod.
 func (b *bench) stars(args ...string) (out called, err error) {
 	command := []string{"-n", "stars", "deploy/client", "-c", "app", "--", "/stars", "call", "--target", "xds:///stars.stars.svc.cluster.local:9000"}
-	text, err := b.Inside(append(command, args...)...) // a later --target wins
+	text, err := b.Printed(append(command, args...)...) // a later --target wins
 	if err == nil {
 		err = json.Unmarshal([]byte(text), &out)
 	}

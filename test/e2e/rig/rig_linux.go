@@ -125,10 +125,10 @@ func (r *Rig) Must(input string, args ...string) string {
 	return out
 }
 
-// Inside runs a program in a pod that always prints, and may run twice; args are
+// Printed runs a program in a pod that always prints, and may run twice; args are
 // what follows `kubectl exec`. kubectl may lose all that was printed and call that
 // a success (github.com/kubernetes/kubernetes/issues/124571): it is asked again.
-func (r *Rig) Inside(args ...string) (text string, err error) {
+func (r *Rig) Printed(args ...string) (text string, err error) {
 	for range 3 {
 		text, err = r.Kubectl("", append([]string{"exec"}, args...)...)
 		if err != nil || text != "" {

@@ -159,7 +159,7 @@ func (b *bench) mirror() {
 func (b *bench) switched(namespace, pod string, order ...string) shop.Status {
 	b.Helper()
 	var status shop.Status
-	out, err := b.Inside(append([]string{"-n", namespace, pod, "--", bookshop, "ctl"}, order...)...)
+	out, err := b.Printed(append([]string{"-n", namespace, pod, "--", bookshop, "ctl"}, order...)...)
 	if err == nil {
 		err = json.Unmarshal([]byte(out), &status)
 	}

@@ -2,7 +2,9 @@ package traffic
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -115,35 +117,55 @@ func (b *bench) failuresCounted() {
 // requests are those with all of these labels that an app's pods have counted.
 func (b *bench) requests(app string, labels ...string) (sum float64) {
 	for name := range b.pods("shop", "app="+app) {
-		page := b.Must("", "get", "--raw", "/api/v1/namespaces/shop/pods/"+name+":15020/proxy/stats/prometheus")
-	lines:
-		for line := range strings.Lines(page) {
-			if !strings.HasPrefix(line, "istio_requests_total{") {
-				continue
-			}
-			for _, l := range labels {
-				if !strings.Contains(line, l) {
-					continue lines
-				}
-			}
-			n, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:len(line)-1], 64)
-			if err != nil {
-				b.Fatal(err)
-			}
-			sum += n
-		}
+		sum += b.metric(name, "istio_requests_total", labels...)
 	}
 	return sum
 }
 
-// ejectionTold: the pod has an Event, which says by whom and why.
-func (b *bench) ejectionTold(pod string) {
-	b.Eventually("an Event says that it is ejected", func() error {
-		out, err := b.Kubectl("", "get", "events", "-n", "shop", "--field-selector", "reason=Ejected,involvedObject.name="+pod, "-o", "jsonpath={range .items[*]}{.message}{\"\\n\"}{end}")
-		if err == nil && (!strings.Contains(out, "The proxy of shop/frontend-") || !strings.Contains(out, "reviews.shop.svc.cluster.local:80") || !strings.Contains(out, "consecutive 5xx")) {
-			err = fmt.Errorf("events: %q", out)
+// metric is what a pod's page has of a metric, with all of these labels.
+func (b *bench) metric(pod, metric string, labels ...string) (sum float64) {
+	page := b.Must("", "get", "--raw", "/api/v1/namespaces/shop/pods/"+pod+":15020/proxy/stats/prometheus")
+	for line := range strings.Lines(page) {
+		lacks := func(label string) bool { return !strings.Contains(line, label) }
+		if !strings.HasPrefix(line, metric+"{") || slices.ContainsFunc(labels, lacks) {
+			continue
 		}
-		return err
+		n, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:len(line)-1], 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum += n
+	}
+	return sum
+}
+
+// ejectionTold: the pod has Events, which say by whom and why, and that it is over;
+// its own proxy counts its failures to the last one, and who ejected it counts that.
+func (b *bench) ejectionTold(pod string) {
+	for reason, says := range map[string][]string{
+		"Ejected": {"The proxy of shop/frontend-", "reviews.shop.svc.cluster.local:80", "consecutive 5xx"}, "TakenBack": {"The proxy of shop/frontend-", "reviews.shop.svc.cluster.local:80"},
+	} {
+		b.Eventually("an Event "+reason, func() error {
+			out, err := b.Kubectl("", "get", "events", "-n", "shop", "--field-selector", "reason="+reason+",involvedObject.name="+pod, "-o", "jsonpath={range .items[*]}{.message}{\"\\n\"}{end}")
+			if err == nil && slices.ContainsFunc(says, func(text string) bool { return !strings.Contains(out, text) }) {
+				err = fmt.Errorf("events: %q, want %q", out, says)
+			}
+			return err
+		})
+	}
+	b.Eventually("the failures and the ejection are counted", func() error {
+		failed := float64(b.counts("shop", pod).Failed)
+		if n := b.metric(pod, "istio_requests_total", `reporter="destination"`, `response_code="503"`, `source_workload="frontend"`); n != failed || n == 0 {
+			return fmt.Errorf("%v of %v failures at the server", n, failed)
+		}
+		ejections := 0.0
+		for frontend := range b.pods("shop", "app=frontend") {
+			ejections += b.metric(frontend, "weft_upstream_ejections_total", `destination_service="reviews.shop.svc.cluster.local"`, `destination_subset="v1"`, `reason="consecutive_5xx"`)
+		}
+		if ejections < 1 {
+			return errors.New("no proxy has counted an ejection")
+		}
+		return nil
 	})
 	if out := b.Must("", "describe", "pod", "-n", "shop", pod); !strings.Contains(out, "Ejected") {
 		b.Errorf("kubectl describe does not show it:\n%s", out)
