@@ -3,10 +3,11 @@
 // to start.
 //
 // Input: the weft binary. It starts a mesh of a client and a server with
-// sidecars and the same two without, sends load to both in turns, and reads
-// /proc of the processes; then it starts the bookshop. Output: rows of
-// docs/performance.md. Load stays within the pods' private networks. It may
-// import of the repository only the packages of test/.
+// sidecars, the same two without, and two whose sidecars do not count, sends
+// load to all of these in turns, and reads /proc of the processes; then it
+// starts the bookshop. Output: rows of docs/performance.md. Load stays within
+// the pods' private networks. It may import of the repository only the packages
+// of test/.
 package main
 
 import (
@@ -26,6 +27,7 @@ type options struct {
 	rate           float64
 	slice          time.Duration
 	slices         int
+	services       int // in sight, beside those of the measurement
 
 	// In a pod the same binary is the server or the client.
 	role string
@@ -40,6 +42,7 @@ func main() {
 	flag.Float64Var(&o.rate, "rate", 300, "requests a second")
 	flag.DurationVar(&o.slice, "slice", 3*time.Second, "length of one turn")
 	flag.IntVar(&o.slices, "slices", 15, "turns of each kind; 0 sends no load")
+	flag.IntVar(&o.services, "services", 0, "more services that each sidecar sees, of two hosts each")
 	flag.StringVar(&o.role, "role", "", "serve or fire: what the pods run")
 	flag.StringVar(&o.fire.url, "url", "", "with -role fire: what to ask for")
 	flag.Parse()

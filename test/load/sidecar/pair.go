@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,17 +38,59 @@ spec:
 ---
 `
 
-// The pods: callers and servers, with a sidecar and without.
+// silent takes a pod's metrics away, those of its access-log entries too.
+const silent = `apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: NAME}
+spec:
+  selector: {matchLabels: {app: NAME}}
+  metrics: [{providers: [{name: prometheus}], overrides: [{disabled: true}]}]
+---
+`
+
+// inSight is one more service, of two hosts that nobody calls.
+const inSight = `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: more-NUMBER}
+spec:
+  hosts: [more-NUMBER.default.svc.cluster.local]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{name: http, number: 80, protocol: HTTP}]
+  endpoints: [{address: 192.0.2.1}, {address: 192.0.2.2}]
+---
+`
+
+// way is how load goes from a client to a server.
+type way int
+
+// The ways: without sidecars, with, and with such that do not count.
 const (
-	client, server           = "client", "server"
-	plainClient, plainServer = "plain-client", "plain-server"
+	plain way = iota
+	full
+	uncounted
+	ways
 )
 
-// writeFolder writes the mesh of the measurement.
-func writeFolder(dir, self string) error {
+// The pods of each way.
+var (
+	clients = [ways]string{"plain-client", "client", "silent-client"}
+	servers = [ways]string{"plain-server", "server", "silent-server"}
+)
+
+// writeFolder writes the mesh of the measurement, with more services in sight.
+func writeFolder(dir, self string, more int) error {
 	var text strings.Builder
-	for name, inject := range map[string]string{client: "true", server: "true", plainClient: "false", plainServer: "false"} {
-		text.WriteString(strings.NewReplacer("NAME", name, "SELF", self, "INJECT", inject).Replace(manifest))
+	for w := range ways {
+		for _, name := range []string{clients[w], servers[w]} {
+			text.WriteString(strings.NewReplacer("NAME", name, "SELF", self, "INJECT", strconv.FormatBool(w != plain)).Replace(manifest))
+			if w == uncounted {
+				text.WriteString(strings.ReplaceAll(silent, "NAME", name))
+			}
+		}
+	}
+	for n := range more {
+		text.WriteString(strings.ReplaceAll(inSight, "NUMBER", strconv.Itoa(n)))
 	}
 	return os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte(text.String()), 0o644)
 }
@@ -76,18 +119,18 @@ func start(ctx context.Context, o options, dir string) (m *weftcli.Mesh, stop fu
 	return m, stop, nil
 }
 
-// pair are the figures of a pair of sidecars.
+// pair are the figures of pairs of sidecars.
 type pair struct {
-	rate           float64
-	turns          []turn
-	requests       int // of each kind, that count
-	client, server cost
+	rate             float64
+	turns            []turn
+	requests         int        // of each way, that count
+	clients, servers [ways]cost // none of plain
 }
 
-// turn is a time of direct load beside one of meshed load.
+// turn is a time of load by each way.
 type turn struct {
-	direct, meshed quantiles
-	busy           float64 // share of the machine's CPUs that were at work, by whomever
+	by   [ways]quantiles
+	busy float64 // share of the machine's CPUs that were at work, by whomever
 }
 
 // cost of one sidecar.
@@ -106,7 +149,7 @@ func measurePair(ctx context.Context, o options) (p pair, err error) {
 	if err != nil {
 		return p, err
 	}
-	if err := writeFolder(dir, self); err != nil {
+	if err := writeFolder(dir, self, o.services); err != nil {
 		return p, err
 	}
 	m, stop, err := start(ctx, o, dir)
@@ -115,7 +158,7 @@ func measurePair(ctx context.Context, o options) (p pair, err error) {
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	r := &pairRun{options: o, mesh: m, self: self, pods: map[string]weftcli.Pod{}}
-	for _, name := range []string{client, server, plainClient, plainServer} {
+	for _, name := range append(clients[:], servers[:]...) {
 		pods, err := m.PodsOf(ctx, name)
 		if err != nil {
 			return p, err
@@ -135,41 +178,39 @@ type pairRun struct {
 
 func (r *pairRun) measure(ctx context.Context) (p pair, err error) {
 	p.rate, p.requests = r.rate, r.slices*int(r.rate*r.slice.Seconds())
-	meters := []*meter{{cost: &p.client}, {cost: &p.server}}
-	for i, name := range []string{client, server} {
-		if meters[i].envoy, err = find("envoy", "WEFT_POD="+r.pods[name].Name); err != nil {
+	var meters []*meter
+	for w := full; w < ways; w++ {
+		meters = append(meters, &meter{of: w, cost: &p.clients[w], pod: r.pods[clients[w]]}, &meter{of: w, cost: &p.servers[w], pod: r.pods[servers[w]]})
+	}
+	for _, m := range meters {
+		if m.envoy, err = find("envoy", "WEFT_POD="+m.pod.Name); err != nil {
 			return p, err
 		}
 	}
 	for n := range r.slices {
-		one, err := r.turn(ctx, n%2 == 1, meters)
+		one, err := r.turn(ctx, way(n%int(ways)), meters)
 		if err != nil {
 			return p, err
 		}
 		p.turns = append(p.turns, one)
 	}
-	for i, name := range []string{client, server} {
-		meters[i].settle()
-		if meters[i].cost.sidecar, err = measureSidecar(ctx, r.mesh, r.pods[name]); err != nil {
+	for _, m := range meters {
+		m.settle()
+		if m.cost.sidecar, err = measureSidecar(ctx, r.mesh, m.pod); err != nil {
 			return p, err
 		}
 	}
 	return p, nil
 }
 
-// turn fires both kinds. Either goes first in every other turn, so that a
-// drift of the machine meets both.
-func (r *pairRun) turn(ctx context.Context, meshedFirst bool, meters []*meter) (t turn, err error) {
+// turn fires by all ways. Each goes first in its turn, so that a drift of the
+// machine meets all.
+func (r *pairRun) turn(ctx context.Context, first way, meters []*meter) (t turn, err error) {
 	busy, all := machine()
-	for _, meshed := range []bool{meshedFirst, !meshedFirst} {
-		q, err := r.fire(ctx, meshed, meters)
-		if err != nil {
+	for n := range ways {
+		w := (first + n) % ways
+		if t.by[w], err = r.fire(ctx, w, meters); err != nil {
 			return t, err
-		}
-		if meshed {
-			t.meshed = q
-		} else {
-			t.direct = q
 		}
 	}
 	busyNow, allNow := machine()
@@ -178,24 +219,20 @@ func (r *pairRun) turn(ctx context.Context, meshedFirst bool, meters []*meter) (
 }
 
 // fire sends load from the client's pod and notes what came of it.
-func (r *pairRun) fire(ctx context.Context, meshed bool, meters []*meter) (q quantiles, err error) {
-	from, to := plainClient, plainServer
-	if meshed {
-		from, to = client, server
-	}
+func (r *pairRun) fire(ctx context.Context, w way, meters []*meter) (q quantiles, err error) {
 	for _, m := range meters {
 		if err := m.start(); err != nil {
 			return q, err
 		}
 	}
 	var out outcome
-	err = r.mesh.ExecJSON(ctx, &out, r.pods[from].Name, r.self, "-role=fire", "-url=http://"+to+"/",
+	err = r.mesh.ExecJSON(ctx, &out, r.pods[clients[w]].Name, r.self, "-role=fire", "-url=http://"+servers[w]+"/",
 		fmt.Sprintf("-rate=%g", r.rate), "-slice="+r.slice.String())
 	if err != nil {
 		return q, err
 	}
 	for _, m := range meters {
-		if err := m.stop(meshed, out.Sent); err != nil {
+		if err := m.stop(m.of == w, out.Sent); err != nil {
 			return q, err
 		}
 	}
@@ -205,6 +242,8 @@ func (r *pairRun) fire(ctx context.Context, meshed bool, meters []*meter) (q qua
 // meter measures the CPU time of an Envoy: what the turns with load through it
 // take, less what it takes for as long when idle.
 type meter struct {
+	of                    way
+	pod                   weftcli.Pod
 	cost                  *cost
 	envoy                 process
 	before                float64

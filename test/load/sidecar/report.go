@@ -39,12 +39,12 @@ func middle[T any](all []T, of func(T) float64) float64 {
 	return (values[(len(values)-1)/2] + values[len(values)/2]) / 2
 }
 
-func direct(t turn) quantiles { return t.direct }
-func meshed(t turn) quantiles { return t.meshed }
+func by(w way) func(turn) quantiles { return func(t turn) quantiles { return t.by[w] } }
 
 // added is the difference within a turn.
 func added(t turn) quantiles {
-	return quantiles{t.meshed.p50 - t.direct.p50, t.meshed.p90 - t.direct.p90, t.meshed.p99 - t.direct.p99}
+	meshed, direct := t.by[full], t.by[plain]
+	return quantiles{meshed.p50 - direct.p50, meshed.p90 - direct.p90, meshed.p99 - direct.p99}
 }
 
 // quietest is the third of the turns in which the machine had least to do: a
@@ -67,9 +67,15 @@ func (p pair) table() string {
 	for _, row := range []struct {
 		name string
 		cost
-	}{{"client's sidecar", p.client}, {"server's sidecar", p.server}} {
+	}{
+		{"client's sidecar", p.clients[full]}, {"server's sidecar", p.servers[full]},
+		{"client's, no metrics", p.clients[uncounted]}, {"server's, no metrics", p.servers[uncounted]},
+	} {
 		fmt.Fprintf(&out, "| %s | %.0f us | %.2f s | %.0f MB (%.0f, %.0f) | %.1f MB (%.1f) |\n", row.name, row.perRequest, row.ready,
 			row.envoy.RSS, row.envoy.Anonymous, row.envoy.Proportional, row.agent.RSS, row.agent.Anonymous)
+	}
+	if off := p.clients[uncounted].perRequest + p.servers[uncounted].perRequest; off > 0 {
+		fmt.Fprintf(&out, "\nmetrics are %.0f%% more CPU a request\n", ((p.clients[full].perRequest+p.servers[full].perRequest)/off-1)*100)
 	}
 	return out.String()
 }
@@ -80,7 +86,7 @@ func (p pair) latency(out *strings.Builder, which string, turns []turn) {
 	for _, row := range []struct {
 		name string
 		of   func(turn) quantiles
-	}{{"direct", direct}, {"two sidecars, mTLS, metrics", meshed}, {"added", added}} {
+	}{{"direct", by(plain)}, {"two sidecars, mTLS, metrics", by(full)}, {"two sidecars, mTLS", by(uncounted)}, {"added by the first two", added}} {
 		q := median(turns, row.of)
 		fmt.Fprintf(out, "| %s%s (CPUs %.0f%% busy) | %.2f ms | %.2f ms | %.2f ms |\n", row.name, which, busy*100, q.p50, q.p90, q.p99)
 	}

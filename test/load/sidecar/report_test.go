@@ -11,7 +11,7 @@ func TestQuantilesAndMedians(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	one := func(busy, direct, meshed float64) turn {
-		return turn{busy: busy, direct: quantiles{p50: direct}, meshed: quantiles{p50: meshed}}
+		return turn{busy: busy, by: [ways]quantiles{plain: {p50: direct}, full: {p50: meshed}}}
 	}
 	turns := []turn{one(0.9, 1, 9), one(0.1, 2, 3), one(0.5, 4, 7), one(0.3, 1, 1)}
 	if got := median(turns, added).p50; got != 2 {
