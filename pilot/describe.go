@@ -207,7 +207,7 @@ func (d *describer) pod(w *model.Workload) Description {
 // selected are the pods of a service.
 func (d *describer) selected(s *model.Service) (out []*model.Workload) {
 	for _, w := range d.mesh.Workloads.All() {
-		if len(s.Selector) > 0 && w.Namespace == s.Namespace && model.Selects(s.Selector, w.Labels) {
+		if w.Namespace == s.Namespace && s.Selects(w.Labels) {
 			out = append(out, w)
 		}
 	}

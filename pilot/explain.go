@@ -153,7 +153,7 @@ func (e *explainer) server(q Question) (to model.Workload, port uint32, err erro
 	namespace, name := split(q.To, q.Namespace)
 	for _, s := range e.mesh.Services.All() {
 		selects := func(w model.Workload) bool {
-			return w.Namespace == s.Namespace && len(s.Selector) > 0 && model.Selects(s.Selector, w.Labels)
+			return w.Namespace == s.Namespace && s.Selects(w.Labels)
 		}
 		if !found && (s.Namespace == namespace && s.Name == name || s.Host == q.To) {
 			at := slices.IndexFunc(e.pods, selects)

@@ -206,7 +206,7 @@ type served struct {
 func (m *mtls) ports(pods []*model.Workload) map[uint32][]served {
 	w, out := pods[0], map[uint32][]served{0: nil}
 	for _, s := range m.then.Services.All() {
-		if w.Namespace != s.Namespace || len(s.Selector) == 0 || !model.Selects(s.Selector, w.Labels) {
+		if w.Namespace != s.Namespace || !s.Selects(w.Labels) {
 			continue
 		}
 		for _, p := range s.Ports {

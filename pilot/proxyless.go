@@ -63,7 +63,7 @@ func podTitle(w model.Workload) string {
 // caller is a pod of the class that may call a service: one that is not of it.
 func (p *proxyless) caller(class model.ProxyClass, s *model.Service) (string, bool) {
 	for _, w := range p.of[class] {
-		if w.Namespace != s.Namespace || len(s.Selector) == 0 || !model.Selects(s.Selector, w.Labels) {
+		if w.Namespace != s.Namespace || !s.Selects(w.Labels) {
 			return podTitle(w), true
 		}
 	}
@@ -152,7 +152,7 @@ func (p *proxyless) findings() []diag.Diagnostic {
 	for _, s := range p.mesh.Services.All() {
 		first := true // of the service's pods: its ports are the same for all
 		for _, w := range p.pods {
-			if len(s.Selector) == 0 || w.Namespace != s.Namespace || !model.Selects(s.Selector, w.Labels) {
+			if w.Namespace != s.Namespace || !s.Selects(w.Labels) {
 				continue
 			}
 			p.tokens(w)

@@ -1,6 +1,9 @@
 package model
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Protocol of a port.
 type Protocol int
@@ -57,10 +60,12 @@ type Service struct {
 	Headless  bool              // its name means its pods' addresses
 	Ports     []Port            // by Number
 	Selector  map[string]string // of pods in Namespace; nil: none
-	Labels    map[string]string
-	Resolve   Resolution
-	External  string // host to resolve for ResolveDNS; the target of an ExternalName
-	ExportTo  Visibility
+	// AlsoSelects are the selectors of younger ServiceEntries that joined.
+	AlsoSelects []map[string]string
+	Labels      map[string]string
+	Resolve     Resolution
+	External    string // host to resolve for ResolveDNS; the target of an ExternalName
+	ExportTo    Visibility
 	// Balancer is what weft.mesh/load-balancer says for it, its namespace or the
 	// mesh; a DestinationRule that says another wins.
 	Balancer LBAlgorithm
@@ -99,6 +104,27 @@ type Service struct {
 	AliasOf string
 	// Aliases are the hosts of ExternalNames that stand for this one, sorted.
 	Aliases []string
+}
+
+// Selectors are those that name labels: its own, and those of ServiceEntries that
+// joined.
+func (s *Service) Selectors() (out []map[string]string) {
+	if len(s.Selector) > 0 {
+		out = append(out, s.Selector)
+	}
+	for _, also := range s.AlsoSelects {
+		if len(also) > 0 {
+			out = append(out, also)
+		}
+	}
+	return out
+}
+
+// Selects reports whether a workload of the service's namespace, with these
+// labels, is behind it. Selectors that name no label select nobody here.
+func (s *Service) Selects(labels map[string]string) bool {
+	chosen := func(selector map[string]string) bool { return len(selector) > 0 && Selects(selector, labels) }
+	return chosen(s.Selector) || slices.ContainsFunc(s.AlsoSelects, chosen)
 }
 
 // Key is that of Mesh.Services and Mesh.Endpoints: the host, or, of a Rival,

@@ -80,7 +80,7 @@ func Planned(set config.Set) (out []model.Workload) {
 // behind are the labels of all pods and endpoints of a service.
 func (p population) behind(s *model.Service) (out []map[string]string) {
 	for _, pod := range p.pods {
-		if len(s.Selector) > 0 && pod.namespace == s.Namespace && model.Selects(s.Selector, pod.labels) {
+		if pod.namespace == s.Namespace && s.Selects(pod.labels) {
 			out = append(out, pod.labels)
 		}
 	}
@@ -123,9 +123,7 @@ func (p population) gateway(o *config.Object, gw *model.Gateway) []diag.Diagnost
 	}
 	var doors []*model.Service
 	for _, s := range p.mesh.Services.All() {
-		if len(s.Selector) > 0 && slices.ContainsFunc(selected, func(pod podLabels) bool {
-			return pod.namespace == s.Namespace && model.Selects(s.Selector, pod.labels)
-		}) {
+		if slices.ContainsFunc(selected, func(pod podLabels) bool { return pod.namespace == s.Namespace && s.Selects(pod.labels) }) {
 			doors = append(doors, s)
 		}
 	}

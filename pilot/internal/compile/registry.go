@@ -87,11 +87,15 @@ func (c *Compiler) register() {
 	c.groups = addKind(c, config.WorkloadGroup, compileWorkloadGroup, func(g *group) string { return g.key })
 	members := c.members()
 	c.endpoints = memo.Map(&c.graph, &c.services.Cell, func(r *memo.Reader, key string, s *model.Service) (*model.Endpoints, bool) {
-		selected, _ := memo.Get(r, &members.Cell, key)
+		of := func(key string) memo.Table[*outsider] {
+			selected, _ := memo.Get(r, &members.Cell, key)
+			return selected
+		}
 		if s.Origin != "" {
 			all, _ := memo.Get(r, &c.entriesOf.Cell, s.Host)
-			return entryEndpoints(s, all, selected)
+			return entryEndpoints(s, all, func(e *entry) memo.Table[*outsider] { return of(e.key) })
 		}
+		selected := of(key)
 		parts, _ := memo.Get(r, &c.byService.Cell, s.Host)
 		return joinSlices(s, parts, selected)
 	}, memo.Same(equal[*model.Endpoints]))
@@ -147,27 +151,43 @@ func (c *Compiler) complete(r *memo.Reader, key string, s *model.Service) *model
 	return &out
 }
 
+// chooser is what selects workloads of its namespace: a Service of Kubernetes,
+// or a ServiceEntry.
+type chooser struct {
+	namespace string
+	selector  map[string]string
+	entry     bool
+}
+
+// choosers derives them, by the host of the Service and the key of the entry.
+func (c *Compiler) choosers() *memo.Union[*chooser] {
+	same := memo.Same(equal[*chooser])
+	services := memo.Map(&c.graph, &c.kube.values.Cell, func(_ *memo.Reader, _ string, s *model.Service) (*chooser, bool) {
+		return &chooser{s.Namespace, s.Selector, false}, s.Selector != nil && s.External == ""
+	}, same)
+	entries := memo.Map(&c.graph, &c.entries.values.Cell, func(_ *memo.Reader, _ string, e *entry) (*chooser, bool) {
+		return &chooser{e.namespace, e.selector, true}, e.selector != nil
+	}, same)
+	return memo.NewUnion(&c.graph, &services.Cell, &entries.Cell)
+}
+
 // members derives what selectors select besides the endpoints that Kubernetes
 // itself knows: WorkloadEntries of Services and ServiceEntries, and pods of
-// ServiceEntries. They are grouped by key of the service.
+// ServiceEntries. They are grouped by the key of the chooser.
 func (c *Compiler) members() *memo.Grouped[*outsider] {
-	selectors := memo.Group(&c.graph, &c.services.Cell, func(_ string, s *model.Service) []string {
-		if s.Selector == nil || s.External != "" {
+	choosers := c.choosers()
+	selectors := memo.Group(&c.graph, &choosers.Cell, func(_ string, s *chooser) []string { return []string{s.index()} })
+	byNamespace := memo.Group(&c.graph, &choosers.Cell, func(_ string, s *chooser) []string {
+		if !s.entry {
 			return nil
 		}
-		return []string{selectorKey(s)}
+		return []string{s.namespace}
 	})
-	byNamespace := memo.Group(&c.graph, &c.declared.Cell, func(_ string, s *model.Service) []string {
-		if s.Selector == nil {
-			return nil
-		}
-		return []string{s.Namespace}
-	})
-	join := func(r *memo.Reader, w *outsider, declared bool, emit memo.Emit[*outsider]) {
+	join := func(r *memo.Reader, w *outsider, pod bool, emit memo.Emit[*outsider]) {
 		for _, label := range append([]string{""}, labelKeys(w.labels)...) {
 			group, _ := memo.Get(r, &selectors.Cell, w.namespace+"/"+label)
 			for key, s := range group.All() {
-				if (s.Origin != "" || !declared) && model.Selects(s.Selector, w.labels) {
+				if (s.entry || !pod) && model.Selects(s.selector, w.labels) {
 					emit(key+"\x00"+w.key, w)
 				}
 			}
@@ -187,19 +207,19 @@ func (c *Compiler) members() *memo.Grouped[*outsider] {
 	}, same)
 	all := memo.NewUnion(&c.graph, &entries.Cell, &pods.Cell)
 	return memo.Group(&c.graph, &all.Cell, func(key string, _ *outsider) []string {
-		service, _, _ := strings.Cut(key, "\x00")
-		return []string{service}
+		chooser, _, _ := strings.Cut(key, "\x00")
+		return []string{chooser}
 	})
 }
 
-// selectorKey is the index key of a selector: one of its labels, the first by
-// key, so that a workload finds all that may select it by its own labels.
-func selectorKey(s *model.Service) string {
-	keys := labelKeys(s.Selector)
+// index is the key of a selector: one of its labels, the first by key, so that a
+// workload finds all that may select it by its own labels.
+func (s *chooser) index() string {
+	keys := labelKeys(s.selector)
 	if len(keys) == 0 {
-		return s.Namespace + "/"
+		return s.namespace + "/"
 	}
-	return s.Namespace + "/" + keys[0]
+	return s.namespace + "/" + keys[0]
 }
 
 // labelKeys are labels as "key=value", sorted.

@@ -287,7 +287,7 @@ func (e *entry) takes(w *outsider, at diag.Path, d *diag.List) bool {
 
 // declare makes the services that entries declare for a host, one for each
 // namespace, that of the oldest entry first. Entries of a namespace are joined:
-// ports and addresses of all, the rest of the oldest.
+// ports, addresses and who is selected of all, the rest of the oldest.
 func declare(host string, all memo.Table[*entry]) (out []*model.Service) {
 	for _, e := range byRank(all) {
 		i := slices.IndexFunc(out, func(s *model.Service) bool { return s.Namespace == e.namespace })
@@ -305,18 +305,21 @@ func declare(host string, all memo.Table[*entry]) (out []*model.Service) {
 			s.SANs = unique(slices.Concat(s.SANs, e.sans))
 			s.Allocated = s.Allocated && len(s.Addresses)+len(s.CIDRs) == 0
 			s.Ports = joinPorts(s.Ports, e.ports)
+			if e.selector != nil {
+				s.AlsoSelects = append(s.AlsoSelects, e.selector)
+			}
 		}
 	}
 	return out
 }
 
-// joins reports whether an entry can add to a service of its host.
+// joins reports whether an entry can add to a service of its host. Each brings
+// endpoints of its own, be they listed or selected: Istio keeps those of all
+// entries of a host and namespace together
+// (pilot/pkg/serviceregistry/serviceentry, mergeServicesInstancesByNamespaceHost).
 func joins(s *model.Service, e *entry) bool {
-	return s.Resolve == e.resolve && s.Outside == e.outside && sameSelector(s.Selector, e.selector)
+	return s.Resolve == e.resolve && s.Outside == e.outside
 }
-
-// sameSelector tells a selector of everything from none.
-func sameSelector(a, b map[string]string) bool { return (a == nil) == (b == nil) && maps.Equal(a, b) }
 
 func joinPorts(ports, more []model.Port) []model.Port {
 	out := slices.Clone(ports)
@@ -391,44 +394,33 @@ func (e *entry) compare(older *entry, host string, at diag.Path, d *diag.List) {
 		d.Add(diag.Duplicate, at, "the older ServiceEntry %s has %q with another resolution or location, and wins", older.key, host)
 		return
 	}
-	if !sameSelector(e.selector, older.selector) {
-		d.Add(diag.Duplicate, at, "the older ServiceEntry %s has %q with another workloadSelector or with none, and wins", older.key, host)
-		return
-	}
 	for _, p := range e.ports {
 		if slices.ContainsFunc(older.ports, func(q model.Port) bool {
-			return q.Number == p.Number && (q.Name != p.Name || q.Protocol != p.Protocol || q.Target != p.Target)
+			return q.Number == p.Number && (q.Name != p.Name || q.Protocol != p.Protocol)
 		}) {
 			d.Add(diag.Duplicate, at, "port %d of %q is another in the older ServiceEntry %s, which wins", p.Number, host, older.key)
 		}
 	}
 }
 
-// entryEndpoints gives the endpoints of a declared service: what its selector
-// selects, else those of its entries, each for the ports of its own, else, by
-// DNS, the host itself.
-func entryEndpoints(s *model.Service, all memo.Table[*entry], selected memo.Table[*outsider]) (*model.Endpoints, bool) {
+// entryEndpoints gives the endpoints of a declared service: those of its
+// entries, listed or selected, each for the ports of its own, else, by DNS, the
+// host itself.
+func entryEndpoints(s *model.Service, all memo.Table[*entry], selected func(*entry) memo.Table[*outsider]) (*model.Endpoints, bool) {
 	if s.Resolve == model.ResolveNone || s.Resolve == model.ResolveAsked {
 		return nil, false
 	}
-	var chosen []*outsider
-	for _, w := range selected.All() {
-		if w.kind == byIP || w.kind == byName && s.Resolve.ByDNS() {
-			chosen = append(chosen, w)
+	var entries []*entry
+	members := map[*entry][]*outsider{}
+	for _, e := range byRank(all) {
+		if e.namespace == s.Namespace && joins(s, e) {
+			entries = append(entries, e)
+			members[e] = slices.Concat(e.endpoints, e.chosen(selected(e)))
 		}
 	}
-	entries := byRank(all)
 	out := &model.Endpoints{Host: s.Host}
 	for _, p := range s.Ports {
-		members := chosen
-		if s.Selector == nil {
-			members = endpointsFor(s, p, entries)
-		}
-		var eps []*model.Endpoint
-		for _, w := range members {
-			eps = append(eps, w.at(p, p.Name)...)
-		}
-		if len(eps) > 0 {
+		if eps := endpointsFor(s, p, entries, members); len(eps) > 0 {
 			out.Ports = append(out.Ports, model.PortEndpoints{Port: p.Number, Endpoints: sortEndpoints(eps)})
 		}
 	}
@@ -436,16 +428,33 @@ func entryEndpoints(s *model.Service, all memo.Table[*entry], selected memo.Tabl
 	return out, len(out.Ports) > 0
 }
 
-// endpointsFor are the endpoints that entries list for a port of a service.
-func endpointsFor(s *model.Service, p model.Port, entries []*entry) (out []*outsider) {
-	has := func(q model.Port) bool { return q.Number == p.Number }
-	for _, e := range entries {
-		if e.namespace == s.Namespace && joins(s, e) && slices.ContainsFunc(e.ports, has) && (s.Resolve != model.ResolveFirst || len(out) == 0) {
-			out = append(out, e.endpoints...)
+// chosen are those of the selected whose address the resolution can use.
+func (e *entry) chosen(selected memo.Table[*outsider]) (out []*outsider) {
+	for _, w := range selected.All() {
+		if w.kind == byIP || w.kind == byName && e.resolve.ByDNS() {
+			out = append(out, w)
 		}
 	}
-	if len(out) == 0 && s.Resolve.ByDNS() && !strings.HasPrefix(s.Host, "*") {
-		return []*outsider{{kind: byName, endpoint: model.Endpoint{Address: s.Host, Namespace: s.Namespace}}}
+	return out
+}
+
+// endpointsFor are the endpoints that entries have for a port of a service, each
+// at the target port of its own entry.
+func endpointsFor(s *model.Service, p model.Port, entries []*entry, members map[*entry][]*outsider) (out []*model.Endpoint) {
+	selecting := false
+	for _, e := range entries {
+		i := slices.IndexFunc(e.ports, func(q model.Port) bool { return q.Number == p.Number })
+		if i < 0 || s.Resolve == model.ResolveFirst && len(out) > 0 {
+			continue
+		}
+		selecting = selecting || e.selector != nil
+		for _, w := range members[e] {
+			out = append(out, w.at(e.ports[i], e.ports[i].Name)...)
+		}
+	}
+	if len(out) == 0 && !selecting && s.Resolve.ByDNS() && !strings.HasPrefix(s.Host, "*") {
+		self := outsider{kind: byName, endpoint: model.Endpoint{Address: s.Host, Namespace: s.Namespace}}
+		return self.at(p, p.Name)
 	}
 	return out
 }

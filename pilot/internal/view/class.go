@@ -43,7 +43,7 @@ func NewClassifier() *Classifier {
 		in:     in,
 		routes: memo.Group(g, &in.virtualServices.Cell, func(_ string, vs *model.VirtualService) []string { return sourceKeys(vs) }),
 		rules:  memo.Group(g, &in.policies.Cell, func(_ string, p *model.Policy) []string { return keysIn(p.Namespace, p.Selector) }),
-		server: memo.Group(g, &in.services.Cell, func(_ string, s *model.Service) []string { return keysIn(s.Namespace, s.Selector) }),
+		server: memo.Group(g, &in.services.Cell, func(_ string, s *model.Service) []string { return keysIn(s.Namespace, s.Selectors()...) }),
 		auth:   memo.Group(g, &in.peerAuth.Cell, func(_ string, p *model.PeerAuth) []string { return keysIn(p.Namespace, p.Selector) }),
 		router: memo.Group(g, &in.gateways.Cell, func(_ string, gw *model.Gateway) []string { return keysIn("", gw.Selector) }),
 		scopes: memo.Group(g, &in.sidecars.Cell, func(_ string, s *model.Sidecar) []string { return []string{s.Namespace} }),
@@ -264,9 +264,13 @@ func filter(labels map[string]string, keep func(key string) bool) map[string]str
 	return out
 }
 
-func keysIn(namespace string, selector map[string]string) (keys []string) {
-	for k := range selector {
-		keys = append(keys, namespace+"/"+k)
+func keysIn(namespace string, selectors ...map[string]string) (keys []string) {
+	for _, selector := range selectors {
+		for k := range selector {
+			if key := namespace + "/" + k; !slices.Contains(keys, key) {
+				keys = append(keys, key)
+			}
+		}
 	}
 	return keys
 }

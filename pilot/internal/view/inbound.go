@@ -63,18 +63,21 @@ func newInbound(in *inputs, class model.ProxyClass, own *callees) *inbound {
 // found by an index that all classes share, so that a class holds only its own.
 func ownServices(in *inputs) *memo.Derived[*model.Settings, *model.Service] {
 	index := memo.Group(in.graph, &in.services.Cell, func(_ string, s *model.Service) []string {
-		if len(s.Selector) == 0 {
-			return nil
+		var keys []string
+		for _, selector := range s.Selectors() {
+			label := firstKey(selector)
+			if key := selectorKey(s.Namespace, label, selector[label]); !slices.Contains(keys, key) {
+				keys = append(keys, key)
+			}
 		}
-		key := slices.Min(slices.Collect(maps.Keys(s.Selector)))
-		return []string{selectorKey(s.Namespace, key, s.Selector[key])}
+		return keys
 	})
 	return memo.Flat(in.graph, &in.settings.Cell, func(r *memo.Reader, _ string, _ *model.Settings, emit memo.Emit[*model.Service]) {
 		namespace := in.namespace(r)
 		for k, v := range in.labels(r) {
 			candidates, _ := memo.Get(r, &index.Cell, selectorKey(namespace, k, v))
 			for host, s := range candidates.All() {
-				if in.selected(r, s.Selector) {
+				if slices.ContainsFunc(s.Selectors(), func(selector map[string]string) bool { return in.selected(r, selector) }) {
 					emit(host, s)
 				}
 			}

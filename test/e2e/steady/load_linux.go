@@ -23,7 +23,7 @@ func (b *Bench) FromLAN(targets ...Target) *Load {
 	b.Helper()
 	at := b.loadAddress()
 	cmd := exec.CommandContext(b.Context(), b.App, "load", at, config(b, targets))
-	if err := b.Inside("lan", cmd); err != nil {
+	if err := b.Cluster.Inside("lan", cmd); err != nil {
 		b.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
