@@ -192,15 +192,15 @@ func rotating(m *mesh) Options {
 	return o
 }
 
-// TestRotation takes a crowd under load from one root to the next, while the CA
-// dies on the way.
+// TestRotation takes a hundred workloads under load from one root to the next,
+// while the CA dies on the way.
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
 	opts := rotating(m)
 	r := m.start(opts)
 	opts.Listen, opts.Monitoring = r.addr, r.monitoring // of the next
-	c := m.crowd(r, 10)
+	c := m.crowd(r, 100)
 	first := m.rotation(r).Roots[0].Fingerprint
 	// A session of before, and a certificate of a thief.
 	sessions := tls.NewLRUClientSessionCache(4)

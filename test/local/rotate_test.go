@@ -2,11 +2,13 @@ package local
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -55,7 +57,8 @@ func (m *running) reach(t *testing.T, stage string) (s rotationStatus) {
 }
 
 // TestRootRotation changes the root of a mesh of ten proxies in which each
-// request opens connections of its own, while the CA dies on the way, twice.
+// request opens connections of its own, while in each stage what takes part in it
+// dies: the CA in all of them, agents and the pilot in those that wait for them.
 func TestRootRotation(t *testing.T) {
 	dir := folder(t)
 	save(t, filepath.Join(dir, "connections.yaml"), fmt.Sprintf(newConnections, "front")+"---\n"+fmt.Sprintf(newConnections, "details"))
@@ -78,13 +81,21 @@ func TestRootRotation(t *testing.T) {
 	before := m.reach(t, "None")
 	load := m.steady(t)
 	load.lasts(t, 100)
-	if out, err := weft(t.Context(), m, "ca", "rotate", "--name", m.Name); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	for _, death := range m.deaths(t) {
+		pid := m.pid(t, death.pod, death.binary)
+		m.during(t, death.stage)
+		kill(t, pid)
+		eventually(t, patience, fmt.Sprintf("in %s the %s of %s was killed, and is back", death.stage, death.binary, death.pod), func() error {
+			if now, ok := m.find(t, death.pod, death.binary); !ok || now == pid {
+				return errors.New("there is none")
+			}
+			return nil
+		})
 	}
-	kill(t, m.pid(t, "weft-ca", "ca"))
-	m.reach(t, "Issue")
-	kill(t, m.pid(t, "weft-ca", "ca"))
 	after := m.reach(t, "Dropped")
+	m.await(t, patience, "all pods are in sync", func(pods []weftcli.Pod) bool {
+		return !slices.ContainsFunc(pods, func(p weftcli.Pod) bool { return !p.Ready || p.Synced == "no" })
+	})
 	load.lasts(t, 100)
 	all, failed := load.count()
 	t.Logf("%d requests through the gateway, %d failed", all, failed)
@@ -95,6 +106,76 @@ func TestRootRotation(t *testing.T) {
 		t.Errorf("roots before %v, after %v", before.Roots, after.Roots)
 	}
 	m.handshakes(t, all)
+}
+
+// death is of a process of a pod, in a stage of a rotation.
+type death struct{ stage, pod, binary string }
+
+// deaths are in the order in which a rotation has their stages. A CA that dies in
+// Trusted goes back to Distribute, for it has not heard everybody since.
+func (m *running) deaths(t *testing.T) (out []death) {
+	t.Helper()
+	pod := func(deployment string) string {
+		pods, err := m.PodsOf(t.Context(), deployment)
+		if err != nil || len(pods) == 0 {
+			t.Fatalf("no pods of %s: %v", deployment, err)
+		}
+		return pods[0].Name
+	}
+	ca, pilot := death{pod: "weft-ca", binary: "ca"}, death{pod: "weft-pilot", binary: "pilot"}
+	client, server := death{pod: pod("front"), binary: "agent"}, death{pod: pod("details"), binary: "agent"}
+	gateway := death{pod: pod("istio-ingressgateway"), binary: "agent"}
+	for _, at := range []struct {
+		stage string
+		dies  []death
+	}{
+		{"Distribute", []death{ca, pilot, client, server, gateway}},
+		{"Trusted", []death{ca}},
+		{"Issue", []death{ca, pilot, client, server, gateway}},
+		{"Drained", []death{ca}},
+		{"Dropped", []death{ca, pilot, server}},
+	} {
+		for _, d := range at.dies {
+			d.stage = at.stage
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// during waits until a rotation is in a stage, and begins one where none is under
+// way: one that was over before anybody looked has to come again.
+func (m *running) during(t *testing.T, stage string) {
+	t.Helper()
+	mesh, err := local.Connect(m.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 3*time.Minute, "the rotation is in "+stage, func() error {
+		s, err := rotationOf(mesh.HTTP())
+		if err == nil && s.Stage == stage {
+			return nil
+		}
+		if err == nil && (s.Stage == "None" || s.Stage == "Dropped") {
+			if out, err := weft(t.Context(), m, "ca", "rotate", "--name", m.Name); err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+		}
+		return fmt.Errorf("in %q, waiting for %v: %w", s.Stage, s.Waiting, err)
+	})
+}
+
+// rotationOf asks without a process of its own: some stages are short.
+func rotationOf(mesh *http.Client) (s rotationStatus, err error) {
+	resp, err := mesh.Get("http://mesh/v1/ca/rotation")
+	if err != nil {
+		return s, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return s, errors.New(resp.Status)
+	}
+	return s, json.NewDecoder(resp.Body).Decode(&s)
 }
 
 // handshakes wants of the caller's Envoy that it took a connection of its own for
