@@ -181,13 +181,13 @@ func (a *agent) makeEnvoy(_, own prometheus.Registerer) error {
 		Stats: a.o.Envoy.Stats, Runtime: a.o.Envoy.Runtime, InboundLimit: a.o.Envoy.InboundLimit,
 		AccessLogs: a.readable("access logs", a.o.Envoy.AccessLogs), Metrics: a.readable("statistics", withinMinute(a.o.Envoy.Metrics)), Statsd: a.statsd(),
 		XDSSocket: a.o.socket("xds.sock"), SDSSocket: a.o.socket("sds.sock"), TapSocket: a.o.socket("tap.sock"),
-		CountSocket: a.o.socket("count.sock"), EjectionLog: a.o.socket(ejectionLog),
+		CountSocket: a.o.socket("count.sock"), AdminSocket: a.o.socket(adminSocket), EjectionLog: a.o.socket(ejectionLog),
 	})
 	if err != nil {
 		return err
 	}
 	a.warnOfLimit()
-	a.admin = envoy.NewAdmin(loopbackPort(a.o.Ports.Admin))
+	a.admin = envoy.NewAdmin(a.o.socket(adminSocket))
 	a.ejections = ejections.New(ejections.Options{
 		Log: a.o.socket(ejectionLog), Out: a.admin.Out, Metrics: a.registry, Logger: a.o.Log.With("part", "ejections"),
 		Pilot: ejections.Pilot{Conn: a.pilot, Node: a.ownNode()},
@@ -199,6 +199,9 @@ func (a *agent) makeEnvoy(_, own prometheus.Registerer) error {
 	})
 	return nil
 }
+
+// adminSocket is where in the run directory Envoy serves its administration.
+const adminSocket = "admin.sock"
 
 // ejectionLog is where in the run directory Envoy says whom it ejects.
 const ejectionLog = "ejections.log"
@@ -242,7 +245,7 @@ func (a *agent) makeStatus(istio, own prometheus.Registerer) error {
 		Own: a.registry, Metrics: istio, Ours: own, App: metrics, Samples: a.o.MeshSamples, AppSamples: a.o.AppSamples, Log: a.o.Log.With("part", "metrics"),
 		Envoy: "http://" + loopbackPort(ports.Prometheus) + "/stats/prometheus", Counted: a.counts.Counted,
 	})
-	a.status = newStatus(a.o.Log.With("part", "status"), page, a.ready, istio)
+	a.status = newStatus(a.o.Log.With("part", "status"), page, a.ready, istio, a.envoy.Dialled)
 	probes, err := appprobe.Parse(a.o.AppProbes)
 	if err != nil {
 		return fmt.Errorf("agent: ISTIO_KUBE_APP_PROBERS: %w", err)
@@ -254,7 +257,7 @@ func (a *agent) makeStatus(istio, own prometheus.Registerer) error {
 	a.status.Handle("GET "+appprobe.HealthPrefix, app)
 	a.status.Handle("GET "+appprobe.LifecyclePrefix, app)
 	a.status.HandleFunc("GET /drained", a.serveDrained)
-	a.status.HandleFunc("GET /"+live.Path, fromPod(a.tap.ServeHTTP))
+	a.status.HandleFunc("GET /"+live.Path, fromPod(a.envoy.Dialled, a.tap.ServeHTTP))
 	return nil
 }
 
@@ -318,6 +321,7 @@ func (a *agent) parts() []func(context.Context) error {
 		serving(a.logs, a.bound.tap),            // what it tells weft tap
 		serving(a.countServer, a.bound.count),   // what of it is counted here
 		servingHTTP(http, a.bound.status),       // health and metrics
+		a.serveAdmin,
 		a.tap.Run,
 		a.ejections.Run,
 		a.overflows.Run,
@@ -340,6 +344,12 @@ func (a *agent) parts() []func(context.Context) error {
 		out = append(out, func(ctx context.Context) error { return a.resolver.Serve(ctx, a.bound.dns) }, feed.Run, a.keepNames)
 	}
 	return out
+}
+
+// serveAdmin is for people and tools, who know Istio's port.
+func (a *agent) serveAdmin(ctx context.Context) error {
+	p := &adminPort{to: a.o.socket(adminSocket), by: a.envoy.Dialled, log: a.o.Log.With("part", "admin")}
+	return p.serve(ctx, a.bound.admin)
 }
 
 // keepNames leaves the mesh's names to the next agent. That they cannot be

@@ -238,8 +238,7 @@ func TestNobodyReads(t *testing.T) {
 	eventually(t, "the pod is ready", m.pod.ready)
 	m.pod.kill()
 	m.pod.closeOutput()
-	admin := fmt.Sprintf("http://127.0.0.1:%d", m.pod.config.Options.Ports.Admin)
-	response, err := client.Post(admin+"/logging?level=trace", "", nil)
+	response, err := m.pod.admin().Post("http://envoy/logging?level=trace", "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -314,6 +314,13 @@ func (p *pod) envoys() []int {
 	return out
 }
 
+// admin asks Envoy itself, whether an agent runs or not.
+func (p *pod) admin() *http.Client {
+	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(p.config.Options.RunDir, "admin.sock"))
+	}}}
+}
+
 func (p *pod) ready() bool {
 	code, _, _ := get(fmt.Sprintf("http://127.0.0.1:%d/healthz/ready", p.config.Options.Ports.Health))
 	return code == http.StatusOK

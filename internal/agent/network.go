@@ -62,6 +62,7 @@ func (n network) resolver() *net.Resolver {
 type sockets struct {
 	xds, secret, tap, count []net.Listener
 	status                  []net.Listener
+	admin                   net.Listener
 	dns                     nameserver.Bound
 }
 
@@ -82,6 +83,9 @@ func listen(ctx context.Context, o Options) (sockets, error) {
 	var err error
 	if s.status, err = listenStatus(ctx, o); err != nil {
 		return s, err
+	}
+	if s.admin, err = (&net.ListenConfig{}).Listen(ctx, "tcp", loopbackPort(o.Ports.Admin)); err != nil {
+		return s, fmt.Errorf("agent: administration port: %w", err)
 	}
 	s.dns, err = nameserver.Listen(ctx, o.DNS.Listen)
 	return s, err

@@ -82,7 +82,7 @@ func (p *proxyless) assemble(ctx context.Context) error {
 		return err
 	}
 	page := scrape.New(scrape.Options{Own: p.registry, Metrics: istio, Ours: own, App: app, AppSamples: p.o.AppSamples, Log: p.o.Log.With("part", "metrics")})
-	p.status = newStatus(p.o.Log.With("part", "status"), page, p.whole, istio)
+	p.status = newStatus(p.o.Log.With("part", "status"), page, p.whole, istio, nil)
 	p.status.HandleFunc("GET /drained", p.serveDrained)
 	mode := os.FileMode(0o600)
 	if p.o.GroupAccess {

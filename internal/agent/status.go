@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -32,7 +33,7 @@ type status struct {
 	draining time.Time // zero while not
 }
 
-func newStatus(log *slog.Logger, metrics http.Handler, check func(context.Context) error, istio prometheus.Registerer) *status {
+func newStatus(log *slog.Logger, metrics http.Handler, check func(context.Context) error, istio prometheus.Registerer, by dialler) *status {
 	s := &status{
 		ServeMux: http.NewServeMux(), log: log, check: check, created: time.Now(),
 		quit: make(chan struct{}), drain: make(chan struct{}), wasReady: make(chan struct{}), leaving: make(chan struct{}),
@@ -43,8 +44,8 @@ func newStatus(log *slog.Logger, metrics http.Handler, check func(context.Contex
 	s.HandleFunc("GET /healthz/ready", s.serveReady)
 	s.Handle("GET /stats/prometheus", metrics)
 	s.Handle("GET /metrics", metrics)
-	s.HandleFunc("POST /quitquitquit", order(s.quit))
-	s.HandleFunc("POST /drain", order(s.drain))
+	s.HandleFunc("POST /quitquitquit", order(by, s.quit))
+	s.HandleFunc("POST /drain", order(by, s.drain))
 	return s
 }
 
@@ -104,9 +105,9 @@ func (s *status) drainBegan() time.Time {
 }
 
 // order closes c when a caller in the pod asks for it, who may end it anyway.
-func order(c chan struct{}) http.HandlerFunc {
+func order(by dialler, c chan struct{}) http.HandlerFunc {
 	var once sync.Once
-	return fromPod(func(w http.ResponseWriter, _ *http.Request) {
+	return fromPod(by, func(w http.ResponseWriter, _ *http.Request) {
 		once.Do(func() { close(c) })
 		fmt.Fprintln(w, "ok")
 	})
@@ -115,15 +116,17 @@ func order(c chan struct{}) http.HandlerFunc {
 // fromPod answers callers in the pod alone, and who comes by the API server or by a
 // local mesh's own. 127.0.0.6, from which Envoy passes inbound traffic on, is not
 // in the pod. Nor is a client of this Envoy, which whoever configures a shared gateway
-// may have call its own loopback: what a proxy passed on is refused.
-func fromPod(serve http.HandlerFunc) http.HandlerFunc {
+// may have call its own loopback: what it dialled is refused, and what has a proxy's
+// headers.
+func fromPod(by dialler, serve http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		from, err := netip.ParseAddrPort(r.RemoteAddr)
 		if at := from.Addr().Unmap(); err != nil || at != localhost && at != netip.IPv6Loopback() {
 			http.Error(w, "only from loopback", http.StatusForbidden)
 			return
 		}
-		if forwarded(r.Header) {
+		to, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+		if own, err := by.dialled(from, to); own || err != nil || forwarded(r.Header) {
 			http.Error(w, "not by way of a proxy", http.StatusForbidden)
 			return
 		}
@@ -132,7 +135,7 @@ func fromPod(serve http.HandlerFunc) http.HandlerFunc {
 }
 
 // forwarded says whether a request has a header that Envoy adds to what it passes on.
-// It hinders, and proves nothing: a route may take the headers away again.
+// It proves nothing where there are none: a route may take them away again.
 func forwarded(h http.Header) bool {
 	for name := range h {
 		switch {

@@ -15,8 +15,8 @@ func TestForwardedRequestsAreNotFromThePod(t *testing.T) {
 		"X-Envoy-Expected-Rq-Timeout-Ms": http.StatusForbidden, "x-envoy-attempt-count": http.StatusForbidden,
 	} {
 		ordered, shown := make(chan struct{}), false
-		page := fromPod(func(http.ResponseWriter, *http.Request) { shown = true })
-		for _, serve := range []http.Handler{order(ordered), page} {
+		page := fromPod(nil, func(http.ResponseWriter, *http.Request) { shown = true })
+		for _, serve := range []http.Handler{order(nil, ordered), page} {
 			r, w := httptest.NewRequest(http.MethodPost, "/", nil), httptest.NewRecorder()
 			if r.RemoteAddr = "127.0.0.1:40000"; name != "" {
 				r.Header.Set(name, "")

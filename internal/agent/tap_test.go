@@ -68,7 +68,7 @@ var patient = &http.Client{Timeout: time.Minute, Transport: client.Transport}
 
 // share is what Envoy holds of the key, "" for nothing.
 func (p *pod) share() string {
-	_, body, _ := getBy(patient, fmt.Sprintf("http://127.0.0.1:%d/runtime", p.config.Options.Ports.Admin))
+	_, body, _ := getBy(p.admin(), "http://envoy/runtime")
 	var values struct {
 		Entries map[string]struct {
 			Final string `json:"final_value"`

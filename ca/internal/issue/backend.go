@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -113,10 +115,39 @@ func readCAS(text []byte) (apiv1.Options, error) {
 	if out.Type == "" || out.Type == apiv1.SoftCAS {
 		return out, fmt.Errorf("type: %q signs by a key of one's own: put that into ca-key.pem", out.Type)
 	}
-	by := out.CertificateIssuer
-	// Else smallstep would ask for it at a terminal.
-	if by != nil && strings.EqualFold(by.Type, "jwk") && by.Key == "" && by.Password == "" {
-		return out, errors.New("certificateIssuer.password: want that of the provisioner's key")
+	return out, checkPassword(out.CertificateIssuer)
+}
+
+// checkPassword refuses a provisioner whose key is encrypted and has no password:
+// smallstep would ask for it at a terminal, or say nothing of where it belongs.
+func checkPassword(by *apiv1.CertificateIssuer) error {
+	switch {
+	case by == nil || by.Password != "":
+		return nil
+	case by.Key == "" && strings.EqualFold(by.Type, "jwk"):
+		return errors.New("certificateIssuer.password: want that of the provisioner's key")
+	case by.Key == "":
+		return nil
 	}
-	return out, nil
+	text, err := os.ReadFile(by.Key)
+	if err != nil {
+		return fmt.Errorf("certificateIssuer.key: %w", err)
+	}
+	if encrypted(text) {
+		return fmt.Errorf("certificateIssuer.key: %s is encrypted: add certificateIssuer.password, or take a key that is not", by.Key)
+	}
+	return nil
+}
+
+// encrypted reports whether a file holds a private key that wants a password: of
+// PKCS #8, of OpenSSL's older form, or a JSON web key (JWE, compact or as JSON).
+// Source: RFC 5958, RFC 1421 4.6.1.1, RFC 7516 7.
+func encrypted(text []byte) bool {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+			return true
+		}
+	}
+	text = bytes.TrimSpace(text)
+	return bytes.HasPrefix(text, []byte("eyJ")) || bytes.HasPrefix(text, []byte("{")) && bytes.Contains(text, []byte(`"ciphertext"`))
 }

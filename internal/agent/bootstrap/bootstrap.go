@@ -44,7 +44,7 @@ const (
 
 // Ports are those of Istio's sidecar. A zero field means Istio's number.
 type Ports struct {
-	Admin      uint16 // 15000, loopback: Envoy's admin
+	Admin      uint16 // 15000, loopback: Envoy's admin, where it has no socket
 	Status     uint16 // 15020: the agent's health and metrics
 	Health     uint16 // 15021: Envoy's listener that asks the agent
 	Prometheus uint16 // 15090: Envoy's own metrics
@@ -72,6 +72,7 @@ type Config struct {
 	SDSSocket      string         // path of the agent's SDS socket
 	TapSocket      string         // path of the agent's access-log socket
 	CountSocket    string         // path of the socket of what the agent counts
+	AdminSocket    string         // path of Envoy's administration; "": at Ports.Admin
 	EjectionLog    string         // path of the file to which outlier detection's events go; "": none
 	SocketMark     uint32         // SO_MARK of upstream sockets; 0: none
 	MaxConnections int64          // downstream connections of the whole Envoy; 0: 50,000
@@ -110,7 +111,7 @@ func Build(c Config) *bootstrapv3.Bootstrap {
 	c.Ports = c.Ports.WithDefaults()
 	return &bootstrapv3.Bootstrap{
 		Node:             c.Node.Proto(),
-		Admin:            admin(c.Ports.Admin),
+		Admin:            admin(c),
 		DynamicResources: dynamicResources(),
 		StaticResources: &bootstrapv3.Bootstrap_StaticResources{
 			Clusters:  clusters(c),
@@ -128,11 +129,18 @@ func Build(c Config) *bootstrapv3.Bootstrap {
 
 // admin ignores the connection limit, so that a full proxy can be looked at
 // and drained.
-func admin(port uint16) *bootstrapv3.Admin {
-	return &bootstrapv3.Admin{
-		Address:               socketAddress(netip.AddrPortFrom(loopback, port)),
-		IgnoreGlobalConnLimit: true,
+func admin(c Config) *bootstrapv3.Admin {
+	return &bootstrapv3.Admin{Address: adminAddress(c), IgnoreGlobalConnLimit: true}
+}
+
+// adminAddress is a socket of the agent's user alone, which no route leads to.
+func adminAddress(c Config) *corev3.Address {
+	if c.AdminSocket == "" {
+		return socketAddress(netip.AddrPortFrom(loopback, c.Ports.Admin))
 	}
+	out := pipe(c.AdminSocket)
+	out.GetPipe().Mode = 0o600
+	return out
 }
 
 // dynamicResources never gives up its first fetch: an Envoy without listeners

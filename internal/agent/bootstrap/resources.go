@@ -24,7 +24,7 @@ func clusters(c Config) []*clusterv3.Cluster {
 		http2Cluster(TapCluster, pipe(c.TapSocket)),
 		http2Cluster(CountCluster, pipe(c.CountSocket)),
 		staticCluster(agentCluster, socketAddress(netip.AddrPortFrom(loopback, c.Ports.Status))),
-		staticCluster(prometheusCluster, socketAddress(netip.AddrPortFrom(loopback, c.Ports.Admin))),
+		staticCluster(prometheusCluster, adminAddress(c)),
 	}
 	if c.Node.SelfDiscovery {
 		out = append(out, fellows())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -15,7 +16,7 @@ import (
 	"time"
 )
 
-// Admin speaks to Envoy's admin port. Make it with NewAdmin.
+// Admin speaks to Envoy's administration. Make it with NewAdmin.
 type Admin struct {
 	base   string
 	client *http.Client
@@ -23,11 +24,14 @@ type Admin struct {
 
 const adminTimeout = 2 * time.Second
 
-// NewAdmin is for the admin port at address, HOST:PORT.
-func NewAdmin(address string) *Admin {
+// NewAdmin is for the administration at a Unix socket.
+func NewAdmin(socket string) *Admin {
 	// One connection is kept: probes come every second or two.
 	transport := &http.Transport{MaxIdleConns: 1, MaxConnsPerHost: 4, IdleConnTimeout: time.Minute, DisableCompression: true}
-	return &Admin{base: "http://" + address, client: &http.Client{Timeout: adminTimeout, Transport: transport}}
+	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}
+	return &Admin{base: "http://envoy", client: &http.Client{Timeout: adminTimeout, Transport: transport}}
 }
 
 // Ready reports why Envoy cannot take traffic yet; nil once it is live and has

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -43,7 +44,7 @@ func TestCountsAsTraffic(t *testing.T) {
 func TestReady(t *testing.T) {
 	var state int
 	var stats string
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/ready" {
 			w.WriteHeader(state)
 			_, _ = io.WriteString(w, "INITIALIZING\n")
@@ -51,8 +52,15 @@ func TestReady(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, stats)
 	}))
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Listener = l
+	s.Start()
 	defer s.Close()
-	admin := NewAdmin(strings.TrimPrefix(s.URL, "http://"))
+	admin := NewAdmin(path)
 	const cds, lds = "cluster_manager.cds.update_success: 1\n", "listener_manager.lds.update_success: 2\n"
 	for _, c := range []struct {
 		state       int
