@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -119,7 +120,8 @@ func (a *app) dashboardEnvoy() *cobra.Command {
 	c := &cobra.Command{
 		Use: "envoy POD", Short: "Open the administration pages of a pod's Envoy, to read",
 		Long: "Serve the administration pages of a pod's Envoy on this machine's loopback, and open them: what it was\n" +
-			"configured to do, and all that it counts. They can be read only. POD is as in weft proxy-config.\n\n" + whichMesh,
+			"configured to do, and all that it counts. They can be read only, by who knows the address that is printed. POD\n" +
+			"is as in weft proxy-config.\n\n" + whichMesh,
 		Args: exactly(cobra.ExactArgs(1)), ValidArgsFunction: a.podNames,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.openEnvoy(cmd.Context(), &f, args[0]) },
 	}
@@ -141,7 +143,8 @@ func (a *app) openEnvoy(ctx context.Context, f *dashboardFlags, name string) err
 	if pod.Synced == "" || pod.Proxyless {
 		return fmt.Errorf("pod %s/%s has no Envoy", pod.Namespace, pod.Name)
 	}
-	return a.serve(ctx, f, dashboard.Guard(envoyPages(from.reach, pod)), "", "")
+	token := rand.Text()
+	return a.serve(ctx, f, dashboard.Guard(dashboard.Below(token, envoyPages(from.reach, pod))), token+"/", token+"/")
 }
 
 // envoyPages are those of a pod's Envoy. It changes nothing by GET.

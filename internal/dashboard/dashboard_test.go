@@ -179,3 +179,26 @@ func TestObjectsAreReadOnce(t *testing.T) {
 		t.Errorf("%+v after %d reads", c, len(reads))
 	}
 }
+
+// Pages that can send no token are below it, and reach nothing elsewhere.
+func TestBelow(t *testing.T) {
+	s := httptest.NewServer(Guard(Below("secret", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte("path " + r.URL.EscapedPath() + " query " + r.URL.RawQuery))
+	}))))
+	t.Cleanup(s.Close)
+	for path, want := range map[string]string{
+		"/secret/": "path / query ", "/secret/stats%2Fa?format=json": "path /stats%2Fa query format=json",
+		"/": "", "/secre/": "", "/secret2/": "", "/stats?secret": "", "//secret/": "", "/%2e/secret/": "",
+	} {
+		code, text, headers := asked(t, s, "GET", path, nil)
+		if want == "" && (code != 401 || strings.Contains(text, "path")) || want != "" && (code != 200 || text != want) {
+			t.Errorf("%s: %d %s, want %q", path, code, text, want)
+		}
+		if csp := headers.Get("Content-Security-Policy"); want != "" && (!strings.Contains(csp, "default-src 'self'") || headers.Get("Referrer-Policy") != "no-referrer") {
+			t.Errorf("%s: %v", path, headers)
+		}
+	}
+	if code, _, _ := asked(t, s, "GET", "/secret/", map[string]string{"Host": "evil.example"}); code != 403 {
+		t.Errorf("by a stranger's name: %d", code)
+	}
+}

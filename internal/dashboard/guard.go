@@ -54,6 +54,29 @@ func known(secret string, next http.Handler) http.Handler {
 	})
 }
 
+// strangers is what pages that a pod's Envoy answers may do: reach nothing elsewhere.
+const strangers = "default-src 'self' 'unsafe-inline' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+// Below serves pages at /TOKEN/ alone: pages whose links are relative, and that can
+// send no token themselves.
+func Below(token string, next http.Handler) http.Handler {
+	inside := http.StripPrefix("/"+token, next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		said, want := sha256.Sum256([]byte(first)), sha256.Sum256([]byte(token))
+		if token == "" || subtle.ConstantTimeCompare(said[:], want[:]) != 1 {
+			http.Error(w, "the token is not right: open the address that weft dashboard printed", http.StatusUnauthorized)
+			return
+		}
+		h := w.Header()
+		h.Set("Content-Security-Policy", strangers)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		inside.ServeHTTP(w, r)
+	})
+}
+
 // policy is what the page may do: nothing from elsewhere, no script in the text.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
