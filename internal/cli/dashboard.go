@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weftmesh/weft/internal/dashboard"
-	"github.com/weftmesh/weft/internal/figures"
 	"github.com/weftmesh/weft/web"
 )
 
@@ -69,9 +68,7 @@ func (a *app) runDashboard(ctx context.Context, f *dashboardFlags) error {
 		Assets: web.Assets(), Token: token, Once: once, Log: slog.New(slog.NewTextHandler(a.err, nil)),
 	}
 	if by != nil {
-		o.Past = func(ctx context.Context, kind figures.Kind, namespace, name string) (dashboard.History, error) {
-			return past(ctx, by, kind, namespace, name)
-		}
+		o.Past = func(ctx context.Context, of dashboard.Charted) (dashboard.History, error) { return past(ctx, by, of) }
 	}
 	d := dashboard.New(o)
 	go d.Run(ctx)

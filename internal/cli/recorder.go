@@ -189,11 +189,11 @@ func (r *recorderURL) fetch(ctx context.Context, path string) ([]byte, error) {
 }
 
 // past is how a row went by a recorder. An error says why that is not known.
-func past(ctx context.Context, r recorder, kind figures.Kind, namespace, name string) (dashboard.History, error) {
+func past(ctx context.Context, r recorder, of dashboard.Charted) (dashboard.History, error) {
 	out := dashboard.History{StepSeconds: recordedStep.Seconds()}
 	end := time.Now().Truncate(recordedStep)
 	q := url.Values{
-		"query": {recordedQuery(kind, namespace, name)}, "step": {strconv.FormatFloat(recordedStep.Seconds(), 'f', -1, 64)},
+		"query": {recordedQuery(of)}, "step": {strconv.FormatFloat(recordedStep.Seconds(), 'f', -1, 64)},
 		"start": {strconv.FormatInt(end.Add(-recordedFor).Unix(), 10)}, "end": {strconv.FormatInt(end.Unix(), 10)},
 	}
 	text, by, err := r.get(ctx, "api/v1/query_range?"+q.Encode())
@@ -214,31 +214,77 @@ func past(ctx context.Context, r recorder, kind figures.Kind, namespace, name st
 // in recordedParts.
 const recordedBy = "weft_figure"
 
-// recordedParts are the figures of a point, in its order; SEL is what they are of.
-// Success is as the dashboards of samples/addons have it.
-var recordedParts = []string{
-	`sum(rate(istio_requests_total{SEL}[3m]))`,
-	`(sum(rate(istio_requests_total{SEL,response_flags!~".*DC.*",response_code!~"5..|0",grpc_response_status!~"2|4|12|13|14|15"}[3m])) or ` +
-		`0 * sum(rate(istio_requests_total{SEL,response_flags!~".*DC.*"}[3m]))) / sum(rate(istio_requests_total{SEL,response_flags!~".*DC.*"}[3m]))`,
-	`histogram_quantile(0.5, sum by (le) (rate(istio_request_duration_milliseconds_bucket{SEL}[3m])))`,
-	`histogram_quantile(0.95, sum by (le) (rate(istio_request_duration_milliseconds_bucket{SEL}[3m])))`,
-	`histogram_quantile(0.99, sum by (le) (rate(istio_request_duration_milliseconds_bucket{SEL}[3m])))`,
-	`sum(sum(rate(istio_request_bytes_sum{SEL}[3m])) or label_replace(sum(rate(istio_tcp_received_bytes_total{SEL}[3m])), "of", "tcp", "", ""))`,
-	`sum(sum(rate(istio_response_bytes_sum{SEL}[3m])) or label_replace(sum(rate(istio_tcp_sent_bytes_total{SEL}[3m])), "of", "tcp", "", ""))`,
-	`sum(rate(istio_tcp_connections_opened_total{SEL}[3m]))`,
+// rater is the rate of a metric's series, of those with more labels.
+type rater func(metric string, more ...string) string
+
+// Requests whose caller waited for the answer, and those of them that are well: as
+// the dashboards of samples/addons have it.
+const (
+	patient = `response_flags!~".*DC.*"`
+	fine    = `response_code!~"5..|0",grpc_response_status!~"2|4|12|13|14|15"`
+)
+
+// recordedParts are the figures of a point, in its order.
+var recordedParts = []func(rate rater) string{
+	func(rate rater) string { return "sum(" + rate("istio_requests_total") + ")" },
+	func(rate rater) string {
+		all := "sum(" + rate("istio_requests_total", patient) + ")"
+		return "(sum(" + rate("istio_requests_total", patient, fine) + ") or 0 * " + all + ") / " + all
+	},
+	recordedQuantile("0.5"), recordedQuantile("0.95"), recordedQuantile("0.99"),
+	recordedBytes("istio_request_bytes_sum", "istio_tcp_received_bytes_total"),
+	recordedBytes("istio_response_bytes_sum", "istio_tcp_sent_bytes_total"),
+	func(rate rater) string { return "sum(" + rate("istio_tcp_connections_opened_total") + ")" },
 }
 
-func recordedQuery(kind figures.Kind, namespace, name string) string {
-	labels := map[figures.Kind][2]string{
-		figures.Workloads: {"destination_workload_namespace", "destination_workload"}, figures.Services: {"destination_service_namespace", "destination_service_name"},
-		figures.Pods: {"namespace", "pod"},
-	}[kind]
-	selector := fmt.Sprintf(`reporter="destination",%s=%s,%s=%s`, labels[0], promText(namespace), labels[1], promText(name))
+func recordedQuantile(q string) func(rater) string {
+	return func(rate rater) string {
+		return "histogram_quantile(" + q + ", sum by (le) (" + rate("istio_request_duration_milliseconds_bucket") + "))"
+	}
+}
+
+func recordedBytes(http, tcp string) func(rater) string {
+	return func(rate rater) string {
+		return "sum(sum(" + rate(http) + `) or label_replace(sum(` + rate(tcp) + `), "of", "tcp", "", ""))`
+	}
+}
+
+func recordedQuery(of dashboard.Charted) string {
+	selectors := recordedSelectors(of)
+	rate := func(metric string, more ...string) string {
+		var each []string
+		for _, selector := range selectors {
+			each = append(each, fmt.Sprintf("rate(%s{%s}[3m])", metric, strings.Join(append([]string{selector}, more...), ",")))
+		}
+		return strings.Join(each, " or ")
+	}
 	var parts []string
 	for i, part := range recordedParts {
-		parts = append(parts, fmt.Sprintf(`label_replace(%s, %q, "%d", "", "")`, strings.ReplaceAll(part, "SEL", selector), recordedBy, i))
+		parts = append(parts, fmt.Sprintf(`label_replace(%s, %q, "%d", "", "")`, part(rate), recordedBy, i))
 	}
 	return strings.Join(parts, " or ")
+}
+
+// recordedSelectors find the series of a row, by whoever counts it: see figures.Rows.
+// Of a service that is its callers, and its servers for callers without a proxy.
+func recordedSelectors(of dashboard.Charted) []string {
+	named := func(namespace, name string) string {
+		return fmt.Sprintf("%s=%s,%s=%s", namespace, promText(of.Namespace), name, promText(of.Name))
+	}
+	const source, destination = `reporter="source",`, `reporter="destination",`
+	switch service := named("destination_service_namespace", "destination_service_name"); {
+	case of.Kind == figures.Services:
+		return []string{source + service, destination + `source_workload=~"|unknown",` + service}
+	case of.Kind == figures.Pods && of.By == figures.ByGateway:
+		return []string{source + named("namespace", "pod")}
+	case of.Kind == figures.Pods:
+		return []string{destination + named("namespace", "pod")}
+	case of.By == figures.ByGateway:
+		return []string{source + named("source_workload_namespace", "source_workload")}
+	case of.By == figures.ByClients:
+		return []string{source + named("destination_workload_namespace", "destination_workload")}
+	}
+	return []string{destination + named("destination_workload_namespace", "destination_workload")}
 }
 
 // promText is a string of Prometheus' language, which has Go's escapes.

@@ -107,7 +107,7 @@ func TestRecorderAt(t *testing.T) {
 		"larger than 8 MiB": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 9<<20)) },
 	} {
 		answer = does
-		if _, err := past(t.Context(), r, figures.Services, "n", "a\"}\n or vector(1)"); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), server.URL) {
+		if _, err := past(t.Context(), r, dashboard.Charted{Kind: figures.Services, Namespace: "n", Name: "a\"}\n or vector(1)"}); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), server.URL) {
 			t.Errorf("%v, want %q", err, says)
 		}
 	}
@@ -115,7 +115,7 @@ func TestRecorderAt(t *testing.T) {
 		t.Error(got)
 	}
 	server.Close()
-	_, err = past(t.Context(), r, figures.Pods, "n", "p")
+	_, err = past(t.Context(), r, dashboard.Charted{Kind: figures.Pods, Namespace: "n", Name: "p"})
 	if err == nil || !strings.Contains(err.Error(), "connection refused") || strings.Contains(err.Error(), "query_range") {
 		t.Errorf("nobody is there: %v", err)
 	}
@@ -158,7 +158,9 @@ func TestPrometheusComesAndGoes(t *testing.T) {
 			<-time.After(1500 * time.Millisecond)
 			return []byte(`{"status":"success","data":{"resultType":"matrix","result":[]}}`), answer
 		}}
-		ask := func(ctx context.Context) (dashboard.History, error) { return past(ctx, r, figures.Pods, "n", "p") }
+		ask := func(ctx context.Context) (dashboard.History, error) {
+			return past(ctx, r, dashboard.Charted{Kind: figures.Pods, Namespace: "n", Name: "p"})
+		}
 		want := func(by string, looks int) {
 			t.Helper()
 			h, err := ask(t.Context())
@@ -199,13 +201,18 @@ func TestRealPrometheusHasThePast(t *testing.T) {
 	defer tick.Stop()
 	for {
 		wrong := ""
-		for kind, name := range map[figures.Kind]string{figures.Workloads: `odd"name`, figures.Services: "a", figures.Pods: "a-1"} {
-			past, err := past(ctx, r, kind, "n", name)
+		for _, of := range []dashboard.Charted{
+			{Kind: figures.Workloads, Name: `odd"name`, By: figures.ByServer}, {Kind: figures.Services, Name: "a"}, {Kind: figures.Pods, Name: "a-1"},
+			{Kind: figures.Workloads, Name: "gw", By: figures.ByGateway}, {Kind: figures.Pods, Name: "gw-1", By: figures.ByGateway},
+			{Kind: figures.Workloads, Name: "outside", By: figures.ByClients}, {Kind: figures.Services, Name: "b"},
+		} {
+			of.Namespace = "n"
+			past, err := past(ctx, r, of)
 			if why := strange(past, err); why != "" {
-				wrong += fmt.Sprintf("%s %s: %s\n", kind, name, why)
+				wrong += fmt.Sprintf("%+v: %s\n", of, why)
 			}
 		}
-		if past, err := past(ctx, r, figures.Services, "n", "nosuch"); wrong == "" && (err != nil || len(past.Points) > 0) {
+		if past, err := past(ctx, r, dashboard.Charted{Kind: figures.Services, Namespace: "n", Name: "nosuch"}); wrong == "" && (err != nil || len(past.Points) > 0) {
 			t.Errorf("of no such service: %v, %v", past, err)
 		}
 		if wrong == "" {
@@ -242,14 +249,24 @@ func strange(past dashboard.History, err error) string {
 func countedMore(t *testing.T) string {
 	t.Helper()
 	var scrapes atomic.Int64
-	labels := `reporter="destination",destination_workload_namespace="n",destination_workload="odd\"name",destination_service_namespace="n",destination_service_name="a",namespace="n",pod="a-1",response_flags="-",grpc_response_status=""`
+	const (
+		same = `,destination_workload_namespace="n",destination_service_namespace="n",namespace="n",grpc_response_status=""`
+		// By a server, of callers without a proxy; by a gateway, of which a quarter overflows.
+		served = `reporter="destination",destination_workload="odd\"name",destination_service_name="a",pod="a-1"` + same
+		asked  = `reporter="source",source_workload_namespace="n",source_workload="gw",destination_workload="outside",destination_service_name="b",pod="gw-1"` + same
+		// What arrived of these, by a server: nobody's figures.
+		arrived = `reporter="destination",source_workload="gw",destination_workload="w",destination_service_name="b",pod="w-1"` + same
+	)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		n := scrapes.Add(1) * 4
-		fmt.Fprintf(w, "istio_requests_total{%[1]s,response_code=\"200\"} %[2]d\nistio_requests_total{%[1]s,response_code=\"503\"} %[3]d\n", labels, n*3/4, n/4)
-		fmt.Fprintf(w, "istio_request_duration_milliseconds_bucket{%[1]s,le=\"10\"} %[2]d\nistio_request_duration_milliseconds_bucket{%[1]s,le=\"+Inf\"} %[2]d\nistio_request_duration_milliseconds_count{%[1]s} %[2]d\n", labels, n)
+		for labels, flags := range map[string]string{served: "-", asked: "UO"} {
+			fmt.Fprintf(w, "istio_requests_total{%[1]s,response_code=\"200\",response_flags=\"-\"} %[2]d\nistio_requests_total{%[1]s,response_code=\"503\",response_flags=\"%[4]s\"} %[3]d\n", labels, n*3/4, n/4, flags)
+			fmt.Fprintf(w, "istio_request_duration_milliseconds_bucket{%[1]s,le=\"10\"} %[2]d\nistio_request_duration_milliseconds_bucket{%[1]s,le=\"+Inf\"} %[2]d\nistio_request_duration_milliseconds_count{%[1]s} %[2]d\n", labels, n)
+			fmt.Fprintf(w, "istio_request_bytes_sum{%[1]s} %[2]d\nistio_response_bytes_sum{%[1]s} %[3]d\nistio_tcp_received_bytes_total{%[1]s} %[2]d\nistio_tcp_sent_bytes_total{%[1]s} %[3]d\nistio_tcp_connections_opened_total{%[1]s} %[4]d\n",
+				labels, n*20, n*10, n)
+		}
+		fmt.Fprintf(w, "istio_requests_total{%s,response_code=\"200\",response_flags=\"-\"} %d\n", arrived, n*3/4)
 		fmt.Fprint(w, "istio_build{component=\"proxy\",namespace=\"n\",pod=\"a-1\"} 1\nweft_upstream_ejected{namespace=\"n\",pod=\"c-1\",destination_pod=\"n/a-1\",reason=\"x\"} 1\n")
-		fmt.Fprintf(w, "istio_request_bytes_sum{%[1]s} %[2]d\nistio_response_bytes_sum{%[1]s} %[3]d\nistio_tcp_received_bytes_total{%[1]s} %[2]d\nistio_tcp_sent_bytes_total{%[1]s} %[3]d\nistio_tcp_connections_opened_total{%[1]s} %[4]d\n",
-			labels, n*20, n*10, n)
 	}))
 	t.Cleanup(server.Close)
 	return server.URL

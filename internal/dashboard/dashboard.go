@@ -31,6 +31,13 @@ type Look struct {
 	Missing   []string // pods that did not answer, and why
 }
 
+// Charted is a row with a chart.
+type Charted struct {
+	Kind            figures.Kind
+	Namespace, Name string
+	By              string // who counts it, as of a figures.Row; "": not known
+}
+
 // Options say what is shown, and to whom. All fields but Log and Past are needed.
 type Options struct {
 	Mesh   Mesh
@@ -41,7 +48,7 @@ type Options struct {
 	// Tap writes requests as they end, one JSON object a line, until ctx ends.
 	Tap func(ctx context.Context, of Tapped, to io.Writer) error
 	// Past is what a recorder, as Prometheus, knows of a row; nil: there is none.
-	Past   func(ctx context.Context, kind figures.Kind, namespace, name string) (History, error)
+	Past   func(context.Context, Charted) (History, error)
 	Assets fs.FS
 	Token  string // what a page must know to see anything
 	Once   string // what GET /api/token takes for the token, once

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/weftmesh/weft/internal/figures"
@@ -99,6 +100,19 @@ func (m *memory) points(name rowName) []Point {
 		out = append(out, p)
 	}
 	return out
+}
+
+// by is who counts a row, as the newest look has it.
+func (m *memory) by(name rowName) string {
+	if len(m.looks) == 0 {
+		return ""
+	}
+	last := m.looks[len(m.looks)-1]
+	rows := figures.Rows(name.kind, last.Pods, last.Samples.All())
+	if at := slices.IndexFunc(rows, func(r figures.Row) bool { return r.Namespace == name.namespace && r.Name == name.name }); at >= 0 {
+		return rows[at].By
+	}
+	return ""
 }
 
 // Set says one of a point's figures, by its place among them.

@@ -37,13 +37,14 @@ func (l *lost) note(why string) (changed bool) {
 func (d *Dashboard) history(ctx context.Context, of rowName) History {
 	d.mu.Lock()
 	out := History{StepSeconds: step.Seconds(), Points: d.seen.points(of), From: fromAgents}
+	charted := Charted{of.kind, of.namespace, of.name, d.seen.by(of)}
 	d.mu.Unlock()
 	if d.options.Past == nil {
 		return out
 	}
 	asking, cancel := context.WithTimeout(ctx, recorderTime)
 	defer cancel()
-	past, err := d.recorded(asking, of)
+	past, err := d.recorded(asking, charted)
 	switch {
 	case ctx.Err() != nil: // who asked has gone
 		return out
@@ -65,14 +66,14 @@ func (d *Dashboard) history(ctx context.Context, of rowName) History {
 }
 
 // recorded waits no longer than ctx, whatever the recorder's way is.
-func (d *Dashboard) recorded(ctx context.Context, of rowName) (History, error) {
+func (d *Dashboard) recorded(ctx context.Context, of Charted) (History, error) {
 	type answer struct {
 		is  History
 		err error
 	}
 	came := make(chan answer, 1)
 	go func() {
-		is, err := d.options.Past(ctx, of.kind, of.namespace, of.name)
+		is, err := d.options.Past(ctx, of)
 		came <- answer{is, err}
 	}()
 	select {

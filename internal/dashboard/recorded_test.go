@@ -21,14 +21,15 @@ func TestHistoryOfARecorder(t *testing.T) {
 		var log bytes.Buffer
 		var past atomic.Pointer[func(context.Context) (History, error)]
 		now := func(f func(context.Context) (History, error)) { past.Store(&f) }
-		d := New(Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Past: func(ctx context.Context, kind figures.Kind, namespace, name string) (History, error) {
-			if kind != figures.Pods || namespace != "n" || name != "p" {
-				t.Errorf("asked for %s %s/%s", kind, namespace, name)
+		d := New(Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Past: func(ctx context.Context, of Charted) (History, error) {
+			if of != (Charted{figures.Pods, "n", "p", figures.ByGateway}) {
+				t.Errorf("asked for %+v", of)
 			}
 			return (*past.Load())(ctx)
 		}})
 		of := rowName{figures.Pods, "n", "p"}
 		d.seen.past.put(of, dot{at: time.Unix(7, 0)})
+		d.seen.looks = []Look{{Pods: []figures.Pod{{Namespace: "n", Name: "p", Proxy: true, Gateway: true}}}}
 		ask := func(from, failed string, at int64) {
 			t.Helper()
 			began := time.Now()
