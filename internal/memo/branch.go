@@ -52,13 +52,13 @@ func (b *Branch[V]) Put(key string, value V, ok bool) (turned bool) {
 	return turned
 }
 
-// Fill puts entries into an empty Branch, at less cost than one by one.
-func (b *Branch[V]) Fill(entries iter.Seq2[string, V]) {
+// Fill puts the entries of t into an empty Branch, at less cost than one by one.
+func (b *Branch[V]) Fill(t Table[V]) {
 	if b.of == nil {
-		b.now = Collect(entries)
+		b.now = t
 		return
 	}
-	for k, v := range entries {
+	for k, v := range t.All() {
 		b.Put(k, v, true)
 	}
 }

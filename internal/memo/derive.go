@@ -20,10 +20,18 @@ type Derived[V, W comparable] struct {
 	kept  map[string]*entry[W] // by key of over; in a fork only its own
 	// claims holds, for an output key, the other input keys that give it, in
 	// order. Of all that give it the first wins.
-	claims map[string][]string
-	reader Reader // of the entry that runs
-	log    runLog[W]
-	fork   derivedFork[V, W]
+	claims  map[string][]string
+	running running[W]
+	reader  Reader  // of the entry that runs
+	emit    Emit[W] // give, made once
+	log     runLog[W]
+	fork    derivedFork[V, W]
+}
+
+// running is the entry for which f runs: what it gave before, and gives now.
+type running[W comparable] struct {
+	key       string
+	old, next *entry[W]
 }
 
 // entry is what one input entry read and gave.
@@ -100,6 +108,7 @@ func Flat[V, W comparable](g *Graph, over *Cell[V], f func(r *Reader, key string
 		opt(&o)
 	}
 	d := &Derived[V, W]{over: over, f: f, same: o.same, claims: map[string][]string{}}
+	d.emit = d.give
 	at, of := add(g, d)
 	if of != nil {
 		d.join(g, at, &of.Cell)
@@ -148,9 +157,7 @@ func (d *Derived[V, W]) update() {
 		d.state.Settle()
 		d.changes = slices.Grow(d.changes, len(outs))
 	}
-	for ch := range Diff(before, d.state.now) {
-		d.report(ch)
-	}
+	d.reportAll(before, d.state.now)
 }
 
 // fill is update where nothing was: the table is made at once.
@@ -158,7 +165,6 @@ func (d *Derived[V, W]) fill() {
 	d.kept = make(map[string]*entry[W], len(d.over.changes))
 	d.run(nil)
 	d.state.now = d.settled()
-	d.changes = slices.Grow(d.changes, d.state.now.Len())
 }
 
 // run runs f for all entries that changed or read something that did.
@@ -166,7 +172,7 @@ func (d *Derived[V, W]) run(outs map[string]struct{}) {
 	if len(d.dirty) == 0 {
 		d.begin(len(d.over.changes))
 		for _, ch := range d.over.changes {
-			d.runOne(ch.Key, outs)
+			d.runOne(ch.Key, ch.New, ch.InNew, outs)
 		}
 		return
 	}
@@ -175,7 +181,8 @@ func (d *Derived[V, W]) run(outs map[string]struct{}) {
 	}
 	d.begin(len(d.dirty))
 	for key := range d.dirty {
-		d.runOne(key, outs)
+		value, ok := d.over.state.now.Get(key)
+		d.runOne(key, value, ok, outs)
 	}
 	// A map that was once large costs its size to clear, at every run.
 	d.dirty = nil
@@ -190,16 +197,17 @@ func (d *Derived[V, W]) begin(entries int) {
 	}
 }
 
-func (d *Derived[V, W]) runOne(key string, outs map[string]struct{}) {
+func (d *Derived[V, W]) runOne(key string, value V, ok bool, outs map[string]struct{}) {
 	if !d.stays(key, outs) {
 		d.log.add(key, d.kept[key])
-		d.again(key, outs)
+		d.again(key, value, ok, outs)
 	}
 }
 
-// again runs f for one input entry, for its new state. It notes in outs, unless
-// that is nil, the output keys that the entry gave before or gives now.
-func (d *Derived[V, W]) again(key string, outs map[string]struct{}) {
+// again runs f for one input entry, for its new state: value, if ok says that
+// there is one. It notes in outs, unless that is nil, the output keys that the
+// entry gave before or gives now.
+func (d *Derived[V, W]) again(key string, value V, ok bool, outs map[string]struct{}) {
 	old := d.kept[key]
 	if old != nil {
 		for _, m := range old.read {
@@ -214,27 +222,30 @@ func (d *Derived[V, W]) again(key string, outs map[string]struct{}) {
 	if d.shares(key) {
 		return
 	}
-	value, ok := d.over.state.now.Get(key)
 	if !ok {
 		d.hide(key)
 		return
 	}
 	next := &entry[W]{}
-	r := d.reader.of(readerKey{of: d, key: key})
-	d.f(r, key, value, func(k string, w W) {
-		if old != nil && d.same != nil {
-			if was, ok := old.get(k); ok && d.same(was, w) {
-				w = was
-			}
-		}
-		if _, twice := next.get(k); !twice {
-			d.claim(k, key)
-		}
-		next.put(k, w)
-	})
+	d.running = running[W]{key: key, old: old, next: next}
+	d.f(d.reader.of(readerKey{of: d, key: key}), key, value, d.emit)
+	d.running = running[W]{}
 	next.note(outs)
-	next.read = slices.Clone(r.marks)
+	next.read = d.reader.noted()
 	d.kept[key] = next
+}
+
+// give takes a result of the entry that runs.
+func (d *Derived[V, W]) give(k string, w W) {
+	if old := d.running.old; old != nil && d.same != nil {
+		if was, ok := old.get(k); ok && d.same(was, w) {
+			w = was
+		}
+	}
+	if _, twice := d.running.next.get(k); !twice {
+		d.claim(k, d.running.key)
+	}
+	d.running.next.put(k, w)
 }
 
 func (d *Derived[V, W]) claim(out, by string) {
@@ -290,21 +301,26 @@ func (d *Derived[V, W]) settleKey(out string) {
 
 // settled is the whole table, made at once.
 func (d *Derived[V, W]) settled() Table[W] {
-	entries := make([]pair[W], 0, len(d.kept))
-	for key := range d.over.state.now.All() {
+	own := func(key string, _ V) (w W, ok bool) {
 		if e := d.kept[key]; e != nil && len(d.claims[key]) == 0 {
-			if w, ok := e.get(key); ok {
-				entries = append(entries, pair[W]{key, w})
-			}
+			w, ok = e.get(key)
+		}
+		return w, ok
+	}
+	if len(d.claims) == 0 {
+		return Mapped(d.over.state.now, own)
+	}
+	entries := make([]pair[W], 0, len(d.kept))
+	for key, v := range d.over.state.now.All() {
+		if w, ok := own(key, v); ok {
+			entries = append(entries, pair[W]{key, w})
 		}
 	}
 	for out := range d.claims {
 		w, _, _ := d.winner(out)
 		entries = append(entries, pair[W]{out, w})
 	}
-	if len(d.claims) > 0 {
-		slices.SortFunc(entries, func(a, b pair[W]) int { return strings.Compare(a.key, b.key) })
-	}
+	slices.SortFunc(entries, func(a, b pair[W]) int { return strings.Compare(a.key, b.key) })
 	return sorted(entries)
 }
 
@@ -341,9 +357,7 @@ func (n *Grouped[V]) update() {
 	default:
 		n.move()
 	}
-	for ch := range Diff(before, n.state.now) {
-		n.report(ch)
-	}
+	n.reportAll(before, n.state.now)
 }
 
 // fill makes all groups at once. The changes are in the order of their keys,

@@ -114,7 +114,7 @@ func (in *Input[V]) update() {
 	before := in.state.now
 	in.state.now = in.next
 	moved := in.state.Follow()
-	if in.next != in.state.base || len(in.state.differs) > 0 {
+	if in.from != nil && (in.next != in.state.base || len(in.state.differs) > 0) {
 		for ch := range moved {
 			in.compare(ch.Key)
 		}
@@ -122,9 +122,7 @@ func (in *Input[V]) update() {
 			in.compare(ch.Key)
 		}
 	}
-	for ch := range Diff(before, in.next) {
-		in.report(ch)
-	}
+	in.reportAll(before, in.next)
 }
 
 func (in *Input[V]) compare(key string) {
@@ -134,11 +132,20 @@ func (in *Input[V]) compare(key string) {
 	}
 }
 
-// report records a change and marks all who read the key.
-func (c *Cell[V]) report(ch Change[V]) {
-	c.changes = append(c.changes, ch)
-	c.readers[ch.Key].touch(c.graph, readMark{cell: c, key: ch.Key})
-	c.all.touch(c.graph, readMark{cell: c, all: true})
+// reportAll records the changes from before to now and marks all who read those keys.
+func (c *Cell[V]) reportAll(before, now Table[V]) {
+	if before.Len() == 0 {
+		c.changes = make([]Change[V], 0, now.Len())
+	}
+	for ch := range Diff(before, now) {
+		c.changes = append(c.changes, ch)
+		if len(c.readers) > 0 {
+			c.readers[ch.Key].touch(c.graph, readMark{cell: c, key: ch.Key})
+		}
+	}
+	if len(c.changes) > 0 {
+		c.all.touch(c.graph, readMark{cell: c, all: true})
+	}
 }
 
 // turned marks, in a fork, what has the entry of key shared or not shared now:
@@ -170,7 +177,11 @@ func (c *Cell[V]) watch(key string, r readerKey) {
 	if c.readers == nil {
 		c.readers = map[string]readers{}
 	}
-	c.readers[key] = c.readers[key].with(r)
+	if before := c.readers[key]; before.more != nil {
+		before.more.add(r)
+	} else {
+		c.readers[key] = before.with(r)
+	}
 }
 
 func (c *Cell[V]) unwatch(m readMark, r readerKey) {
@@ -191,12 +202,22 @@ type Reader struct {
 	me    readerKey
 	marks []readMark
 	seen  map[readMark]struct{} // of marks, once they are many
+	last  []readMark            // what was noted last; nobody writes to it
 }
 
 // of readies r for an entry.
 func (r *Reader) of(me readerKey) *Reader {
 	r.me, r.marks, r.seen = me, r.marks[:0], nil
 	return r
+}
+
+// noted gives the marks, to be kept. Entries that read the same one after
+// another, as most of a table do, share them.
+func (r *Reader) noted() []readMark {
+	if !slices.Equal(r.marks, r.last) {
+		r.last = slices.Clone(r.marks)
+	}
+	return r.last
 }
 
 // readMark is one thing that was read: a key of a cell, or all of it.

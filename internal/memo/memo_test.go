@@ -111,6 +111,21 @@ func TestCollect(t *testing.T) {
 	}
 }
 
+// A table made of another has what it would have entry by entry, and its shape.
+func TestMapped(t *testing.T) {
+	var from, want Table[int]
+	for i := range 200 {
+		key := fmt.Sprint(i * 7919 % 200)
+		if from = from.With(key, i); i%3 > 0 {
+			want = want.With(key, -i)
+		}
+	}
+	got := Mapped(from, func(_ string, n int) (int, bool) { return -n, n%3 > 0 })
+	if !got.Equal(want) || got.Len() != want.Len() || !sameShape(got.root, want.root) {
+		t.Errorf("%d entries, want %d, or another shape", got.Len(), want.Len())
+	}
+}
+
 func sameShape(a, b *node[int]) bool {
 	if a == nil || b == nil {
 		return a == b

@@ -118,6 +118,25 @@ func sorted[V comparable](entries []pair[V]) Table[V] {
 	return Table[V]{root: spine[0]}
 }
 
+// Mapped gives the entries of t that f keeps, with the values it gives them. It
+// costs O(n) and looks at no key: with the same keys a table has the same shape.
+func Mapped[V, W comparable](t Table[V], f func(key string, value V) (W, bool)) Table[W] {
+	return Table[W]{root: mapped(t.root, f)}
+}
+
+func mapped[V, W comparable](n *node[V], f func(key string, value V) (W, bool)) *node[W] {
+	if n == nil {
+		return nil
+	}
+	left := mapped(n.left, f)
+	w, ok := f(n.key, n.value)
+	right := mapped(n.right, f)
+	if !ok {
+		return join(left, right)
+	}
+	return &node[W]{key: n.key, prio: n.prio, value: w, size: left.len() + right.len() + 1, left: left, right: right}
+}
+
 // count sets the size of a node that is not published yet.
 func (n *node[V]) count() { n.size = n.left.len() + n.right.len() + 1 }
 

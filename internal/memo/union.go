@@ -41,9 +41,7 @@ func (u *Union[V]) update() {
 		}
 		u.state.Settle()
 	}
-	for ch := range Diff(before, u.state.now) {
-		u.report(ch)
-	}
+	u.reportAll(before, u.state.now)
 }
 
 // all yields the entries of all parts.

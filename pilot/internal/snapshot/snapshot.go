@@ -33,17 +33,18 @@ const (
 type Resource struct {
 	Type    string
 	Name    string
-	Version string   // 16 hex digits of the SHA-256 of Body
-	Body    []byte   // the serialised message, to be wrapped in an Any of Type
-	Sources []string // "Kind/namespace/name" of the objects it was made from, for status
-	// Wire is Body with all that goes around it in a delta response, so that
-	// a push copies and encodes nothing, and makes nothing for each stream. Body
-	// shares its memory.
-	Wire mem.Buffer
+	Version string          // 16 hex digits of the SHA-256 of Body
+	Body    []byte          // the serialised message, to be wrapped in an Any of Type
+	Sources []string        // "Kind/namespace/name" of the objects it was made from, for status
+	wire    mem.SliceBuffer // Body shares its memory
 	// Plain is the resource as it is without EnvoyFilters, for a proxy that
 	// refuses it and has no older one; nil: none edits it.
 	Plain *Resource
 }
+
+// Wire is Body with all that goes around it in a delta response, so that a push
+// copies and encodes nothing, and makes nothing for each stream.
+func (r *Resource) Wire() mem.Buffer { return &r.wire }
 
 // New makes a resource and computes its version. It copies body.
 func New(typeURL, name string, body []byte, sources ...string) *Resource {
@@ -56,7 +57,7 @@ func Write(typeURL, name string, length int, write func(to []byte) []byte, sourc
 	r := &Resource{Type: typeURL, Name: name, Sources: sources}
 	wire, version := head(typeURL, name, length)
 	whole := write(wire)
-	r.Body, r.Wire = whole[len(wire):], mem.SliceBuffer(whole)
+	r.Body, r.wire = whole[len(wire):], whole
 	sum := sha256.Sum256(r.Body)
 	hex.Encode(version, sum[:versionLength/2])
 	r.Version = string(version)

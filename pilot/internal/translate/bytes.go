@@ -26,7 +26,7 @@ func objectMetadata(o model.Origin) *core.Metadata {
 	if o == "" {
 		return nil
 	}
-	return metadata(space{istioSpace, texts("config", string(o))})
+	return metadata(func(e *encoder) { e.space(istioSpace, func() { e.say("config", string(o)) }) })
 }
 
 // tcpProxy forwards bytes.

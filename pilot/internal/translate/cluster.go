@@ -43,48 +43,47 @@ func (b *builder) fixedClusters() []message {
 // cluster renders one outbound cluster.
 // Source: envoy.config.cluster.v3.Cluster.
 func (b *builder) cluster(c *model.Cluster) message {
-	out := &cluster.Cluster{Name: c.Name, Metadata: clusterMetadata(c), AltStatName: statName(b.Defaults.OutboundStat, c)}
-	m := manner{
-		wire: b.wireOf(c.Port.Protocol, c.Traffic.Pool), eds: c.EDS(), dialled: c.Dialled(), asked: c.Service.Resolve == model.ResolveAsked,
-		auto: b.autoMTLS(c), traffic: c.Traffic, locality: c.Locality, session: c.Service.Session != nil,
+	m := b.mannerOf(c)
+	out := message{name: c.Name, sources: distinct(sourcesOf(c.Origin, c.Service.Origin))}
+	if b.usual(&m) && b.named(c, &m) {
+		out.body, out.written = aCluster, b.usualCluster(c, &m)
+	} else {
+		out.body = b.anyCluster(c, &m)
 	}
+	return out
+}
+
+// aCluster is what a written one is read as. Nobody writes to it.
+var aCluster = &cluster.Cluster{}
+
+// anyCluster makes a cluster of any manner.
+func (b *builder) anyCluster(c *model.Cluster, m *manner) *cluster.Cluster {
+	out := &cluster.Cluster{Name: c.Name, Metadata: metadata(func(e *encoder) { e.cluster(c) }), AltStatName: statName(b.Defaults.OutboundStat, c)}
 	b.clientTLS(out, c)
 	if b.usual(m) {
-		graft(b, out, m, func(trunk *cluster.Cluster) { b.behave(trunk, m) })
+		graft(b, out, m.way, func() *cluster.Cluster { return b.common(m) })
 	} else {
 		b.behave(out, m)
 	}
 	switch {
-	case m.dialled:
-		if t := c.Port.Target; c.Service.Resolve == model.ResolveNone && t != 0 && t != c.Port.Number {
-			out.LbConfig = &cluster.Cluster_OriginalDstLbConfig_{OriginalDstLbConfig: &cluster.Cluster_OriginalDstLbConfig{UpstreamPortOverride: wrapperspb.UInt32(t)}}
-		}
-	case !m.asked && !m.eds:
+	case otherPort(c, m):
+		out.LbConfig = &cluster.Cluster_OriginalDstLbConfig_{OriginalDstLbConfig: &cluster.Cluster_OriginalDstLbConfig{UpstreamPortOverride: wrapperspb.UInt32(c.Port.Target)}}
+	case !m.dialled && !m.asked && !m.eds:
 		b.byDNS(out, c)
 	}
 	b.healthChecks(out, c)
 	b.proxyProtocol(out, c.Traffic.ProxyProtocol)
-	return message{name: c.Name, body: out, sources: distinct(sourcesOf(c.Origin, c.Service.Origin))}
+	return out
 }
 
-// manner is all that a cluster's way with connections and requests goes by; two
-// clusters of one manner differ only in whom they call.
-type manner struct {
-	wire                wire
-	eds, dialled, asked bool // none: found by DNS
-	auto                bool // endpoints that do not take mesh mTLS get plaintext
-	traffic             model.Traffic
-	locality            *model.LocalityPolicy
-	session             bool // clients may go on at endpoints that drain
+// otherPort reports whether connections go to another port than the one that
+// the client dialled.
+func otherPort(c *model.Cluster, m *manner) bool {
+	t := c.Port.Target
+	return m.dialled && c.Service.Resolve == model.ResolveNone && t != 0 && t != c.Port.Number
 }
 
-// usual reports whether a manner is that of most clusters: of those of which no
-// object says more than the mesh does.
-func (b *builder) usual(m manner) bool {
-	return m.locality == nil && (m.traffic == model.Traffic{} || m.traffic == b.Defaults.Traffic)
-}
-
-func (b *builder) behave(out *cluster.Cluster, m manner) {
+func (b *builder) behave(out *cluster.Cluster, m *manner) {
 	pool := m.traffic.Pool
 	out.ConnectTimeout, out.CircuitBreakers, out.UpstreamConnectionOptions = b.connectTimeout(pool), breakers(pool), b.keepalive(pool)
 	switch {
@@ -261,30 +260,35 @@ func consecutive(n *uint32) (count, enforced *wrapperspb.UInt32Value) {
 	}
 }
 
-// clusterMetadata is what Kiali and Istio's tools read: the object that
-// configures the cluster, the service, and the subset.
-func clusterMetadata(c *model.Cluster) *core.Metadata {
-	s := make(structure, 0, 256)
-	if c.Origin != "" {
-		s = s.text("config", string(c.Origin))
-	}
-	s = s.number("default_original_port", float64(c.Port.Number))
-	s = s.list("services", texts("host", c.Service.Host, "name", c.Service.Name, "namespace", c.Service.Namespace))
-	if c.Subset != "" {
-		s = s.text("subset", c.Subset)
-	}
-	return metadata(space{istioSpace, s}, telemetryOf(c.Service.Host, c.Service.Name, c.Service.Namespace))
+// cluster adds the metadata of a cluster, which Kiali and Istio's tools read:
+// the object that configures it, the service, and the subset.
+func (e *encoder) cluster(c *model.Cluster) {
+	s := c.Service
+	e.space(istioSpace, func() {
+		if c.Origin != "" {
+			e.say("config", string(c.Origin))
+		}
+		e.sayNumber("default_original_port", float64(c.Port.Number))
+		e.sayList("services", func() { e.say("host", s.Host, "name", s.Name, "namespace", s.Namespace) })
+		if c.Subset != "" {
+			e.say("subset", c.Subset)
+		}
+	})
+	e.telemetry(s.Host, s.Name, s.Namespace)
 }
 
 // istioSpace is the filter metadata that Kiali and Istio's tools read.
 const istioSpace = "istio"
+
+// meshMatch is the socket match of endpoints that take mesh mTLS.
+const meshMatch = "tlsMode-istio"
 
 // clientTLS sets how connections to the cluster are secured: as the
 // DestinationRule says, else mesh mTLS to those endpoints that speak it.
 func (b *builder) clientTLS(out *cluster.Cluster, c *model.Cluster) {
 	switch t := c.Traffic.TLS; {
 	case b.autoMTLS(c):
-		out.TransportSocketMatches = []*cluster.Cluster_TransportSocketMatch{{Name: "tlsMode-istio", Match: speaksMesh.message(), TransportSocket: b.meshClient(c, c.Identities)}}
+		out.TransportSocketMatches = []*cluster.Cluster_TransportSocketMatch{{Name: meshMatch, Match: structure((*encoder).speaksMesh), TransportSocket: b.meshClient(c, c.Identities)}}
 	case t == nil || t.Mode == model.TLSDisable:
 	case t.Mode == model.TLSMesh:
 		names := t.SANs

@@ -74,18 +74,20 @@ func (b *builder) endpoint(ep *model.Endpoint) *endpoint.LbEndpoint {
 // endpointMetadata says whether the endpoint speaks mesh mTLS, which selects
 // the cluster's transport socket, and names its workload for telemetry.
 func (b *builder) endpointMetadata(ep *model.Endpoint) *core.Metadata {
-	var all []space
-	if ep.MTLS {
-		all = append(all, space{"envoy.transport_socket_match", speaksMesh})
-	}
-	if ep.Workload != "" {
-		all = append(all, space{telemetrySpace, texts("wl", ep.Workload, "ns", ep.Namespace, "app", ep.App, "ver", ep.Version, "cl", b.ClusterID)})
-	}
-	return metadata(all...)
+	return metadata(func(e *encoder) {
+		if ep.MTLS {
+			e.space("envoy.transport_socket_match", e.speaksMesh)
+		}
+		if ep.Workload != "" {
+			e.space(telemetrySpace, func() {
+				e.say("wl", ep.Workload, "ns", ep.Namespace, "app", ep.App, "ver", ep.Version, "cl", b.ClusterID)
+			})
+		}
+	})
 }
 
 // speaksMesh marks the endpoints that take mesh mTLS, and picks them.
-var speaksMesh = texts("tlsMode", "istio")
+func (e *encoder) speaksMesh() { e.say("tlsMode", "istio") }
 
 // endpointAddress is an IP or name with its port, or a Unix socket.
 func endpointAddress(ep *model.Endpoint) *core.Address {

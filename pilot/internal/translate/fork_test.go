@@ -50,7 +50,7 @@ func forkEqualsFromNothing(t *testing.T, own model.OwnProxy) {
 					}
 				}
 				for ch := range memo.Diff(before.Of(typeURL), got.Of(typeURL)) {
-					if ch.InOld && ch.InNew && sameRendered(&rendered{resource: ch.Old}, &rendered{resource: ch.New}) {
+					if ch.InOld && ch.InNew && sameRendered(rendered{resource: ch.Old}, rendered{resource: ch.New}) {
 						t.Errorf("step %d: %s: %s %q was replaced by its equal", step, c.class.Namespace, typeURL, ch.Key)
 					}
 				}

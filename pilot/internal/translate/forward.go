@@ -22,8 +22,8 @@ func (b *builder) forward(r *model.Route, f *model.Forward) *route.RouteAction {
 	destinations(out, f.Destinations)
 	hashed := onlyDestination(r).Hash != nil // the hash says where to, again too
 	if f.Retry == b.DefaultRetry && f.Timeout == 0 && !hashed {
-		graft(b, out, tries, func(trunk *route.RouteAction) {
-			trunk.RetryPolicy, trunk.Timeout = b.retry(f.Retry, false), durationpb.New(0)
+		graft(b, out, tries, func() *route.RouteAction {
+			return &route.RouteAction{RetryPolicy: b.retry(f.Retry, false), Timeout: durationpb.New(0)}
 		})
 	} else {
 		out.RetryPolicy, out.Timeout = b.retry(f.Retry, hashed), durationpb.New(f.Timeout)

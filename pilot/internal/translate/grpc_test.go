@@ -28,8 +28,8 @@ func TestGRPCResourcesAreValid(t *testing.T) {
 	for _, mode := range []model.MTLSMode{model.MTLSPermissive, model.MTLSStrict, model.MTLSDisable} {
 		b := &builder{shared: shared{Settings: &model.Settings{}, class: class{Role: model.RoleGRPCServer}}}
 		for _, m := range b.grpcServers(&model.Inbound{Ports: []model.InboundPort{{Port: 9000, Mode: mode, Cluster: "inbound|9000||"}}}) {
-			if r := b.render(snapshot.Listener, m); r.problem != "" {
-				t.Errorf("%v: %s: %s", mode, m.name, r.problem)
+			if r := b.render(snapshot.Listener, m); r.notes().problem != "" {
+				t.Errorf("%v: %s: %s", mode, m.name, r.notes().problem)
 			}
 		}
 	}

@@ -37,7 +37,7 @@ func (b *builder) inboundCluster(p model.InboundPort) message {
 	b.toApp(c, p)
 	c.TypedExtensionProtocolOptions = b.protocolOptions(inboundWire(p), &model.Traffic{Pool: p.Pool})
 	if p.Service != nil {
-		c.Metadata = clusterMetadata(&model.Cluster{Service: p.Service, Port: model.Port{Number: p.Port}})
+		c.Metadata = metadata(func(e *encoder) { e.cluster(&model.Cluster{Service: p.Service, Port: model.Port{Number: p.Port}}) })
 		c.AltStatName = inboundStatName(b.Defaults.InboundStat, p)
 	}
 	m := message{name: c.Name, body: c}

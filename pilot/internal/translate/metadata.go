@@ -1,101 +1,65 @@
 package translate
 
 import (
-	"math"
-
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// structure is a google.protobuf.Struct, serialised. Each cluster, endpoint and
-// route carries some; as maps of Go's library, which are filled, sorted and
-// walked by reflection, they would be half of what a cluster costs. Fields keep
-// the order in which they were added; none may be added twice.
-type structure []byte
+// Each cluster, endpoint and route carries metadata, which are structures under
+// names. As maps of Go's library, which are filled, sorted and walked by
+// reflection, they would be half of what a cluster costs. Fields keep the order
+// in which they are added; none may be added twice.
 
 // Fields of google.protobuf.Struct, its Value and ListValue, and of
-// envoy.config.core.v3.Metadata; maps are lists of pairs of key and value.
+// envoy.config.core.v3.Metadata.
 const (
-	structFields, mapKey, mapValue, listValues, filterMetadata = 1, 1, 2, 1, 1
-	numberValue, stringValue, structValue, listValue           = 2, 3, 5, 6
+	structFields, listValues, filterMetadata         = 1, 1, 1
+	numberValue, stringValue, structValue, listValue = 2, 3, 5, 6
 )
 
-// texts makes a structure of pairs of name and text.
-func texts(pairs ...string) structure {
-	length := 0
-	for _, p := range pairs {
-		length += len(p) + roomOfField/2
-	}
-	s := make(structure, 0, length)
+// say adds to a structure pairs of name and text.
+func (e *encoder) say(pairs ...string) {
 	for i := 0; i+1 < len(pairs); i += 2 {
-		s = s.text(pairs[i], pairs[i+1])
+		e.pair(structFields, pairs[i], func() { e.text(stringValue, pairs[i+1]) })
 	}
-	return s
 }
 
-// roomOfField is for what goes around a short name and text.
-const roomOfField = 12
-
-func (s structure) text(name, value string) structure {
-	return protowire.AppendString(s.field(name, size(len(value)), stringValue, protowire.BytesType), value)
+func (e *encoder) sayNumber(name string, value float64) {
+	e.pair(structFields, name, func() { e.double(numberValue, value) })
 }
 
-func (s structure) number(name string, value float64) structure {
-	return protowire.AppendFixed64(s.field(name, 1+8, numberValue, protowire.Fixed64Type), math.Float64bits(value))
+// sayList adds to a structure a list of one structure.
+func (e *encoder) sayList(name string, write func()) {
+	e.pair(structFields, name, func() {
+		e.within(listValue, func() {
+			e.within(listValues, func() { e.within(structValue, write) })
+		})
+	})
 }
 
-// list adds a list of one structure.
-func (s structure) list(name string, only structure) structure {
-	item := size(len(only))
-	out := s.field(name, size(size(item)), listValue, protowire.BytesType)
-	out = protowire.AppendVarint(out, uint64(size(item)))
-	out = protowire.AppendVarint(protowire.AppendTag(out, listValues, protowire.BytesType), uint64(item))
-	return protowire.AppendBytes(protowire.AppendTag(out, structValue, protowire.BytesType), only)
-}
+// space adds to metadata a structure under a name.
+func (e *encoder) space(name string, write func()) { e.pair(filterMetadata, name, write) }
 
-// field begins a field whose Value is of length bytes, and the Value with its
-// tag.
-func (s structure) field(name string, length int, kind protowire.Number, t protowire.Type) structure {
-	out := protowire.AppendVarint(protowire.AppendTag(s, structFields, protowire.BytesType), uint64(size(len(name))+size(length)))
-	out = protowire.AppendString(protowire.AppendTag(out, mapKey, protowire.BytesType), name)
-	out = protowire.AppendVarint(protowire.AppendTag(out, mapValue, protowire.BytesType), uint64(length))
-	return protowire.AppendTag(out, kind, t)
-}
-
-// size is that of a field of length bytes with its tag, whose number is under 16.
-func size(length int) int { return 1 + protowire.SizeBytes(length) }
-
-// message is s for a field of a message. To Go's library it is a Struct with
-// fields that it does not know.
-func (s structure) message() *structpb.Struct {
-	m := &structpb.Struct{}
-	m.ProtoReflect().SetUnknown([]byte(s))
+// metadata is what write adds; nil for nothing. To Go's library it is Metadata
+// with fields that it does not know.
+func metadata(write func(e *encoder)) *core.Metadata {
+	e := encoder{bytes: make([]byte, 0, roomOfMetadata)}
+	if write(&e); len(e.bytes) == 0 {
+		return nil
+	}
+	m := &core.Metadata{}
+	m.ProtoReflect().SetUnknown(e.bytes)
 	return m
 }
 
-// space is filter metadata under a name.
-type space struct {
-	name string
-	structure
-}
+// roomOfMetadata is enough for those of most endpoints.
+const roomOfMetadata = 192
 
-// metadata is written like a structure. It is nil without spaces.
-func metadata(spaces ...space) *core.Metadata {
-	if len(spaces) == 0 {
-		return nil
-	}
-	length := 0
-	for _, s := range spaces {
-		length += len(s.name) + len(s.structure) + roomOfField
-	}
-	out := make([]byte, 0, length)
-	for _, s := range spaces {
-		out = protowire.AppendVarint(protowire.AppendTag(out, filterMetadata, protowire.BytesType), uint64(size(len(s.name))+size(len(s.structure))))
-		out = protowire.AppendString(protowire.AppendTag(out, mapKey, protowire.BytesType), s.name)
-		out = protowire.AppendBytes(protowire.AppendTag(out, mapValue, protowire.BytesType), s.structure)
-	}
-	m := &core.Metadata{}
-	m.ProtoReflect().SetUnknown(out)
+// structure is metadata's like.
+func structure(write func(e *encoder)) *structpb.Struct {
+	e := encoder{}
+	write(&e)
+	m := &structpb.Struct{}
+	m.ProtoReflect().SetUnknown(e.bytes)
 	return m
 }

@@ -1,9 +1,11 @@
 package translate
 
 import (
+	"bytes"
 	"testing"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 )
@@ -26,13 +28,34 @@ func FuzzMetadata(f *testing.F) {
 			}},
 			"other" + key: texted,
 		}}
-		s := texts("a"+key, value).number("b"+key, n).list("c"+key, texts(key, value))
+		written := metadata(func(e *encoder) {
+			e.space(key, func() {
+				e.say("a"+key, value)
+				e.sayNumber("b"+key, n)
+				e.sayList("c"+key, func() { e.say(key, value) })
+			})
+			e.space("other"+key, func() { e.say(key, value) })
+		})
 		got := &core.Metadata{}
-		if err := proto.Unmarshal(serialised(metadata(space{key, s}, space{"other" + key, texts(key, value)})), got); err != nil {
+		if err := proto.Unmarshal(serialised(written), got); err != nil {
 			t.Fatal(err)
 		}
 		if !proto.Equal(got, want) {
 			t.Errorf("%v, want %v", got, want)
 		}
 	})
+}
+
+// A length of any size goes before what it is the length of.
+func TestMeasure(t *testing.T) {
+	for _, length := range []int{0, 1, 127, 128, 129, 16_383, 16_384, 2_097_152} {
+		content := bytes.Repeat([]byte("x"), length)
+		inner := protowire.AppendBytes(protowire.AppendTag(nil, 43, protowire.BytesType), content)
+		want := protowire.AppendBytes(protowire.AppendTag([]byte("before"), 1, protowire.BytesType), inner)
+		e := &encoder{bytes: []byte("before")}
+		e.within(1, func() { e.within(43, func() { e.bytes = append(e.bytes, content...) }) })
+		if !bytes.Equal(e.bytes, want) {
+			t.Errorf("%d bytes: %.40q, want %.40q", length, e.bytes, want)
+		}
+	}
 }

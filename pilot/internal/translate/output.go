@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/weftmesh/weft/internal/memo"
@@ -8,20 +9,20 @@ import (
 )
 
 // source gives the resources made from one kind of entry, by name.
-type source func(typeURL string) *memo.Cell[*rendered]
+type source func(typeURL string) *memo.Cell[rendered]
 
 // output gathers the resources of one type: the good ones, and of those that
 // Envoy would refuse the last good state.
 type output struct {
 	typeURL string
-	parts   []*memo.Cell[*rendered]
-	seen    []memo.Table[*rendered]
+	parts   []*memo.Cell[rendered]
+	seen    []memo.Table[rendered]
 	good    memo.Branch[*snapshot.Resource]
 	bad     memo.Table[*[]Problem]
 }
 
 func newOutput(typeURL string, sources ...source) *output {
-	o := &output{typeURL: typeURL, seen: make([]memo.Table[*rendered], len(sources))}
+	o := &output{typeURL: typeURL, seen: make([]memo.Table[rendered], len(sources))}
 	for _, s := range sources {
 		o.parts = append(o.parts, s(typeURL))
 	}
@@ -65,50 +66,53 @@ func (o *output) onlyFirst() bool {
 // fill is settle where nothing was: the resources come at once.
 func (o *output) fill() {
 	o.seen[0] = o.parts[0].Table()
-	o.good.Fill(func(yield func(string, *snapshot.Resource) bool) {
-		for name, r := range o.seen[0].All() {
-			if r.problem != "" || r.gone || len(r.faults) > 0 {
-				o.put(name, r)
-			} else if !yield(name, r.resource) {
-				return
-			}
-		}
-	})
+	o.good.Fill(memo.Mapped(o.seen[0], func(name string, r rendered) (*snapshot.Resource, bool) {
+		o.note(name, r)
+		n := r.notes()
+		return r.resource, n.problem == "" && !n.gone
+	}))
 }
 
-func (o *output) put(name string, r *rendered) {
-	o.bad = o.bad.Without(name)
-	switch {
-	case r == nil || r.gone:
+func (o *output) put(name string, r rendered) {
+	o.note(name, r)
+	switch n := r.notes(); {
+	case r.resource == nil || n.gone:
 		o.good.Put(name, nil, false)
-	case r.problem == "":
+	case n.problem == "":
 		o.good.Put(name, r.resource, true)
+	}
+}
+
+// note keeps what is wrong with a resource.
+func (o *output) note(name string, r rendered) {
+	o.bad = o.bad.Without(name)
+	if r.noted == nil {
+		return
 	}
 	if list := o.problems(name, r); len(list) > 0 {
 		o.bad = o.bad.With(name, &list)
 	}
 }
 
-func (o *output) problems(name string, r *rendered) (out []Problem) {
-	if r == nil {
-		return nil
+func (o *output) problems(name string, r rendered) (out []Problem) {
+	n := r.notes()
+	if n.problem != "" {
+		out = append(out, Problem{Type: o.typeURL, Name: name, Sources: r.resource.Sources, Reason: n.problem})
 	}
-	if r.problem != "" {
-		out = append(out, Problem{Type: o.typeURL, Name: name, Sources: r.resource.Sources, Reason: r.problem})
-	}
-	for _, f := range r.faults {
+	for _, f := range n.faults {
 		out = append(out, Problem{Type: o.typeURL, Name: r.resource.Name, Sources: []string{f.Source}, Reason: f.Reason, Patch: &f.Index})
 	}
 	return out
 }
 
-// builder makes messages by what r reads.
+// builder makes messages by what r reads, until the next is asked for.
 func (t *Translator) builder(r *memo.Reader) *builder {
 	sh, _ := memo.Get(r, &t.in.shared.Cell, "")
 	if t.trunks.made == nil || t.trunks.of != sh {
 		t.trunks = trunks{of: sh, made: map[any][]byte{}}
 	}
-	return &builder{shared: sh, trunks: t.trunks.made, of: t, r: r}
+	t.work = builder{shared: sh, trunks: t.trunks.made, of: t, r: r, written: t.work.written}
+	return &t.work
 }
 
 // every reads all entries of a table, in order.
@@ -122,10 +126,11 @@ func every[V comparable](r *memo.Reader, in *memo.Input[V]) (all []V) {
 // each translates the entries of a table one by one; a message without body is
 // left out.
 func each[V comparable](t *Translator, in *memo.Input[V], f func(*builder, V) message) source {
-	return func(typeURL string) *memo.Cell[*rendered] {
-		d := memo.Flat(t.graph, &in.Cell, func(r *memo.Reader, _ string, v V, emit memo.Emit[*rendered]) {
+	return func(typeURL string) *memo.Cell[rendered] {
+		d := memo.Flat(t.graph, &in.Cell, func(r *memo.Reader, key string, v V, emit memo.Emit[rendered]) {
 			b := t.builder(r)
 			if m := f(b, v); m.body != nil {
+				m.name = cmp.Or(m.name, key)
 				emit(m.name, t.finish(r, b, typeURL, m))
 			}
 		}, memo.Same(sameRendered))
@@ -136,8 +141,8 @@ func each[V comparable](t *Translator, in *memo.Input[V], f func(*builder, V) me
 // several translates the entries of a table one by one, each into any number of
 // messages.
 func several[V comparable](t *Translator, in *memo.Input[V], f func(*builder, V) []message) source {
-	return func(typeURL string) *memo.Cell[*rendered] {
-		d := memo.Flat(t.graph, &in.Cell, func(r *memo.Reader, _ string, v V, emit memo.Emit[*rendered]) {
+	return func(typeURL string) *memo.Cell[rendered] {
+		d := memo.Flat(t.graph, &in.Cell, func(r *memo.Reader, _ string, v V, emit memo.Emit[rendered]) {
 			b := t.builder(r)
 			for _, m := range f(b, v) {
 				emit(m.name, t.finish(r, b, typeURL, m))

@@ -54,8 +54,10 @@ func (t *Translator) patchesOf(r *memo.Reader, family patch.Family, name string,
 
 // finish is the last of a message's stages: it is edited as EnvoyFilters say,
 // checked and serialised.
-func (t *Translator) finish(r *memo.Reader, b *builder, typeURL string, m message) *rendered {
-	b.buffers(m.body)
+func (t *Translator) finish(r *memo.Reader, b *builder, typeURL string, m message) rendered {
+	if m.written == nil {
+		b.buffers(m.body)
+	}
 	plain := b.render(typeURL, m)
 	family := families[typeURL]
 	if !b.patched || family == "" {
@@ -64,21 +66,18 @@ func (t *Translator) finish(r *memo.Reader, b *builder, typeURL string, m messag
 	at := m.facts
 	at.Message, at.Role = m.body, b.class.Role
 	list := t.patchesOf(r, family, m.name, at)
-	if list.Empty() || plain.problem != "" {
+	if list.Empty() || plain.noted != nil {
 		return plain
 	}
 	at.Message = rejoined(plain.resource.Body, m.body)
 	got := list.Apply(at)
-	if len(got.Hits) == 0 {
-		plain.faults = got.Faults
-		return plain
-	}
-	if got.Message == nil {
-		return &rendered{resource: plain.resource, gone: true, hits: got.Hits, faults: got.Faults}
+	said := &notes{hits: got.Hits, faults: got.Faults, gone: len(got.Hits) > 0 && got.Message == nil}
+	if len(got.Hits) == 0 || said.gone {
+		return rendered{resource: plain.resource, noted: said}
 	}
 	body, _ := got.Message.(validated)
 	out := b.render(typeURL, message{name: m.name, body: body, sources: withHits(m.sources, got.Hits)})
-	out.hits, out.faults, out.resource.Plain = got.Hits, got.Faults, plain.resource
+	said.problem, out.noted, out.resource.Plain = out.notes().problem, said, plain.resource
 	return out
 }
 
@@ -95,7 +94,7 @@ func withHits(sources []string, hits []patch.Hit) []string {
 
 // addPatched adds to an output the resources that EnvoyFilters make.
 func (t *Translator) addPatched(o *output) {
-	var made *memo.Cell[*rendered]
+	var made *memo.Cell[rendered]
 	switch families[o.typeURL] {
 	case patch.Listeners, patch.Clusters, patch.Extensions:
 		made = t.added(o.typeURL, o.parts)
@@ -104,14 +103,14 @@ func (t *Translator) addPatched(o *output) {
 	default:
 		return
 	}
-	o.parts, o.seen = append(o.parts, made), append(o.seen, memo.Table[*rendered]{})
+	o.parts, o.seen = append(o.parts, made), append(o.seen, memo.Table[rendered]{})
 }
 
 // added makes the listeners, clusters and extensions that patches add. others
 // are those that there are without them.
-func (t *Translator) added(typeURL string, others []*memo.Cell[*rendered]) *memo.Cell[*rendered] {
+func (t *Translator) added(typeURL string, others []*memo.Cell[rendered]) *memo.Cell[rendered] {
 	additions := families[typeURL].Additions()
-	d := memo.Flat(t.graph, &t.patches.Cell, func(r *memo.Reader, key string, list *patch.List, emit memo.Emit[*rendered]) {
+	d := memo.Flat(t.graph, &t.patches.Cell, func(r *memo.Reader, key string, list *patch.List, emit memo.Emit[rendered]) {
 		if key != additions {
 			return
 		}
@@ -124,16 +123,16 @@ func (t *Translator) added(typeURL string, others []*memo.Cell[*rendered]) *memo
 	return &d.Cell
 }
 
-func taken(r *memo.Reader, others []*memo.Cell[*rendered], name string) bool {
-	return slices.ContainsFunc(others, func(c *memo.Cell[*rendered]) bool {
+func taken(r *memo.Reader, others []*memo.Cell[rendered], name string) bool {
+	return slices.ContainsFunc(others, func(c *memo.Cell[rendered]) bool {
 		res, ok := memo.Get(r, c, name)
-		return ok && !res.gone
+		return ok && !res.notes().gone
 	})
 }
 
 // addedHosts makes the virtual hosts that patches add to route tables.
-func (t *Translator) addedHosts(others []*memo.Cell[*rendered]) *memo.Cell[*rendered] {
-	d := memo.Flat(t.graph, &t.in.tables.Cell, func(r *memo.Reader, table string, _ *model.RouteTable, emit memo.Emit[*rendered]) {
+func (t *Translator) addedHosts(others []*memo.Cell[rendered]) *memo.Cell[rendered] {
+	d := memo.Flat(t.graph, &t.in.tables.Cell, func(r *memo.Reader, table string, _ *model.RouteTable, emit memo.Emit[rendered]) {
 		sh, _ := memo.Get(r, &t.in.shared.Cell, "")
 		b := t.builder(r)
 		at := patch.Place{
@@ -163,15 +162,17 @@ func (t *Translator) hasDomain(r *memo.Reader, table, domain string) bool {
 	return false
 }
 
-func (b *builder) emitAdded(typeURL, name string, a patch.Addition, emit memo.Emit[*rendered]) {
+func (b *builder) emitAdded(typeURL, name string, a patch.Addition, emit memo.Emit[rendered]) {
 	if a.Fault != nil {
 		// Under a name of its own: the resource of this name is another's.
-		emit("\x00"+a.Hit.Source+"\x00"+name, &rendered{resource: &snapshot.Resource{Type: typeURL, Name: name}, gone: true, hits: []patch.Hit{a.Hit}, faults: []patch.Fault{*a.Fault}})
+		emit("\x00"+a.Hit.Source+"\x00"+name, rendered{
+			resource: &snapshot.Resource{Type: typeURL, Name: name}, noted: &notes{gone: true, hits: []patch.Hit{a.Hit}, faults: []patch.Fault{*a.Fault}},
+		})
 		return
 	}
 	body, _ := a.Message.(validated)
 	out := b.render(typeURL, message{name: name, body: body, sources: []string{a.Hit.Source}})
-	out.hits = []patch.Hit{a.Hit}
+	out.noted = &notes{problem: out.notes().problem, hits: []patch.Hit{a.Hit}}
 	emit(name, out)
 }
 
@@ -203,10 +204,10 @@ func (t *Translator) Edited() map[patch.Hit]bool {
 	for _, o := range t.outs {
 		for _, seen := range o.seen {
 			for _, r := range seen.All() {
-				for _, h := range r.hits {
+				for _, h := range r.notes().hits {
 					out[h] = true
 				}
-				for _, f := range r.faults {
+				for _, f := range r.notes().faults {
 					out[patch.Hit{Source: f.Source, Index: f.Index}] = true
 				}
 			}

@@ -19,7 +19,7 @@ import (
 func (b *builder) route(r *model.Route, operation string) *route.Route {
 	to := onlyDestination(r)
 	out := &route.Route{
-		Name: r.Name, Match: match(r.Match), Metadata: routeMetadata(r.Origin), Decorator: &route.Decorator{Operation: operation},
+		Name: r.Name, Match: match(r.Match), Metadata: objectMetadata(r.Origin), Decorator: &route.Decorator{Operation: operation},
 		RequestHeadersToAdd:     slices.Concat(headersToAdd(r.Request), headersToAdd(to.Request)),
 		RequestHeadersToRemove:  slices.Concat(r.Request.Remove, to.Request.Remove),
 		ResponseHeadersToAdd:    slices.Concat(headersToAdd(r.Response), headersToAdd(to.Response)),
@@ -38,14 +38,6 @@ func (b *builder) route(r *model.Route, operation string) *route.Route {
 		out.Action = &route.Route_DirectResponse{DirectResponse: &route.DirectResponseAction{Status: 503}}
 	}
 	return out
-}
-
-// routeMetadata names the object that a route comes from, for Kiali.
-func routeMetadata(o model.Origin) *core.Metadata {
-	if o == "" {
-		return nil
-	}
-	return metadata(space{istioSpace, texts("config", string(o))})
 }
 
 // matchAny is the match of routes without conditions. Nobody writes to it.

@@ -128,11 +128,11 @@ func serverSide(p model.InboundPort, mesh bool) side {
 
 // telemetryMetadata names the service of a cluster.
 func telemetryMetadata(host, name, namespace string) *core.Metadata {
-	return metadata(telemetryOf(host, name, namespace))
+	return metadata(func(e *encoder) { e.telemetry(host, name, namespace) })
 }
 
-func telemetryOf(host, name, namespace string) space {
-	return space{telemetrySpace, texts("host", host, "name", name, "ns", namespace)}
+func (e *encoder) telemetry(host, name, namespace string) {
+	e.space(telemetrySpace, func() { e.say("host", host, "name", name, "ns", namespace) })
 }
 
 func serviceTags(host, name, namespace string) []*stats.Config_Tag {

@@ -86,6 +86,9 @@ func (b *builder) trustDomains() []string {
 // withAliases adds to identities of the trust domain those of its aliases, which
 // count as the same (Istio, MeshConfig.trustDomainAliases).
 func (b *builder) withAliases(identities []string) (all []string) {
+	if len(b.TrustAliases) == 0 {
+		return identities
+	}
 	for _, id := range identities {
 		rest, own := strings.CutPrefix(id, "spiffe://"+b.TrustDomain+"/")
 		if all = append(all, id); !own {
@@ -96,14 +99,6 @@ func (b *builder) withAliases(identities []string) (all []string) {
 		}
 	}
 	return all
-}
-
-// peers accepts these identities, or every one of the trust domain.
-func (b *builder) peers(identities []string) []*tls.SubjectAltNameMatcher {
-	if len(identities) == 0 {
-		return b.anyPeer()
-	}
-	return alternativeNames(b.withAliases(identities))
 }
 
 func uriName(m *matcher.StringMatcher) *tls.SubjectAltNameMatcher {
@@ -127,23 +122,65 @@ func (b *builder) meshServer() *core.TransportSocket {
 	return b.socket(&tls.DownstreamTlsContext{CommonTlsContext: b.meshContext(b.anyPeer()), RequireClientCertificate: wrapperspb.Bool(true)})
 }
 
-// meshClient opens mesh mTLS. It offers no ALPN of its own: Envoy then offers
-// that of the connection pool's protocol, which the server's codec follows.
+// meshClient opens mesh mTLS.
 func (b *builder) meshClient(c *model.Cluster, identities []string) *core.TransportSocket {
-	own := &tls.UpstreamTlsContext{Sni: c.SNI}
-	kind, named := meshOfAnyone, len(identities) > 0
-	if named {
-		names := &tls.CertificateValidationContext{MatchTypedSubjectAltNames: b.peers(identities)}
-		b.check(names)
-		own.CommonTlsContext = &tls.CommonTlsContext{ValidationContextType: combined(names, nil)}
+	b.check(&tls.UpstreamTlsContext{Sni: c.SNI})
+	var e encoder
+	b.meshUpstream(&e, c.SNI, identities)
+	return socketOf(&anypb.Any{TypeUrl: upstreamTLS, Value: e.bytes})
+}
+
+// Fields of Envoy's messages.
+const (
+	upstreamCommon, upstreamSNI, commonCombined, combinedDefault = 1, 2, 8, 1
+	validatedNames, altNameType, altNameMatcher, matcherExact    = 15, 1, 2, 1
+)
+
+const (
+	upstreamTLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+	longestSNI  = 255 // Envoy's bound, in bytes
+)
+
+// meshUpstream writes how mesh mTLS is opened to peers with one of these
+// identities, or any of the trust domain. It offers no ALPN of its own: Envoy
+// then offers that of the connection pool's protocol, which the server's codec
+// follows.
+// Source: envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext.
+func (b *builder) meshUpstream(e *encoder, sni string, identities []string) {
+	start, kind := len(e.bytes), meshOfAnyone
+	if len(identities) > 0 {
 		kind = meshOfNamed
+		e.within(upstreamCommon, func() {
+			e.within(commonCombined, func() { e.within(combinedDefault, func() { e.altNames(b.withAliases(identities)) }) })
+		})
 	}
-	graft(b, own, kind, func(trunk *tls.UpstreamTlsContext) {
-		if trunk.CommonTlsContext = b.meshContext(nil); !named {
-			trunk.CommonTlsContext = b.meshContext(b.anyPeer())
+	e.text(upstreamSNI, sni)
+	common, ok := b.trunks[kind]
+	if !ok {
+		context := b.meshContext(nil)
+		if kind == meshOfAnyone {
+			context = b.meshContext(b.anyPeer())
 		}
-	})
-	return socketOf(packed(own))
+		common = trunk(b, e.bytes[start:], kind, &tls.UpstreamTlsContext{CommonTlsContext: context})
+	}
+	e.bytes = append(e.bytes, common...)
+}
+
+// altNames adds to a CertificateValidationContext what alternativeNames makes.
+func (e *encoder) altNames(sans []string) {
+	for _, san := range sans {
+		e.within(validatedNames, func() {
+			e.number(altNameType, uint64(altNameTypeOf(san)))
+			e.within(altNameMatcher, func() { e.text(matcherExact, san) })
+		})
+	}
+}
+
+func altNameTypeOf(san string) tls.SubjectAltNameMatcher_SanType {
+	if strings.Contains(san, "://") {
+		return tls.SubjectAltNameMatcher_URI
+	}
+	return tls.SubjectAltNameMatcher_DNS
 }
 
 // ownClient opens TLS as a DestinationRule says, with files of the pod or a
@@ -286,11 +323,7 @@ func (b *builder) meshGateway(t *model.ServerTLS, http bool) *core.TransportSock
 
 func alternativeNames(sans []string) (out []*tls.SubjectAltNameMatcher) {
 	for _, san := range sans {
-		m := &tls.SubjectAltNameMatcher{SanType: tls.SubjectAltNameMatcher_DNS, Matcher: exactly(san)}
-		if strings.Contains(san, "://") {
-			m = uriName(exactly(san))
-		}
-		out = append(out, m)
+		out = append(out, &tls.SubjectAltNameMatcher{SanType: altNameTypeOf(san), Matcher: exactly(san)})
 	}
 	return out
 }

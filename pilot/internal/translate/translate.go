@@ -28,6 +28,7 @@ type Translator struct {
 	in     cells
 	role   model.Role
 	trunks trunks
+	work   builder // of the entry that is translated
 	// patches are what EnvoyFilters do to the class, by patch's keys.
 	patches *memo.Derived[memo.Table[*patch.List], *patch.List]
 	outs    []*output
@@ -216,11 +217,14 @@ func (t *Translator) set(view *model.View) {
 
 // message is one resource before it is serialised.
 type message struct {
-	name    string
+	name    string // empty: that of the entry that it is made of
 	body    validated
 	sources []string
 	facts   patch.Target // what patches go by; without the message
-	checked bool         // body holds what Envoy asks of it, which Validate cannot see
+	// written, unless it is nil, is the message as it was written by hand, of
+	// which Envoy takes all; body is only what it is read as. The builder's next
+	// message takes its memory.
+	written []byte
 }
 
 // validated is what protoc-gen-validate gives every Envoy message.
@@ -229,18 +233,31 @@ type validated interface {
 	Validate() error
 }
 
-// rendered is a resource, or why Envoy would refuse it.
+// rendered is a resource, or why Envoy would refuse it. The zero value is none.
 type rendered struct {
 	resource *snapshot.Resource
-	problem  string
+	noted    *notes // nil: nothing, as of most
+}
+
+// notes are what else there is to know of a resource.
+type notes struct {
+	problem string
 	// gone: a patch removed it.
 	gone   bool
 	hits   []patch.Hit
 	faults []patch.Fault
 }
 
-func sameRendered(a, b *rendered) bool {
-	return a.gone == b.gone && slices.Equal(a.hits, b.hits) && slices.Equal(a.faults, b.faults) && a.problem == b.problem && snapshot.Same(a.resource, b.resource) && slices.Equal(a.resource.Sources, b.resource.Sources)
+func (r rendered) notes() notes {
+	if r.noted == nil {
+		return notes{}
+	}
+	return *r.noted
+}
+
+func sameRendered(a, b rendered) bool {
+	n, m := a.notes(), b.notes()
+	return n.gone == m.gone && slices.Equal(n.hits, m.hits) && slices.Equal(n.faults, m.faults) && n.problem == m.problem && snapshot.Same(a.resource, b.resource) && slices.Equal(a.resource.Sources, b.resource.Sources)
 }
 
 // builder makes the messages of one entry. Its methods cannot fail: what is
@@ -254,6 +271,14 @@ type builder struct {
 	// of and r give what is asked for by few; nil: there is none of it.
 	of *Translator
 	r  *memo.Reader
+	// written is the memory of messages that are written by hand.
+	written encoder
+}
+
+// hand begins a message that is written by hand. There is one at a time.
+func (b *builder) hand() *encoder {
+	b.written.bytes = b.written.bytes[:0]
+	return &b.written
 }
 
 // rights gives the AuthorizationPolicies that hold; what asks for them is made
@@ -304,17 +329,19 @@ func packed(m proto.Message) *anypb.Any {
 }
 
 // render serialises and checks a message.
-func (b *builder) render(typeURL string, m message) *rendered {
+func (b *builder) render(typeURL string, m message) (out rendered) {
 	errs := b.errs
-	if !m.checked {
+	if m.written != nil {
+		out.resource = snapshot.New(typeURL, m.name, m.written, m.sources...)
+	} else {
 		if err := valid(m.body); err != nil {
 			errs = append(errs, err)
 		}
+		length := steady.Size(m.body)
+		out.resource = snapshot.Write(typeURL, m.name, length, func(to []byte) []byte { return appendTo(to, m.body, steadySized) }, m.sources...)
 	}
-	length := steady.Size(m.body)
-	out := &rendered{resource: snapshot.Write(typeURL, m.name, length, func(to []byte) []byte { return appendTo(to, m.body, steadySized) }, m.sources...)}
 	if len(errs) > 0 {
-		out.problem = errors.Join(errs...).Error()
+		out.noted = &notes{problem: errors.Join(errs...).Error()}
 	}
 	return out
 }

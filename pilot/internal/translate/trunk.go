@@ -21,26 +21,23 @@ type trunks struct {
 // messages of its kind have in common, as trunk has it.
 //
 // To Go's library the trunk is fields of own that it does not know.
-func graft[M validated](b *builder, own M, kind any, fill func(M)) {
+func graft[M validated](b *builder, own M, kind any, common func() M) {
 	made, ok := b.trunks[kind]
 	if !ok {
-		made = trunk(b, serialised(own), kind, fill)
+		made = trunk(b, serialised(own), kind, common())
 	}
 	// The first of a kind too: equal messages must be equal bytes.
 	own.ProtoReflect().SetUnknown(made)
 }
 
 // trunk gives what all messages of a kind have in common. kind is a comparable
-// value that says all that fill goes by beside the settings. There must be few
-// kinds: each stays until the settings change. own is the rest of the first
-// message of the kind, which is checked with it.
-func trunk[M validated](b *builder, own []byte, kind any, fill func(M)) []byte {
-	var none M
-	filled, _ := none.ProtoReflect().New().Interface().(M)
-	fill(filled)
-	made := serialised(filled)
-	read(own, filled) // the trunk alone may lack what there must be
-	if err := filled.Validate(); err != nil {
+// value that says all that common, which holds it, goes by beside the settings.
+// There must be few kinds: each stays until the settings change. own is the rest
+// of the first message of the kind, which is checked with it.
+func trunk(b *builder, own []byte, kind any, common validated) []byte {
+	made := serialised(common)
+	read(own, common) // the trunk alone may lack what there must be
+	if err := common.Validate(); err != nil {
 		b.errs = append(b.errs, err)
 	} else if b.trunks != nil {
 		b.trunks[kind] = made

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weftmesh/weft/internal/model"
@@ -13,46 +12,6 @@ import (
 	"github.com/weftmesh/weft/pilot/internal/view"
 	"github.com/weftmesh/weft/pilot/internal/view/meshtest"
 )
-
-// A cluster that shares its trunk with others is what it would be by itself.
-func TestTrunk(t *testing.T) {
-	sh := shared{Settings: &model.Settings{TrustDomain: "cluster.local", AutoMTLS: true, ConnectTimeout: 3 * time.Second}, class: class{Role: model.RoleOutbound}}
-	kept := map[any][]byte{}
-	for _, identities := range [][]string{nil, {"spiffe://cluster.local/ns/a/sa/b"}} {
-		for _, name := range []string{"first", "second"} {
-			c := &model.Cluster{Name: name, SNI: "sni." + name, Port: model.Port{Number: 80, Protocol: model.ProtocolHTTP}, Service: &model.Service{Host: name}, Identities: identities}
-			got, gotTLS := opened(t, &builder{shared: sh, trunks: kept}, c)
-			want, wantTLS := opened(t, &builder{shared: sh}, c)
-			if len(got.GetTransportSocketMatches()) != 2 || !proto.Equal(got, want) {
-				t.Errorf("%v\nwant %v", got, want)
-			}
-			if !proto.Equal(gotTLS, wantTLS) || gotTLS.GetSni() != c.SNI {
-				t.Errorf("%v\nwant %v", gotTLS, wantTLS)
-			}
-		}
-	}
-	if len(kept) != 3 {
-		t.Errorf("%d trunks, want those of clusters, of any peer and of named ones", len(kept))
-	}
-}
-
-// opened gives a cluster as its reader sees it, and apart from it how it opens
-// mesh mTLS.
-func opened(t *testing.T, b *builder, c *model.Cluster) (*cluster.Cluster, *tls.UpstreamTlsContext) {
-	t.Helper()
-	body := b.cluster(c).body
-	if len(b.errs) > 0 {
-		t.Fatal(b.errs)
-	}
-	out, _ := rejoined(serialised(body), body).(*cluster.Cluster)
-	socket := out.GetTransportSocketMatches()[0].GetTransportSocket()
-	context := &tls.UpstreamTlsContext{}
-	if err := socket.GetTypedConfig().UnmarshalTo(context); err != nil {
-		t.Fatal(err)
-	}
-	socket.ConfigType = nil
-	return out, context
-}
 
 // What the settings say anew is in every cluster.
 func TestTrunkFollowsSettings(t *testing.T) {

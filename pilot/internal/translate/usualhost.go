@@ -1,10 +1,6 @@
 package translate
 
 import (
-	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/weftmesh/weft/internal/model"
 )
 
@@ -35,85 +31,65 @@ func (b *builder) usualRoute(r *model.Route) (kind usualRoute, cluster string, o
 	return usualRoute{name: r.Name, tried: f.Retry != nil}, d.Cluster, true
 }
 
-// Fields of Envoy's messages, all below 16.
+// Fields of Envoy's messages.
 const (
 	hostName, hostDomains, hostRoutes, hostAttempts        = 1, 2, 3, 14
 	routeAction, routeDecorator, actionCluster, decoration = 2, 5, 1, 1
 )
 
 // usualHost writes the virtual host of one usual route, or gives nil for
-// another. To Go's library it has nothing but fields that it does not know.
-// Source: envoy.config.route.v3.VirtualHost.
-func (b *builder) usualHost(name string, h *model.VirtualHost) *route.VirtualHost {
-	if len(h.Routes) != 1 || h.RequireHTTPS || len(h.Domains) == 0 || !plainText(name) {
+// another. Source: envoy.config.route.v3.VirtualHost.
+func (b *builder) usualHost(h *model.VirtualHost) []byte {
+	if len(h.Routes) != 1 || h.RequireHTTPS || len(h.Domains) == 0 || !nameable(h.Table, h.Name) {
 		return nil
 	}
 	kind, cluster, ok := b.usualRoute(h.Routes[0])
-	if !ok || !plainText(cluster) {
+	if !ok || !nameable(cluster) || !nameable(h.Domains...) {
 		return nil
 	}
-	length := size(len(name)) + 2 // hostAttempts
+	e := b.hand()
+	e.text(hostName, h.Table, "/", h.Name)
 	for _, d := range h.Domains {
-		if !plainText(d) {
-			return nil
-		}
-		length += size(len(d))
-	}
-	operation := len(h.Name) + len(anyPath)
-	own := size(size(operation)) + size(size(len(cluster)))
-	common, ok := b.trunks[kind]
-	if !ok {
-		common = b.commonRoute(h, kind, cluster)
-	}
-	out := make([]byte, 0, length+size(own+len(common)))
-	out = text(out, hostName, name)
-	for _, d := range h.Domains {
-		out = text(out, hostDomains, d)
+		e.text(hostDomains, d)
 	}
 	if !b.Headers.NoAttemptCount {
-		out = protowire.AppendVarint(protowire.AppendTag(out, hostAttempts, protowire.VarintType), 1)
+		e.number(hostAttempts, 1)
 	}
-	out = usualOwn(begun(out, hostRoutes, own+len(common)), h.Name, cluster)
-	vh := &route.VirtualHost{}
-	vh.ProtoReflect().SetUnknown(append(out, common...))
-	return vh
-}
-
-// usualOwn adds what a usual route does not have in common with others.
-func usualOwn(to []byte, host, cluster string) []byte {
-	to = begun(to, routeDecorator, size(len(host)+len(anyPath)))
-	to = append(append(begun(to, decoration, len(host)+len(anyPath)), host...), anyPath...)
-	return text(begun(to, routeAction, size(len(cluster))), actionCluster, cluster)
-}
-
-// commonRoute is the route of h without what usualOwn adds.
-func (b *builder) commonRoute(h *model.VirtualHost, kind usualRoute, cluster string) []byte {
-	return trunk(b, usualOwn(nil, h.Name, cluster), kind, func(common *route.Route) {
-		whole := b.route(h.Routes[0], h.Name+anyPath)
-		whole.Decorator, whole.GetRoute().ClusterSpecifier = nil, nil
-		proto.Merge(common, whole)
+	e.within(hostRoutes, func() {
+		start := len(e.bytes)
+		e.usualRoute(h.Name, cluster)
+		common, ok := b.trunks[kind]
+		if !ok {
+			common = b.commonRoute(e.bytes[start:], h.Routes[0], kind)
+		}
+		e.bytes = append(e.bytes, common...)
 	})
+	return e.bytes
+}
+
+// nameable reports whether Envoy takes all of these as names of any kind. It may
+// take others: Validate says.
+func nameable(all ...string) bool {
+	for _, s := range all {
+		if s == "" || !plainText(s) {
+			return false
+		}
+	}
+	return true
+}
+
+// usualRoute adds what a usual route does not have in common with others.
+func (e *encoder) usualRoute(host, cluster string) {
+	e.within(routeDecorator, func() { e.text(decoration, host, anyPath) })
+	e.within(routeAction, func() { e.text(actionCluster, cluster) })
+}
+
+// commonRoute is r without own, which is what usualRoute wrote of it.
+func (b *builder) commonRoute(own []byte, r *model.Route, kind usualRoute) []byte {
+	whole := b.route(r, "")
+	whole.Decorator, whole.GetRoute().ClusterSpecifier = nil, nil
+	return trunk(b, own, kind, whole)
 }
 
 // anyPath ends the name that traces have for a route.
 const anyPath = "/*"
-
-// plainText reports whether Envoy takes s as a name of any kind. It may take
-// others: Validate says.
-func plainText(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// text adds a field of text, begun one of length bytes that follow.
-func text(to []byte, field protowire.Number, value string) []byte {
-	return append(begun(to, field, len(value)), value...)
-}
-
-func begun(to []byte, field protowire.Number, length int) []byte {
-	return protowire.AppendVarint(protowire.AppendTag(to, field, protowire.BytesType), uint64(length))
-}

@@ -28,13 +28,21 @@ func usualOf(s *model.Settings) *model.VirtualHost {
 func written(t *testing.T, s *model.Settings, h *model.VirtualHost) (got, want *route.VirtualHost) {
 	t.Helper()
 	b := &builder{shared: shared{Settings: s}, trunks: map[any][]byte{}}
-	bodies := [][]byte{serialised(b.host(h).body), serialised(b.host(h).body)}
+	bodies := [][]byte{bytesOf(b.host(h)), bytesOf(b.host(h))}
 	if len(b.errs) > 0 || !slices.Equal(bodies[0], bodies[1]) {
 		t.Fatalf("%v; or not the same bytes twice: %q %q", b.errs, bodies[0], bodies[1])
 	}
 	got, _ = rejoined(bodies[0], &route.VirtualHost{}).(*route.VirtualHost)
 	want, _ = rejoined(serialised(b.virtualHost(h)), &route.VirtualHost{}).(*route.VirtualHost)
 	return got, want
+}
+
+// bytesOf is a message as it is sent.
+func bytesOf(m message) []byte {
+	if m.written != nil {
+		return slices.Clone(m.written)
+	}
+	return serialised(m.body)
 }
 
 // A virtual host that is written by hand is what Envoy's messages would be.
@@ -44,7 +52,7 @@ func TestUsualHosts(t *testing.T) {
 	counted.Headers.NoAttemptCount = true
 	for name, s := range map[string]*model.Settings{"retried": retried, "not retried": {}, "no attempt count": counted} {
 		h := usualOf(s)
-		if (&builder{shared: shared{Settings: s}}).usualHost("80/a", h) == nil {
+		if (&builder{shared: shared{Settings: s}}).usualHost(h) == nil {
 			t.Errorf("%s: it is not usual", name)
 		}
 		if got, want := written(t, s, h); !proto.Equal(got, want) || got.Validate() != nil {
@@ -120,18 +128,20 @@ func TestUsualNames(t *testing.T) {
 		h := usualOf(usualMesh())
 		h.Domains = append(h.Domains, bad)
 		b := &builder{shared: shared{Settings: usualMesh()}}
-		if b.usualHost("80/a", h) != nil {
+		if b.usualHost(h) != nil {
 			t.Errorf("domain %q is usual", bad)
 		}
 		h = usualOf(usualMesh())
 		h.Domains = nil
-		if b.usualHost("80/a", h) != nil || b.usualHost(bad, usualOf(usualMesh())) != nil {
+		named := usualOf(usualMesh())
+		named.Name = bad
+		if b.usualHost(h) != nil || b.usualHost(named) != nil {
 			t.Errorf("no domains, or the name %q, are usual", bad)
 		}
 	}
 	h := usualOf(usualMesh())
 	h.Domains = []string{"a\nb"}
-	if (&builder{shared: shared{Settings: usualMesh()}}).host(h).checked {
-		t.Error("a domain with a newline is taken as checked")
+	if (&builder{shared: shared{Settings: usualMesh()}}).host(h).written != nil {
+		t.Error("a domain with a newline is written by hand")
 	}
 }

@@ -18,9 +18,9 @@ const maxBody = 1 << 20
 // host renders a virtual host as a resource of its own, "TABLE/NAME" (VHDS).
 // Source: envoy.config.route.v3.VirtualHost.
 func (b *builder) host(h *model.VirtualHost) message {
-	out := message{name: h.Table + "/" + h.Name, facts: patch.Target{Table: h.Table}}
-	if vh := b.usualHost(out.name, h); vh != nil {
-		out.body, out.checked = vh, true
+	out := message{facts: patch.Target{Table: h.Table}}
+	if written := b.usualHost(h); written != nil {
+		out.body, out.written = aHost, written
 		return out
 	}
 	last := model.Origin("")
@@ -32,6 +32,9 @@ func (b *builder) host(h *model.VirtualHost) message {
 	out.body = b.virtualHost(h)
 	return out
 }
+
+// aHost is what a written one is read as. Nobody writes to it.
+var aHost = &route.VirtualHost{}
 
 func (b *builder) virtualHost(h *model.VirtualHost) *route.VirtualHost {
 	vh := &route.VirtualHost{

@@ -51,7 +51,7 @@ func (r *response) buffers() mem.BufferSlice {
 	}
 	out = append(out, mem.SliceBuffer(head))
 	for _, res := range r.resources {
-		out = append(out, res.Wire)
+		out = append(out, res.Wire())
 	}
 	return out
 }

@@ -71,7 +71,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
 func (m *metrics) pushed(r *response) {
 	size := 0
 	for _, res := range r.resources {
-		size += res.Wire.Len()
+		size += res.Wire().Len()
 	}
 	if c, is := m.byType[r.typeURL]; is { // else it is no configuration
 		c.pushes.Inc()

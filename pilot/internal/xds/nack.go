@@ -114,7 +114,7 @@ func (w *watch) refuse(it item, message string, now time.Time) {
 	w.force.remove(it.name())
 	good, had := w.lanes[it.lane].acked.Get(it.name())
 	switch {
-	case had && good.Wire != nil && good.Version != version:
+	case had && good.Body != nil && good.Version != version:
 		w.rollback = append(w.rollback, it.with(good))
 	case it.res != nil && !had && it.res.Plain != nil:
 		// Without what EnvoyFilters make of it, it is one that Envoy takes.
