@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -65,11 +66,29 @@ type series struct {
 // seen sums the series with exactly these labels over the pods.
 func (m *running) seen(t *testing.T, s series) error {
 	var sum float64
-	pods, err := m.PodsOf(t.Context(), s.pods)
+	var others []string
+	err := m.each(t, s.pods, strings.TrimSuffix(s.metric, "_count"), func(one *dto.Metric) {
+		if got := labelsOf(one); maps.Equal(got, s.labels) {
+			sum += one.GetCounter().GetValue() + float64(one.GetHistogram().GetSampleCount())
+		} else {
+			others = append(others, difference(got, s.labels))
+		}
+	})
 	if err != nil {
 		return err
 	}
-	var others []string
+	if sum != s.want {
+		return fmt.Errorf("%s of %s is %v, want %v of %v; others differ in\n%s", s.metric, s.pods, sum, s.want, s.labels, strings.Join(others, "\n"))
+	}
+	return nil
+}
+
+// each is for the series of a metric on the pages of a Deployment's pods.
+func (m *running) each(t *testing.T, deployment, metric string, do func(*dto.Metric)) error {
+	pods, err := m.PodsOf(t.Context(), deployment)
+	if err != nil {
+		return err
+	}
 	for _, p := range pods {
 		page, err := m.Exec(t.Context(), p.Namespace+"/"+p.Name, "curl", "-s", "127.0.0.1:15020/stats/prometheus")
 		if err != nil {
@@ -80,16 +99,9 @@ func (m *running) seen(t *testing.T, s series) error {
 		if err != nil {
 			return fmt.Errorf("the page is no Prometheus text: %w", err)
 		}
-		for _, one := range families[strings.TrimSuffix(s.metric, "_count")].GetMetric() {
-			if got := labelsOf(one); maps.Equal(got, s.labels) {
-				sum += one.GetCounter().GetValue() + float64(one.GetHistogram().GetSampleCount())
-			} else {
-				others = append(others, difference(got, s.labels))
-			}
+		for _, one := range families[metric].GetMetric() {
+			do(one)
 		}
-	}
-	if sum != s.want {
-		return fmt.Errorf("%s of %s is %v, want %v of %v; others differ in\n%s", s.metric, s.pods, sum, s.want, s.labels, strings.Join(others, "\n"))
 	}
 	return nil
 }
@@ -174,12 +186,72 @@ func TestMetricsCountWhatWasSent(t *testing.T) {
 			return m.seen(t, s)
 		})
 	}
+	m.inBuckets(t, "details", joined(destination, http, fromFront, toDetails), func() {
+		pods, err := m.PodsOf(t.Context(), "details")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range pods {
+			if out, err := m.Exec(t.Context(), p.Namespace+"/"+p.Name, bookshop, "ctl", "delay", "700ms"); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+		}
+		for range slow {
+			exec("front", "curl", "-sf", "-o", "/dev/null", "-d", strings.Repeat("x", 6000), "http://details/")
+		}
+	})
 	account := "spiffe://cluster.local/ns/default/sa/"
 	figuresAgree(t, m, []counted{
-		{"workloads", "istio-ingressgateway", pages, 0, -1}, {"workloads", "front", pages, 0, 1}, {"workloads", "details", 2 * pages, 0, 1},
+		{"workloads", "istio-ingressgateway", pages, 0, -1}, {"workloads", "front", pages, 0, 1}, {"workloads", "details", 2*pages + slow, 0, 1},
 		{"workloads", "stars", calls, 0, 1}, {"workloads", "bytes", 0, 2, 0.5},
-		{"services", "details", 2 * pages, 0, 1}, {"services", "bytes", 0, 2, 0.5}, {"routes", "stars", calls, 0, 1},
-	}, map[string]float64{account + "front>details": 2 * pages, account + "front>stars": calls, account + "front>bytes": 1, "unknown>bytes": 1})
+		{"services", "details", 2*pages + slow, 0, 1}, {"services", "bytes", 0, 2, 0.5}, {"routes", "stars", calls, 0, 1},
+	}, map[string]float64{account + "front>details": 2*pages + slow, account + "front>stars": calls, account + "front>bytes": 1, "unknown>bytes": 1})
+}
+
+// slow calls take 700 ms and have 6,000 bytes, and a few hundred of headers.
+const slow = 3
+
+// inBuckets: what do sends is in the buckets that it belongs to. Bounds are some way
+// off, so that a busy machine changes nothing.
+func (m *running) inBuckets(t *testing.T, pods string, of labels, do func()) {
+	t.Helper()
+	more := map[string]map[string]float64{
+		"istio_request_duration_milliseconds": {"500": 0, "30000": slow, "+Inf": slow}, "istio_request_bytes": {"5000": 0, "10000": slow, "+Inf": slow},
+	}
+	before := map[string]map[string]float64{}
+	for metric := range more {
+		found, err := m.buckets(t, pods, metric, of)
+		if err != nil || len(found) < 10 {
+			t.Fatalf("%s: %v, %v", metric, found, err)
+		}
+		before[metric] = found
+	}
+	do()
+	for metric, bounds := range more {
+		eventually(t, 15*time.Second, metric+" in its buckets", func() error {
+			now, err := m.buckets(t, pods, metric, of)
+			for le, want := range bounds {
+				if got := now[le] - before[metric][le]; err == nil && got != want {
+					err = fmt.Errorf("%v more up to %s, want %v", got, le, want)
+				}
+			}
+			return err
+		})
+	}
+}
+
+// buckets are how many values of a histogram are at most each bound.
+func (m *running) buckets(t *testing.T, pods, metric string, of labels) (map[string]float64, error) {
+	out := map[string]float64{}
+	err := m.each(t, pods, metric, func(one *dto.Metric) {
+		if !maps.Equal(labelsOf(one), of) {
+			return
+		}
+		for _, b := range one.GetHistogram().GetBucket() {
+			out[strconv.FormatFloat(b.GetUpperBound(), 'f', -1, 64)] += float64(b.GetCumulativeCount())
+		}
+	})
+	return out, err
 }
 
 // execIn runs a command in the first pod of a Deployment.

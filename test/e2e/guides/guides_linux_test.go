@@ -42,7 +42,8 @@ func canary(w *world) {
 	g := readGuide(w.T, "canary.md", "sh")
 	w.follow(g, seen{"--requests": share("reviews", 90)}, "1.", "2.")
 	w.follow(g, seen{"--requests": share("reviews", 50)}, "3.")
-	w.follow(g, nil, "4.", "5.", "6.")
+	w.follow(g, seen{"stat routes": halves}, "4.")
+	w.follow(g, nil, "5.", "6.", "7.")
 }
 
 func grpc(w *world) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -223,6 +224,25 @@ func share(service string, percent int) func(string) error {
 		}
 		return nil
 	}
+}
+
+// halves says whether two versions have about half of the requests each, all well.
+func halves(out string) error {
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if len(lines) != 3 {
+		return fmt.Errorf("want two versions: %s", out)
+	}
+	for _, line := range lines[1:] {
+		cells := strings.Fields(line) // NAMESPACE NAME TO VERSION SHARE SUCCESS ...
+		if len(cells) < 6 || cells[5] != "100%" {
+			return fmt.Errorf("not all is well: %s", out)
+		}
+		// 20 % is over five standard deviations of 200 requests or more.
+		if share, err := strconv.ParseFloat(strings.TrimSuffix(cells[4], "%"), 64); err != nil || share < 30 || share > 70 {
+			return fmt.Errorf("a share of %s: %s", cells[4], out)
+		}
+	}
+	return nil
 }
 
 // spread says whether the calls of one connection were answered by so many
