@@ -8,6 +8,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -121,7 +122,7 @@ func open(t *testing.T, s *server, l look, route string) *tab {
 	tell(tb, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "UTC"})
 	tell(tb, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 	tb.scheme(map[bool]string{true: "dark", false: "light"}[l.dark])
-	tb.do(chromedp.Navigate(s.URL + "/#token=" + token))
+	tb.do(chromedp.Navigate(s.URL + "/#token=" + cmp.Or(s.token, token)))
 	tb.wait(`document.querySelector("main h1, main .none")`)
 	tb.goTo(route)
 	return tb

@@ -24,6 +24,7 @@ const once = "fixture-once"
 // server serves the real page, and what it is told of a mesh.
 type server struct {
 	*httptest.Server
+	token  string // other than the fixture's
 	mesh   atomic.Pointer[mesh]
 	asked  atomic.Int64 // how often for /api/now
 	window atomic.Value // that was asked for last
