@@ -34,7 +34,7 @@ export function Top({ now, config, place }: { now: Polled<Now>; config: Polled<C
           ))}
         </nav>
         <State now={now} />
-        <button type="button" class="plain" onClick={openHelp}>Help <kbd>?</kbd></button>
+        <button type="button" class="plain" onClick={openHelp}><span class="word">Help </span><kbd>?</kbd></button>
       </div>
       <Banners now={now} config={config} />
     </header>
