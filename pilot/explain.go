@@ -41,6 +41,9 @@ type Explanation struct {
 	To   string `json:"to"`   // the pod, or the Deployment that would make it
 	Port uint32 `json:"port"`
 	authz.Verdict
+	// Doubts are why the server's proxy may do otherwise than its policies say; with
+	// any the verdict is not vouched for.
+	Doubts []authz.Doubt `json:"doubts,omitempty"`
 }
 
 // Explain says what the policies of a set make of a call. It has no effect. An
@@ -57,10 +60,17 @@ func Explain(set config.Set, q Question) (Explanation, error) {
 		return Explanation{}, err
 	}
 	port = cmp.Or(q.Port, port)
+	doors := e.doors(&to, port)
 	mode := view.MTLSMode(e.mesh, &to, port)
+	if len(doors) > 0 {
+		mode = model.MTLSPermissive // a PeerAuthentication is for sidecars
+	}
 	call, from, err := e.caller(q, mode)
 	if err != nil {
 		return Explanation{}, err
+	}
+	if call.Identity != "" && !provable(doors) {
+		call.Identity, from = "", from+", which proves no identity there"
 	}
 	call.Port, call.Method, call.Host, call.Headers = port, strings.ToUpper(q.Method), cmp.Or(q.Host, q.To), map[string][]string{}
 	call.Path = authz.Normal(q.Path, e.mesh.Settings.PathFormOf(&to))
@@ -75,8 +85,11 @@ func Explain(set config.Set, q Question) (Explanation, error) {
 	if call.Claims, err = e.claims(q.Token, to); err != nil {
 		return Explanation{}, err
 	}
-	out := Explanation{From: from, To: podTitle(to), Port: port, Verdict: judge(e.mesh, to, call)}
-	if mode == model.MTLSStrict && call.Identity == "" {
+	out := Explanation{From: from, To: podTitle(to), Port: port, Verdict: judge(e.mesh, to, call), Doubts: e.doubts(&to, doors)}
+	switch {
+	case len(doors) > 0 && !slices.ContainsFunc(doors, asks):
+		out.Verdict = authz.Verdict{Allowed: true, Reason: passes, Policies: []authz.Policy{}}
+	case mode == model.MTLSStrict && call.Identity == "":
 		out.Allowed, out.By, out.Rule, out.Reason = false, "", 0, "the port's mTLS mode is STRICT, and the caller has proven no identity"
 	}
 	return out, nil

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -27,7 +28,8 @@ func (a *app) authzExplain() *cobra.Command {
 		Use: "explain FROM TO METHOD [PATH]", Short: "Say whether a call is allowed, by which rule, and why no other takes it",
 		Long: "FROM is a pod, a Deployment, a SPIFFE URI or an IP address; TO a pod, a Deployment or a service;\n" +
 			"each [NAMESPACE/]NAME. METHOD TCP is a connection that is no HTTP. The exit code is 0 where the\n" +
-			"call is allowed, 3 where it is denied, 1 where that cannot be told. A token is taken as right: it is not checked here, and --jwt is no secret kept.\n\n" + whichMesh,
+			"call is allowed, 3 where it is denied, 1 where that cannot be told: also where an EnvoyFilter edits what\n" +
+			"asks the policies. A token is taken as right: it is not checked here, and --jwt is no secret kept.\n\n" + whichMesh,
 		Example: "  weft authz explain web reviews GET /api/books -f shop/\n" +
 			"  weft authz explain spiffe://cluster.local/ns/shop/sa/web shop/reviews POST /api --header 'x-user: ann'",
 		Args: exactly(cobra.RangeArgs(3, 4)),
@@ -85,16 +87,24 @@ func (a *app) printExplanation(e pilot.Explanation) error {
 	} else {
 		a.writeExplanation(e)
 	}
-	if !e.Allowed {
+	switch {
+	case len(e.Doubts) > 0:
+		return errDoubts
+	case !e.Allowed:
 		return exitNo
 	}
 	return nil
 }
 
+var errDoubts = errors.New("the policies alone do not decide about this call; look into the proxy with weft proxy-config listeners, or try")
+
 func (a *app) writeExplanation(e pilot.Explanation) {
 	verdict := "DENIED"
 	if e.Allowed {
 		verdict = "ALLOWED"
+	}
+	if len(e.Doubts) > 0 {
+		verdict = "NOT VOUCHED FOR: by its policies alone " + verdict
 	}
 	if e.By != "" {
 		verdict += fmt.Sprintf(" by AuthorizationPolicy %s, spec.rules[%d]", e.By, e.Rule)
@@ -102,6 +112,9 @@ func (a *app) writeExplanation(e pilot.Explanation) {
 	fmt.Fprintf(a.out, "%s: %s\n  from %s\n  to %s, port %d\n", verdict, e.Reason, e.From, e.To, e.Port)
 	if len(e.Asks) > 0 {
 		fmt.Fprintf(a.out, "  if these authorizers, which are asked first, say yes: %s\n", strings.Join(e.Asks, ", "))
+	}
+	for _, d := range e.Doubts {
+		fmt.Fprintf(a.out, "  but %s, %s: %s\n", d.By, d.At, d.Why)
 	}
 	for _, p := range e.Policies {
 		a.writePolicy(p)

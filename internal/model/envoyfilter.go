@@ -18,6 +18,11 @@ type EnvoyFilter struct {
 // Key is "namespace/name".
 func (f *EnvoyFilter) Key() string { return f.Namespace + "/" + f.Name }
 
+// Guards says for whom it is, as those of security policies do.
+func (f *EnvoyFilter) Guards() (namespace string, selectors []map[string]string) {
+	return f.Namespace, f.Selectors
+}
+
 // ApplyTo is what a patch edits, as in YAML.
 type ApplyTo string
 

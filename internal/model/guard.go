@@ -2,7 +2,7 @@ package model
 
 import "slices"
 
-// Guard is a security policy for servers.
+// Guard is a security policy for servers, or what selects them as one.
 type Guard interface {
 	// Guards says for whom it is: workloads of its namespace, or in the root
 	// namespace of all, that have the labels of one of the selectors; nil: all.
