@@ -101,8 +101,8 @@ func (m *kubeMesh) among(stage string, replicas ...*running) (leads, follows *ru
 }
 
 // TestKubeRotation: the replicas take their mesh from one root to the next, while
-// the one that drives it is replaced, another died before it began, and a pod goes
-// without a word.
+// the one that drives it is replaced, another died before it began, a pod goes
+// without a word, and somebody plugs in a CA that is half written.
 func TestKubeRotation(t *testing.T) {
 	m := newKubeMesh(t)
 	a, b := m.startKube(m.rotating("a")), m.startKube(m.rotating("b"))
@@ -130,8 +130,10 @@ func TestKubeRotation(t *testing.T) {
 		t.Error("two rotations at once")
 	}
 	within(t, "the silent pod is waited for", func() bool { return strings.Contains(fmt.Sprintf("%+v", m.rotation(a).Waiting), "silent") })
+	m.halfPluggedIn(a, b)
 	m.shop.Delete(silent)
 	leads, follows = m.among("Issue", a, b)
+	m.halfPluggedIn(a, b)
 	third := m.startKube(m.rotating("c"))
 	s.set(third, follows)
 	if err := leads.stop(); err != nil {
@@ -150,6 +152,28 @@ func TestKubeRotation(t *testing.T) {
 		})
 	}
 	m.settled()
+}
+
+// halfPluggedIn writes a Secret cacerts whose key is cut off, waits until replicas
+// have refused it, and takes it away.
+func (m *kubeMesh) halfPluggedIn(replicas ...*running) {
+	m.t.Helper()
+	parts := plugca.New(m.t, plugca.EC)
+	parts[store.KeyFile] = parts[store.KeyFile][:len(parts[store.KeyFile])/2]
+	secrets := m.api.CoreV1().Secrets(m.system.Namespace)
+	_, err := secrets.Create(m.t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: cluster.PluggedIn}, Data: parts}, metav1.CreateOptions{})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, r := range replicas {
+		within(m.t, "it is refused", func() bool { return m.metric(r, "weft_ca_secret_rejected") == 1 })
+	}
+	if err := secrets.Delete(m.t.Context(), cluster.PluggedIn, metav1.DeleteOptions{}); err != nil {
+		m.t.Fatal(err)
+	}
+	for _, r := range replicas {
+		within(m.t, "their own key is in force", func() bool { return m.metric(r, "weft_ca_secret_rejected") == 0 })
+	}
 }
 
 // settled: nothing of a rotation is left behind.

@@ -43,6 +43,27 @@ func TestEveryRightIsExplained(t *testing.T) {
 	}
 }
 
+// TestPilotWithoutOwnCredentials: where gateways run elsewhere, the pilot can be
+// kept from the CA's key; what it reads there is the MeshConfig.
+func TestPilotWithoutOwnCredentials(t *testing.T) {
+	secrets := func(sets ...string) (in []string) {
+		given := rights(t, rendered(t, Inputs{Sets: append(sets, "pilot.credentialNamespaces={edge}")}))
+		for r := range given {
+			if r.account == "weft-pilot" && r.resource == "secrets" && r.verb == "list" {
+				in = append(in, r.namespace)
+			}
+		}
+		slices.Sort(in)
+		return in
+	}
+	if in := secrets(); !slices.Equal(in, []string{"edge", DefaultNamespace}) {
+		t.Errorf("by default it reads Secrets of %v", in)
+	}
+	if in := secrets("pilot.ownCredentials=false"); !slices.Equal(in, []string{"edge"}) {
+		t.Errorf("without its own it reads Secrets of %v", in)
+	}
+}
+
 // right is one verb on one kind of one account. namespace is "" for all, name ""
 // for objects of any name.
 type right struct{ account, namespace, group, resource, name, verb string }
