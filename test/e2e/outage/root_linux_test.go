@@ -1,10 +1,12 @@
 package outage
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/weftmesh/weft/ca"
@@ -13,13 +15,15 @@ import (
 
 // root: `weft ca rotate` under load. The replica of the CA that moves it on is
 // killed when the new root has begun to sign, pods come in on the way, and one
-// goes without a word. At the end nobody trusts the old root.
+// goes without a word. Both webhooks review all the time. At the end nobody trusts
+// the old root.
 func (b *bench) root() {
 	before := b.status()
 	if len(before.Roots) != 1 {
 		b.Fatalf("before: %+v", before)
 	}
 	began := time.Now()
+	reviewed := b.reviews()
 	b.brief("goes", time.Hour)
 	b.MustWeft("", "ca", "rotate")
 	b.Must("", "-n", "shop", "delete", "pod", "goes", "--grace-period=0", "--force")
@@ -39,7 +43,52 @@ func (b *bench) root() {
 	}
 	b.brief("late-comer", time.Hour)
 	b.InSync("caller.shop", "istio-ingressgateway", "early.shop", "midway.shop", "late-comer.shop")
+	reviewed()
 	b.clean(began, "the root changes")
+}
+
+// What is sent to the API server without being kept: the one webhook refuses the
+// object, the other adds to the pod. Where a webhook cannot be asked, because its
+// certificate is not trusted, the object is let in and the pod is refused.
+const (
+	wrongRoute  = `{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: wrong, namespace: shop}, spec: {hosts: [echo], http: [{route: [{destination: {host: echo}, weight: -1}]}]}}`
+	reviewedPod = `{apiVersion: v1, kind: Pod, metadata: {name: reviewed, namespace: shop}, spec: {containers: [{name: app, image: "localhost/weft-test/app:1"}]}}`
+)
+
+// reviews has the API server ask both webhooks again and again. What it returns
+// ends that, and fails the test for each review that there was not.
+func (b *bench) reviews() (end func()) {
+	b.Helper()
+	ctx, cancel := context.WithCancel(b.Context())
+	done, asked := make(chan struct{}), 0
+	failed := func(webhook, out string, err error) {
+		if b.Context().Err() == nil {
+			b.Errorf("the API server could not ask the %s: %v\n%s", webhook, err, out)
+		}
+	}
+	go func() {
+		defer close(done)
+		for ; ctx.Err() == nil; asked++ {
+			out, err := b.Kubectl(wrongRoute, "create", "--dry-run=server", "-f", "-")
+			if err == nil || !strings.Contains(err.Error(), "IST0106") {
+				failed("pilot", out, err)
+			}
+			out, err = b.Kubectl(reviewedPod, "create", "--dry-run=server", "-o", "yaml", "-f", "-")
+			if err != nil || !strings.Contains(out, "istio-proxy") {
+				failed("injector", out, err)
+			}
+		}
+	}()
+	finish := sync.OnceFunc(func() { cancel(); <-done })
+	b.Cleanup(finish)
+	return func() {
+		b.Helper()
+		finish()
+		b.Logf("%d reviews by each webhook", asked)
+		if asked < 10 {
+			b.Errorf("%d reviews by each webhook are too few to show anything", asked)
+		}
+	}
 }
 
 func (b *bench) status() (s ca.RotationStatus) {
