@@ -35,7 +35,7 @@ func (w walk) runChain(chain *listener.FilterChain) ([]Outcome, error) {
 		if err := checkKnown(f); err != nil {
 			return nil, err
 		}
-		config, err := f.GetTypedConfig().UnmarshalNew()
+		config, err := unpacked(f.GetTypedConfig())
 		if err != nil {
 			return nil, fmt.Errorf("network filter %s: %w", f.GetName(), err)
 		}
@@ -73,7 +73,7 @@ func (w *walk) handshake(socket *core.TransportSocket) (terminated bool, refusal
 	if socket == nil {
 		return false, "", nil
 	}
-	config, err := socket.GetTypedConfig().UnmarshalNew()
+	config, err := unpacked(socket.GetTypedConfig())
 	if err != nil {
 		return false, "", fmt.Errorf("transport socket %s: %w", socket.GetName(), err)
 	}

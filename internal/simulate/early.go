@@ -9,7 +9,7 @@ import (
 // Source: HttpConnectionManager.early_header_mutation_extensions.
 func (w *walk) early(m *hcm.HttpConnectionManager) error {
 	for _, extension := range m.GetEarlyHeaderMutationExtensions() {
-		config, err := extension.GetTypedConfig().UnmarshalNew()
+		config, err := unpacked(extension.GetTypedConfig())
 		if err != nil {
 			return err
 		}

@@ -116,6 +116,9 @@ func (w *walk) mend(m *hcm.HttpConnectionManager) (status int, err error) {
 			r.Host = host
 		}
 	}
+	if strings.Contains(r.Path, "#") {
+		return 400, nil // a fragment is not for servers; Envoy refuses it wherever it stands
+	}
 	bare, query, hasQuery := strings.Cut(r.Path, "?")
 	if bare, status, err = escapedSlashes(bare, m.GetPathWithEscapedSlashesAction()); err != nil || status != 0 {
 		return status, err
@@ -273,7 +276,7 @@ func (w walk) filters(rest []*hcm.HttpFilter) ([]Outcome, error) {
 	if err := checkKnown(f); err != nil {
 		return nil, err
 	}
-	config, err := f.GetTypedConfig().UnmarshalNew()
+	config, err := unpacked(f.GetTypedConfig())
 	if err != nil {
 		return nil, fmt.Errorf("HTTP filter %s: %w", f.GetName(), err)
 	}
@@ -341,7 +344,7 @@ func (w walk) perRoute(filter string) (proto.Message, error) {
 		GetTypedPerFilterConfig() map[string]*anypb.Any
 	}{w.route, w.vhost, w.table} {
 		if config := level.GetTypedPerFilterConfig()[filter]; config != nil {
-			m, err := config.UnmarshalNew()
+			m, err := unpacked(config)
 			if err != nil {
 				return nil, fmt.Errorf("typed_per_filter_config of %s: %w", filter, err)
 			}

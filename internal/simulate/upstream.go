@@ -137,7 +137,7 @@ func (c *Config) socket(socket *core.TransportSocket, t *Target) error {
 	if socket == nil || socket.GetTypedConfig() == nil && socket.GetName() == "envoy.transport_sockets.raw_buffer" {
 		return nil
 	}
-	config, err := socket.GetTypedConfig().UnmarshalNew()
+	config, err := unpacked(socket.GetTypedConfig())
 	if err != nil {
 		return err
 	}
