@@ -186,7 +186,6 @@ func (a *agent) makeEnvoy(_, own prometheus.Registerer) error {
 	if err != nil {
 		return err
 	}
-	a.warnOfLimit()
 	a.admin = envoy.NewAdmin(a.o.socket(adminSocket))
 	a.ejections = ejections.New(ejections.Options{
 		Log: a.o.socket(ejectionLog), Out: a.admin.Out, Metrics: a.registry, Logger: a.o.Log.With("part", "ejections"),
@@ -338,6 +337,9 @@ func (a *agent) parts() []func(context.Context) error {
 	}
 	if a.health != nil {
 		out = append(out, a.health.Run)
+	}
+	if a.boundsListeners() {
+		out = append(out, a.boundListeners)
 	}
 	if a.resolver != nil {
 		feed := &nameserver.Feed{Table: a.names, Node: a.ownNode(), Conn: a.pilot, Log: a.o.Log.With("part", "dns")}

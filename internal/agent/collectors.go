@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/internal/agent/bootstrap"
-	"github.com/weftmesh/weft/internal/agent/node"
 )
 
 // statsdWait is how long the name of a statsd may take at the start of a pod.
@@ -63,13 +62,6 @@ func (n network) lookup(ctx context.Context, hostPort string) (netip.AddrPort, e
 		return netip.AddrPort{}, err
 	}
 	return netip.AddrPortFrom(found[0].Unmap(), uint16(port)), nil
-}
-
-// warnOfLimit: what bounds one listener by its name cannot be told of others.
-func (a *agent) warnOfLimit() {
-	if a.o.Envoy.InboundLimit > 0 && a.o.Node.Role != node.Sidecar {
-		a.o.Log.Warn("connectionSettings.listenerConnectionLimit bounds sidecars alone: put envoy.resource_limits.listener.NAME.connection_limit into runtimeValues for each listener of this gateway")
-	}
 }
 
 // metricsStream is how long Envoy may tell its statistics by one stream. It does not

@@ -70,7 +70,7 @@ type EnvoyOptions struct {
 	AccessLogs     *bootstrap.Remote // a service of logs; nil: none
 	Metrics        *bootstrap.Remote // a service that statistics go to; nil: none
 	Statsd         string            // HOST:PORT that statistics go to by UDP; "": none
-	InboundLimit   int64             // connections to a sidecar's app; 0: no bound but MaxConnections
+	InboundLimit   int64             // connections to a sidecar's app, or to each listener of a gateway; 0: no bound but MaxConnections
 	FlushInterval  time.Duration     // of files of logs; 0: 1 s
 	FlushKB        uint32            // bytes of a log that are flushed at once, in KiB; 0: Envoy's own
 	Output         *os.File          // nil: os.Stdout

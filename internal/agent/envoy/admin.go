@@ -3,6 +3,7 @@ package envoy
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -116,11 +117,31 @@ func countsAsTraffic(name string, inboundOnly bool) bool {
 	if strings.Contains(name, ".worker_") || strings.HasSuffix(name, ".main_thread") {
 		return false
 	}
-	switch name {
-	case "admin", "health", "prometheus":
+	if ownListener(name) {
 		return false
 	}
 	return !inboundOnly || strings.HasSuffix(name, "_15006") || strings.Contains(strings.ToLower(name), "inbound")
+}
+
+// ownListener knows the listeners of the bootstrap.
+func ownListener(name string) bool {
+	return name == "admin" || name == "health" || name == "prometheus"
+}
+
+// Listeners are the names of those that the pilot has sent.
+func (a *Admin) Listeners(ctx context.Context) (names []string, err error) {
+	var page struct {
+		Statuses []struct {
+			Name string `json:"name"`
+		} `json:"listener_statuses"`
+	}
+	err = a.do(ctx, http.MethodGet, "/listeners?format=json", func(body io.Reader) error { return json.NewDecoder(body).Decode(&page) })
+	for _, l := range page.Statuses {
+		if !ownListener(l.Name) {
+			names = append(names, l.Name)
+		}
+	}
+	return names, err
 }
 
 // OutHost is a host that Envoy leaves out as an outlier.
