@@ -63,7 +63,6 @@ type ejection struct {
 type Watcher struct {
 	o      Options
 	log    logFile
-	began  time.Time
 	unsure bool // an event may have been missed
 
 	mu    sync.Mutex
@@ -85,9 +84,10 @@ type departed struct {
 // kind is what ejections are counted by.
 type kind struct{ cluster, reason string }
 
-// New returns a watcher of what o says; it reads nothing yet.
+// New returns a watcher of what o says; it reads nothing yet. What the log holds by
+// now counts as seen by an agent before.
 func New(o Options) *Watcher {
-	w := &Watcher{o: o, log: logFile{path: o.Log}, began: time.Now(), unsure: true, out: map[host]ejection{}, gone: map[host]departed{}, total: map[kind]uint64{}}
+	w := &Watcher{o: o, log: newLogFile(o.Log), unsure: true, out: map[host]ejection{}, gone: map[host]departed{}, total: map[kind]uint64{}}
 	o.Metrics.MustRegister(w)
 	return w
 }
@@ -141,7 +141,7 @@ func (w *Watcher) take(e event) {
 			w.out[h] = ejection{reason: e.reason(), since: e.Timestamp}
 			delete(w.gone, h)
 		}
-		if e.Timestamp.After(w.began) {
+		if !e.old {
 			w.count(kind{e.Cluster, e.reason()})
 		}
 	}
@@ -191,11 +191,10 @@ func (w *Watcher) ask(ctx context.Context, now time.Time) {
 	w.unsure = false
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now = now.Round(0).UTC()
 	out := make(map[host]ejection, len(found))
 	for _, f := range found[:min(len(found), maxHosts)] {
 		h := host{f.Cluster, f.Address}
-		out[h] = ejection{reason: untold, since: now}
+		out[h] = ejection{reason: untold, since: now.Round(0).UTC()}
 		if e, known := w.out[h]; known {
 			out[h] = e
 		}

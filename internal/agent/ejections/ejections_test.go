@@ -53,9 +53,9 @@ func (b *bench) append(text string) {
 	}
 }
 
-// line is an event of a minute from now, which is after the agent's start.
+// line is an event of an hour ago: the clock was set back since the agent's start.
 func line(kind, action, address string, enforced bool) string {
-	at := time.Now().Add(time.Minute).UTC().Format("2006-01-02T15:04:05.000Z")
+	at := time.Now().Add(-time.Hour).UTC().Format("2006-01-02T15:04:05.000Z")
 	return fmt.Sprintf(`{"type":%q,"timestamp":%q,"secs_since_last_action":"3","cluster_name":"outbound|80|v1|a.n.svc","upstream_url":%q,"action":%q,"num_ejections":1,"enforced":%t,"eject_consecutive_event":{}}`+"\n",
 		kind, at, address, action, enforced)
 }
@@ -118,7 +118,9 @@ func TestWhoIsOutAndWhy(t *testing.T) {
 // What stood in the file before is of an Envoy that may have ended, and counted.
 func TestAgentThatIsStartedAgain(t *testing.T) {
 	b := newBench(t)
-	b.append(strings.ReplaceAll(line("CONSECUTIVE_5XX", "EJECT", "10.0.0.1:80", true), `"timestamp":"20`, `"timestamp":"19`))
+	b.append(line("CONSECUTIVE_5XX", "EJECT", "10.0.0.1:80", true))
+	b.registry = prometheus.NewRegistry()
+	b.Watcher = b.watcher(b.registry)
 	b.read()
 	b.err = fmt.Errorf("not up yet")
 	b.ask(t.Context(), time.Now())
@@ -126,6 +128,37 @@ func TestAgentThatIsStartedAgain(t *testing.T) {
 	b.err, b.out = nil, []envoy.OutHost{{Cluster: "outbound|80|v1|a.n.svc", Address: "10.0.0.1:80"}}
 	b.ask(t.Context(), time.Now())
 	b.want(`reason="consecutive_5xx"} 1`, "!ejections_total")
+	b.append(line("CONSECUTIVE_5XX", "EJECT", "10.0.0.1:80", true))
+	b.read()
+	b.want(`ejections_total{destination_port="80",destination_service="a.n.svc",destination_subset="v1",reason="consecutive_5xx"} 1`)
+}
+
+// A file that was emptied since holds nothing that an agent before has seen.
+func TestLogThatIsEmptiedBeforeItIsRead(t *testing.T) {
+	b := newBench(t)
+	before := line("CONSECUTIVE_5XX", "EJECT", "10.0.0.1:80", true)
+	b.append(before + before)
+	b.registry = prometheus.NewRegistry()
+	b.Watcher = b.watcher(b.registry)
+	if err := os.Truncate(b.path, 0); err != nil {
+		t.Fatal(err)
+	}
+	b.append(before)
+	b.read()
+	b.want(`ejections_total{destination_port="80",destination_service="a.n.svc",destination_subset="v1",reason="consecutive_5xx"} 1`)
+}
+
+// How long ago a host came back is measured by a clock that is never set.
+func TestBackIsForgottenWhateverTheClockSays(t *testing.T) {
+	b := newBench(t)
+	b.out = []envoy.OutHost{{Cluster: "a", Address: "10.0.0.1:80"}}
+	b.ask(t.Context(), time.Now())
+	b.out = nil
+	b.ask(t.Context(), time.Now())
+	at := b.gone[host{"a", "10.0.0.1:80"}].at
+	if at.IsZero() || at == at.Round(0) {
+		t.Errorf("it came back at %v, which has no monotonic reading", at)
+	}
 }
 
 // Lines of any length and content cost neither an event nor memory; the file stays small.
@@ -162,7 +195,7 @@ func TestSeriesAreBounded(t *testing.T) {
 		b.out = append(b.out, envoy.OutHost{Cluster: fmt.Sprintf("outbound|80||s%d", i), Address: "10.0.0.1:80"})
 	}
 	for i := range 2 * maxKinds {
-		b.take(event{Type: "CONSECUTIVE_5XX", Timestamp: time.Now().Add(time.Hour), Cluster: fmt.Sprint(i), Address: "a", Action: "EJECT", Enforced: true})
+		b.take(event{Type: "CONSECUTIVE_5XX", Cluster: fmt.Sprint(i), Address: "a", Action: "EJECT", Enforced: true})
 	}
 	b.ask(t.Context(), time.Now())
 	b.want(fmt.Sprintf(`address="other",destination_pod="",destination_port="",destination_service="other",destination_subset="",reason="other"} %d`, maxHosts-maxSeries),

@@ -28,6 +28,8 @@ type event struct {
 	Address   string    `json:"upstream_url"` // IP:PORT, or a socket's path
 	Action    string    `json:"action"`
 	Enforced  bool      `json:"enforced"`
+
+	old bool // it stood in the file before the watch began
 }
 
 // reason is the event's type as values of labels are written.
@@ -47,6 +49,16 @@ func (e event) sane() bool {
 type logFile struct {
 	path string
 	at   int64 // up to which it is read
+	old  int64 // up to which it was written when the watch began: times would be wrong after a step of the clock
+}
+
+// newLogFile notes how much of the file at path is of before.
+func newLogFile(path string) logFile {
+	info, err := os.Stat(path)
+	if err != nil { // not there yet, most likely; what is wrong with it is said when it is read
+		return logFile{path: path}
+	}
+	return logFile{path: path, old: info.Size()}
 }
 
 // read gives the events that were written since it was read last, and says
@@ -67,8 +79,8 @@ func (l *logFile) read(take func(event)) (missed bool, err error) {
 		return true, err
 	case !info.Mode().IsRegular():
 		return true, errors.New(l.path + " is no file")
-	case info.Size() < l.at:
-		l.at, missed = 0, true
+	case info.Size() < max(l.at, l.old): // it was emptied
+		l.at, l.old, missed = 0, 0, true
 	case info.Size()-l.at > maxRead:
 		l.at, missed = info.Size()-maxRead, true
 	}
@@ -80,7 +92,7 @@ func (l *logFile) read(take func(event)) (missed bool, err error) {
 	if l.at < maxFile {
 		return missed, nil
 	}
-	l.at = 0
+	l.at, l.old = 0, 0
 	return true, os.Truncate(l.path, 0)
 }
 
@@ -101,7 +113,7 @@ func (l *logFile) lines(r io.Reader, take func(event)) error {
 			return err
 		}
 		l.at += int64(len(line))
-		var e event
+		e := event{old: l.at <= l.old}
 		if !long && json.Unmarshal(line, &e) == nil && e.sane() {
 			take(e)
 		}

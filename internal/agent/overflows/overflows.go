@@ -118,7 +118,7 @@ func (w *Watcher) ask(ctx context.Context) error {
 			return err // counted the next time
 		}
 	}
-	now := w.now().Round(0).UTC()
+	now := w.now() // with its monotonic reading: a step of the clock neither ends nor lengthens a spell
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for c, n := range more {

@@ -109,6 +109,19 @@ func TestSpell(t *testing.T) {
 		`weft_upstream_overflows_total{`+v1+`"connections"} 1`, `weft_upstream_overflowing_timestamp_seconds{`+v1+`"connections"} 1120`, `weft_upstream_overflowing_limit{`+v1+`"connections"} 2`)
 }
 
+// How long a limit is not met is measured by a clock that is never set.
+func TestSpellEndsWhateverTheClockSays(t *testing.T) {
+	b := newBench(t)
+	b.at = time.Now()
+	b.asks(0)
+	b.counts[counter{reviews, active}] = 3
+	b.asks(time.Second)
+	last := b.met[limit{reviews, "requests"}].last
+	if last.IsZero() || last == last.Round(0) {
+		t.Errorf("it was met at %v, which has no monotonic reading", last)
+	}
+}
+
 // An Envoy that has started again, and for a while has met no limit, counts from nothing.
 func TestQuietRestart(t *testing.T) {
 	b := newBench(t)
