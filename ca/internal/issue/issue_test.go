@@ -231,7 +231,7 @@ func TestLabels(t *testing.T) {
 		t.Fatal(err)
 	}
 	ous := units(t, got.Leaf)
-	if len(ous) != 3 || len(ous[0]) != maxOU || len(ous[2]) != maxOU || ous[1] != "ns:shop" {
+	if len(ous) != 3 || len(ous[0]) != spiffe.MaxUnit || len(ous[2]) != spiffe.MaxUnit || ous[1] != "ns:shop" {
 		t.Fatalf("units %q", ous)
 	}
 	who.Workload = long + "-two"

@@ -3,11 +3,9 @@ package issue
 import (
 	"crypto"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -18,10 +16,6 @@ import (
 	"github.com/weftmesh/weft/ca/internal/refusal"
 	"github.com/weftmesh/weft/internal/spiffe"
 )
-
-// maxOU is the longest organizational unit, in characters (RFC 5280, A.1,
-// ub-organizational-unit-name).
-const maxOU = 64
 
 var oidOrganizationalUnit = asn1.ObjectIdentifier{2, 5, 4, 11}
 
@@ -55,8 +49,11 @@ func newTemplate(csr *x509.CertificateRequest, caller identity.Caller, dns []str
 // one prints as OU=a+OU=b.
 func subjectOf(c identity.Caller) (pkix.Name, error) {
 	var name pkix.Name
-	for _, l := range []struct{ prefix, value string }{
-		{"wl:", c.Workload}, {"ns:", c.Namespace()}, {"app:", c.App}, {"ver:", c.Version},
+	for _, l := range []struct {
+		name  spiffe.Label
+		value string
+	}{
+		{spiffe.WorkloadLabel, c.Workload}, {spiffe.NamespaceLabel, c.Namespace()}, {spiffe.AppLabel, c.App}, {spiffe.VersionLabel, c.Version},
 	} {
 		if l.value == "" {
 			continue
@@ -64,10 +61,10 @@ func subjectOf(c identity.Caller) (pkix.Name, error) {
 		// Proxies search the printed subject: a comma, plus or backslash in one
 		// label could pass for another label.
 		if strings.ContainsFunc(l.value, notLabelRune) {
-			return name, refusal.New(refusal.TokenClaims, "label %s%q may hold only letters, digits, '.', '-' and '_'", l.prefix, l.value)
+			return name, refusal.New(refusal.TokenClaims, "label %s:%q may hold only letters, digits, '.', '-' and '_'", l.name, l.value)
 		}
 		name.ExtraNames = append(name.ExtraNames, pkix.AttributeTypeAndValue{
-			Type: oidOrganizationalUnit, Value: l.prefix + Shorten(l.value, maxOU-len(l.prefix)),
+			Type: oidOrganizationalUnit, Value: l.name.Unit(l.value),
 		})
 	}
 	return name, nil
@@ -75,18 +72,6 @@ func subjectOf(c identity.Caller) (pkix.Name, error) {
 
 func notLabelRune(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '-' && r != '_'
-}
-
-// Shorten returns value if it has at most most characters, else its beginning
-// with "-" and ten hex digits of its SHA-256 in the place of the rest. Equal
-// values stay equal, others stay different.
-func Shorten(value string, most int) string {
-	if len(value) <= most {
-		return value
-	}
-	sum := sha256.Sum256([]byte(value))
-	tail := "-" + hex.EncodeToString(sum[:5])
-	return value[:most-len(tail)] + tail
 }
 
 // checkLeaf reports how a returned leaf differs from what was asked for. A back

@@ -2,7 +2,7 @@
 // that the pilot reads, and the environment that the proxy's telemetry reads.
 //
 // Inputs: what the pod's environment told the agent. Outputs: the node proto
-// and NAME=VALUE pairs, equal for equal input. It may not import any other
+// and NAME=VALUE pairs, equal for equal input. It may import spiffe, but no other
 // package of the agent, and does no I/O.
 package node
 
@@ -15,6 +15,8 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/weftmesh/weft/internal/spiffe"
 )
 
 // Role is what the proxy does, the first field of an Istio node id.
@@ -205,15 +207,16 @@ func (n Node) locality() *corev3.Locality {
 
 // Environment is what %ENVIRONMENT(NAME)% in a proxy's access loggers reads:
 // all that differs by workload only, so that it need not be in xDS. No value
-// is empty, for Prometheus drops an empty label. Sorted NAME=VALUE.
+// is empty, for Prometheus drops an empty label; the labels of the workload are
+// as its certificate holds them. Sorted NAME=VALUE.
 func (n Node) Environment() []string {
 	n = n.WithDefaults()
 	values := map[string]string{
 		"POD_NAME":                 n.Name,
 		"POD_NAMESPACE":            n.Namespace,
 		"WEFT_POD":                 n.Name,
-		"WEFT_NAMESPACE":           n.Namespace,
-		"WEFT_WORKLOAD":            n.Workload,
+		"WEFT_NAMESPACE":           spiffe.NamespaceLabel.Short(n.Namespace),
+		"WEFT_WORKLOAD":            spiffe.WorkloadLabel.Short(n.Workload),
 		"WEFT_SERVICE_ACCOUNT":     n.ServiceAccount,
 		"WEFT_CLUSTER":             n.ClusterID,
 		"WEFT_MESH":                n.MeshID,
@@ -221,8 +224,8 @@ func (n Node) Environment() []string {
 		"WEFT_PRINCIPAL":           fmt.Sprintf("spiffe://%s/ns/%s/sa/%s", n.TrustDomain, n.Namespace, n.ServiceAccount),
 		"WEFT_APP":                 n.firstLabel("unknown", "app"),
 		"WEFT_VERSION":             n.firstLabel("unknown", "version"),
-		"WEFT_CANONICAL_SERVICE":   n.CanonicalService(),
-		"WEFT_CANONICAL_REVISION":  n.CanonicalRevision(),
+		"WEFT_CANONICAL_SERVICE":   spiffe.AppLabel.Short(n.CanonicalService()),
+		"WEFT_CANONICAL_REVISION":  spiffe.VersionLabel.Short(n.CanonicalRevision()),
 	}
 	out := make([]string, 0, len(values))
 	for _, name := range slices.Sorted(maps.Keys(values)) {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/weftmesh/weft/internal/spiffe"
 )
 
 func example() Node {
@@ -55,6 +57,24 @@ func TestEnvironmentHasNoEmptyValue(t *testing.T) {
 	}
 	if !slices.IsSorted(env) || !slices.Contains(env, "WEFT_PRINCIPAL=spiffe://cluster.local/ns/weft-system/sa/default") {
 		t.Errorf("%v", env)
+	}
+}
+
+// TestLongNamesAreThoseOfTheCertificate: else this side of a call names itself
+// otherwise than the other side reads it.
+func TestLongNamesAreThoseOfTheCertificate(t *testing.T) {
+	long := strings.Repeat("a", 63)
+	n := example()
+	n.Workload, n.Namespace, n.Labels = long, long, map[string]string{"app": long, "version": long}
+	env := n.Environment()
+	for _, want := range []string{
+		"WEFT_WORKLOAD=" + spiffe.WorkloadLabel.Short(long), "WEFT_NAMESPACE=" + spiffe.NamespaceLabel.Short(long),
+		"WEFT_CANONICAL_SERVICE=" + spiffe.AppLabel.Short(long), "WEFT_CANONICAL_REVISION=" + spiffe.VersionLabel.Short(long),
+		"POD_NAMESPACE=" + long,
+	} {
+		if !slices.Contains(env, want) {
+			t.Errorf("no %s in %v", want, env)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weftmesh/weft/internal/model"
+	"github.com/weftmesh/weft/internal/spiffe"
 )
 
 // assignment renders the endpoints of one cluster, by locality. Endpoints of
@@ -78,9 +79,10 @@ func (b *builder) endpointMetadata(ep *model.Endpoint) *core.Metadata {
 		if ep.MTLS {
 			e.space("envoy.transport_socket_match", e.speaksMesh)
 		}
-		if ep.Workload != "" {
+		if ep.Workload != "" { // as the endpoint's own certificate says it, which is where its proxy's callees read it
 			e.space(telemetrySpace, func() {
-				e.say("wl", ep.Workload, "ns", ep.Namespace, "app", ep.App, "ver", ep.Version, "cl", b.ClusterID)
+				e.say("wl", spiffe.WorkloadLabel.Short(ep.Workload), "ns", spiffe.NamespaceLabel.Short(ep.Namespace),
+					"app", spiffe.AppLabel.Short(ep.App), "ver", spiffe.VersionLabel.Short(ep.Version), "cl", b.ClusterID)
 			})
 		}
 	})

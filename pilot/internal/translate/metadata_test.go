@@ -2,12 +2,16 @@ package translate
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/weftmesh/weft/internal/model"
+	"github.com/weftmesh/weft/internal/spiffe"
 )
 
 // What is written by hand is what Go's library writes.
@@ -56,6 +60,25 @@ func TestMeasure(t *testing.T) {
 		e.within(1, func() { e.within(43, func() { e.bytes = append(e.bytes, content...) }) })
 		if !bytes.Equal(e.bytes, want) {
 			t.Errorf("%d bytes: %.40q, want %.40q", length, e.bytes, want)
+		}
+	}
+}
+
+// A caller's proxy names the endpoint as the endpoint's certificate does.
+func TestLongNamesAreThoseOfTheCertificate(t *testing.T) {
+	long := strings.Repeat("a", 63)
+	b := &builder{}
+	raw, err := proto.Marshal(b.endpointMetadata(&model.Endpoint{Workload: long, Namespace: long, App: long, Version: long}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got core.Metadata
+	if err := proto.Unmarshal(raw, &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []spiffe.Label{spiffe.WorkloadLabel, spiffe.NamespaceLabel, spiffe.AppLabel, spiffe.VersionLabel} {
+		if name := got.GetFilterMetadata()[telemetrySpace].GetFields()[string(l)].GetStringValue(); name != l.Short(long) || name == long {
+			t.Errorf("%s is %q", l, name)
 		}
 	}
 }
