@@ -181,3 +181,65 @@ func TestRuleAsksWithoutItsBounds(t *testing.T) {
 		}
 	}
 }
+
+// The panels of the mesh show a service that pods without proxies alone call: its
+// server's proxy counts them.
+func TestMeshShowsCallersWithoutProxies(t *testing.T) {
+	const of = `{reporter="destination",source_workload="unknown",destination_service_namespace="shop",destination_service_name="reviews",response_code="503",response_flags="UO"`
+	series, tests := []map[string]string{}, []map[string]any{}
+	for _, name := range []string{"istio_requests_total", "istio_tcp_connections_opened_total", "istio_tcp_received_bytes_total", "istio_tcp_sent_bytes_total"} {
+		series = append(series, map[string]string{"series": name + of + "}", "values": "0+60x30"})
+	}
+	for _, le := range []string{"1000", "+Inf"} {
+		series = append(series, map[string]string{"series": "istio_request_duration_milliseconds_bucket" + of + `,le="` + le + `"}`, "values": "0+60x30"})
+	}
+	for _, d := range dashboards(t) {
+		for _, p := range d.Panels {
+			for _, q := range p.Targets {
+				if d.File == "mesh.json" && strings.Contains(q.Expr, `reporter="source"`) {
+					expr := strings.NewReplacer("$__rate_interval", "5m", "$namespace", ".*").Replace(q.Expr)
+					tests = append(tests, map[string]any{"expr": "count(" + expr + ") > bool 0", "eval_time": "15m", "exp_samples": []map[string]any{{"labels": "{}", "value": 1}}})
+				}
+			}
+		}
+	}
+	if len(tests) < 10 {
+		t.Fatalf("%d panels are of callers' words: want 10 and more", len(tests))
+	}
+	file, err := yaml.Marshal(map[string]any{"evaluation_interval": "1m", "tests": []map[string]any{{"interval": "1m", "input_series": series, "promql_expr_test": tests}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "mesh.yaml"), file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, dir, "test", "rules", "mesh.yaml")
+}
+
+// A workload's panels are of its own pods, not of those of one whose name begins with
+// its name.
+func TestWorkloadsPods(t *testing.T) {
+	chosen, n := regexp.MustCompile(`pod=~"([^"]*)"`), 0
+	for _, d := range dashboards(t) {
+		for _, p := range d.Panels {
+			for _, q := range p.Targets {
+				for _, m := range chosen.FindAllStringSubmatch(q.Expr, -1) {
+					if !strings.Contains(m[1], "$workload") {
+						continue
+					}
+					n++
+					pods := regexp.MustCompile("^(?:" + strings.ReplaceAll(m[1], "$workload", "reviews") + ")$")
+					for pod, want := range map[string]bool{"reviews-6d4f9c7b8-x2x7z": true, "reviews-0": true, "reviews-x2x7z": true, "reviews-v1-6d4f9c7b8-x2x7z": false, "old-reviews-0": false} {
+						if pods.MatchString(pod) != want {
+							t.Errorf("%s: %s chooses %s: %t, want %t", d.File, p.Title, pod, !want, want)
+						}
+					}
+				}
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("no panel chooses pods of a workload")
+	}
+}
