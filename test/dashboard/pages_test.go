@@ -47,6 +47,22 @@ func TestPages(t *testing.T) {
 	tb.clean()
 }
 
+// TestGraphsEdges: an edge of the drawing itself has rate, success and latency, and a
+// padlock of how many of its calls are by mutual TLS; the table beside it has the same.
+func TestGraphsEdges(t *testing.T) {
+	tb := open(t, serve(t, bookshop(), ""), desk, "/")
+	for lock, words := range map[string]string{
+		".lock.good": `["48.2/s", "99.7%", "58 ms"]`,
+		".lock.poor": `["1.7/s", "100%", " ms", "35%"]`,
+	} {
+		tb.wait(fmt.Sprintf(`[...document.querySelectorAll(".graph svg .label")].some((l) => {
+			const text = [...l.querySelectorAll("text")].map((x) => x.textContent).join(" ");
+			return %s.every((w) => text.includes(w)) && l.querySelector(%q) })`, words, lock))
+	}
+	tb.wait(`[...document.querySelectorAll(".graph svg .label .rate")].some((l) => l.textContent.includes("93"))`)
+	tb.clean()
+}
+
 // TestFirstPoint: the first point of a chart is seen, at its right end.
 func TestFirstPoint(t *testing.T) {
 	tb := open(t, serve(t, bookshop(), ""), desk, "/service/default/fresh")
