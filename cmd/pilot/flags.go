@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"regexp"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -74,7 +76,7 @@ func (f *flags) run(ctx context.Context) error {
 	if f.opts.Keys, err = f.keys.read(); err != nil {
 		return err
 	}
-	f.opts.Version = version
+	f.opts.Version = numbered(version)
 	if f.ca == "" && f.opts.InsecureXDS != "" {
 		// What is served for debugging needs no mesh around it, and has no
 		// certificate for a webhook.
@@ -83,6 +85,18 @@ func (f *flags) run(ctx context.Context) error {
 		return err
 	}
 	return pilot.Run(ctx, f.opts)
+}
+
+// plainNumber begins what Kiali takes for a version.
+var plainNumber = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+`)
+
+// numbered is a build's version as readers of Istio's /version want it, X.Y.Z and
+// more: without a tag, git describe says nothing but a commit.
+func numbered(version string) string {
+	if v := strings.TrimPrefix(version, "v"); plainNumber.MatchString(v) {
+		return v
+	}
+	return "0.0.0-" + version
 }
 
 // source opens the folders, or the API server.

@@ -8,8 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"github.com/weftmesh/weft/internal/agent/node"
 	"github.com/weftmesh/weft/internal/envoybin"
@@ -117,6 +120,39 @@ func TestClusterTag(t *testing.T) {
 		if got := tag.FindStringSubmatch(stat); got == nil || got[2] != want || got[1] != want+"." {
 			t.Errorf("%s: %q", stat, got)
 		}
+	}
+}
+
+// TestKialisStatistics: a proxy keeps those of its listeners and clusters that Kiali's
+// page of a proxy has a panel for, under the names that Kiali knows.
+func TestKialisStatistics(t *testing.T) {
+	kept := func(stat string) bool {
+		return slices.ContainsFunc(inclusions(Stats{}), func(m *matcherv3.StringMatcher) bool {
+			suffix, expression := m.GetSuffix(), m.GetSafeRegex().GetRegex()
+			return suffix != "" && strings.HasSuffix(stat, suffix) || expression != "" && regexp.MustCompile("^(?:"+expression+")$").MatchString(stat)
+		})
+	}
+	for stat, want := range map[string]string{
+		"listener.0.0.0.0_15006.http.inbound_0.0.0.0_8080;.downstream_rq_2xx": "listener.http.downstream_rq",
+		"listener.0.0.0.0_15001.downstream_cx_active":                         "listener.downstream_cx_active",
+		"cluster.outbound|80||a.n.svc.cluster.local.upstream_rq_total":        "cluster.upstream_rq_total",
+		"cluster.outbound|80||a.n.svc.cluster.local.upstream_cx_active":       "cluster.upstream_cx_active",
+	} {
+		if !kept(stat) {
+			t.Errorf("%s is not kept", stat)
+		}
+		name := stat
+		for _, tag := range statsTags("cluster.local") {
+			if at := regexp.MustCompile(tag.GetRegex()).FindStringSubmatchIndex(stat); at != nil {
+				name = strings.Replace(name, stat[at[2]:at[3]], "", 1)
+			}
+		}
+		if name != want {
+			t.Errorf("%s is named %s, want %s", stat, name, want)
+		}
+	}
+	if kept("listener.0.0.0.0_15006.http.inbound_0.0.0.0_8080;.downstream_rq_time") {
+		t.Error("more is kept of listeners than Kiali shows")
 	}
 }
 

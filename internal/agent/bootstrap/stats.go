@@ -29,7 +29,8 @@ func statsConfig(own Stats, domain string) *metricsv3.StatsConfig {
 // upstream_cx_active what outlier detection and the pools do, overflows which limits
 // of circuit breakers were met, and those of
 // listeners, and of what is behind them, what connections to ports without a
-// protocol turned out to be.
+// protocol turned out to be. Kiali's page of a proxy wants the requests of listeners
+// by class of answer, and of clusters.
 func inclusions(own Stats) []*matcherv3.StringMatcher {
 	prefixes := append([]string{
 		"istio", // our standard metrics, and Istio's name space
@@ -41,7 +42,7 @@ func inclusions(own Stats) []*matcherv3.StringMatcher {
 	}, own.Prefixes...)
 	suffixes := append([]string{
 		"rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied",
-		"downstream_cx_active", "downstream_rq_active", "outlier_detection.ejections_active", "upstream_cx_active",
+		"downstream_cx_active", "downstream_rq_active", "outlier_detection.ejections_active", "upstream_cx_active", "upstream_rq_total",
 		"upstream_cx_overflow", "upstream_rq_pending_overflow", "upstream_rq_active_overflow", "upstream_rq_retry_overflow",
 		"downstream_pre_cx_timeout", "downstream_cx_http1_total", "downstream_cx_http2_total",
 	}, own.Suffixes...)
@@ -52,7 +53,7 @@ func inclusions(own Stats) []*matcherv3.StringMatcher {
 	for _, s := range suffixes {
 		out = append(out, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: s}})
 	}
-	for _, r := range append([]string{`vhost\..*\.route\..*`, `tcp\..*\.downstream_cx_total`}, own.Regexps...) {
+	for _, r := range append([]string{`vhost\..*\.route\..*`, `tcp\..*\.downstream_cx_total`, `listener\..*\.http\..*\.downstream_rq_[1-5]xx`}, own.Regexps...) {
 		out = append(out, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: r}}})
 	}
 	return out
