@@ -66,6 +66,7 @@ var refused = map[string]string{
 // ignored are annotations that change nothing here; a pod that has one starts,
 // and its user is warned.
 var ignored = map[string]string{
+	"prometheus.istio.io/scrape-targets":                 "the agent asks for one page of the app's: name it in prometheus.io/port and prometheus.io/path",
 	"readiness.status.sidecar.istio.io/applicationPorts": "the proxy's readiness does not depend on the app's ports",
 	"sidecar.istio.io/extraStatTags":                     "Envoy's own statistics have fixed tags",
 	"sidecar.istio.io/statsCompression":                  "metrics are not compressed",

@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"istio.io/api/annotation"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // TestGuide: the guide names each annotation of a pod that Istio has or that we
@@ -45,5 +48,13 @@ func TestGuide(t *testing.T) {
 		if pod && !other && line(a.Name) == "" {
 			t.Errorf("%s is one of Istio's for pods, and not in the guide: honour, refuse or ignore it", a.Name)
 		}
+	}
+}
+
+// An app that names several pages of metrics hears that one alone is read.
+func TestScrapeTargetsAreWarnedOf(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"prometheus.istio.io/scrape-targets": "8080:/metrics,9090:/metrics"}}}
+	if got := Warnings(pod); len(got) != 1 || !strings.Contains(got[0], "prometheus.io/port") {
+		t.Errorf("warnings: %q", got)
 	}
 }
