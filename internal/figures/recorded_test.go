@@ -45,9 +45,9 @@ func TestReadRecorded(t *testing.T) {
 		t.Fatalf("%+v, %v, %v", deltas, missing, got.Ejected)
 	}
 	for f, c := range deltas[0].Flows {
-		switch want := ""; {
+		switch {
 		case f.Reporter == FromDestination:
-			want = "{3.5 map[5:0 10:2 +Inf:1] 15 3 0 0}"
+			const want = "{3.5 map[5:0 10:2 +Inf:1] 15 3 0 0}"
 			if fmt.Sprint(c) != want || f.Code != "200" || f.Source.Workload != Unknown {
 				t.Errorf("%+v, %v, want %s", f, c, want)
 			}

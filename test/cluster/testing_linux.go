@@ -67,12 +67,15 @@ func Require(t testing.TB) {
 	}
 }
 
+// printWhole: over WebSockets kubectl throws away what a command prints before it has
+// made the stream for that ("Unknown stream id 1, discarding message"), and calls it a
+// success. Every program that a test starts has this process' environment.
+func printWhole() error { return os.Setenv("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false") }
+
 // Kubectl is the path of one: the machine's, or that of the cluster's version.
 func Kubectl(t testing.TB) string {
 	t.Helper()
-	// Over WebSockets kubectl throws away what a command prints before it has made the
-	// stream for that ("Unknown stream id 1, discarding message"), and calls it a success.
-	if err := os.Setenv("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false"); err != nil {
+	if err := printWhole(); err != nil {
 		t.Fatal(err)
 	}
 	if path, err := exec.LookPath("kubectl"); err == nil {

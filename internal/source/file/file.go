@@ -8,6 +8,7 @@ package file
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -203,6 +204,9 @@ func (s *Source) scan(quiet map[string]time.Time) (changed bool) {
 	}
 	return changed
 }
+
+// errIrregular is of a pipe, a device or a socket: to read one may never end.
+var errIrregular = errors.New("no regular file")
 
 // read brings one file up to date and reports whether anything differs.
 func (s *Source) read(name string) bool {

@@ -14,6 +14,9 @@ func statFile(name string) (stamp, error) {
 	if err := syscall.Stat(name, &st); err != nil {
 		return stamp{}, err
 	}
+	if st.Mode&syscall.S_IFMT != syscall.S_IFREG {
+		return stamp{}, errIrregular
+	}
 	return stamp{inode: st.Ino, size: st.Size, mtime: st.Mtim, ctime: st.Ctim}, nil
 }
 

@@ -18,6 +18,9 @@ func statFile(name string) (stamp, error) {
 	if err != nil {
 		return stamp{}, err
 	}
+	if !st.Mode().IsRegular() {
+		return stamp{}, errIrregular
+	}
 	return stamp{size: st.Size(), mtime: st.ModTime()}, nil
 }
 

@@ -54,16 +54,17 @@ func (e *encoder) measure(start int) {
 	binary.PutUvarint(e.bytes[start-1:], uint64(length))
 }
 
-// pair adds an entry of a map from text to messages.
-func (e *encoder) pair(field protowire.Number, key string, write func()) {
-	e.within(field, func() {
+// pair adds an entry of the map from text to messages that is a Struct's fields, and
+// a Metadata's filter_metadata.
+func (e *encoder) pair(key string, write func()) {
+	e.within(mapField, func() {
 		e.text(mapKey, key)
 		e.within(mapValue, write)
 	})
 }
 
-// A map is a list of pairs of key and value.
-const mapKey, mapValue = 1, 2
+// A map is a list of pairs of key and value. Both messages have nothing else.
+const mapField, mapKey, mapValue = 1, 1, 2
 
 // plainText reports whether Envoy takes s as a text of any kind. It may take
 // others: Validate says.

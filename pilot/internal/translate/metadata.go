@@ -10,27 +10,26 @@ import (
 // reflection, they would be half of what a cluster costs. Fields keep the order
 // in which they are added; none may be added twice.
 
-// Fields of google.protobuf.Struct, its Value and ListValue, and of
-// envoy.config.core.v3.Metadata.
+// Fields of google.protobuf.ListValue and Value.
 const (
-	structFields, listValues, filterMetadata         = 1, 1, 1
+	listValues                                       = 1
 	numberValue, stringValue, structValue, listValue = 2, 3, 5, 6
 )
 
 // say adds to a structure pairs of name and text.
 func (e *encoder) say(pairs ...string) {
 	for i := 0; i+1 < len(pairs); i += 2 {
-		e.pair(structFields, pairs[i], func() { e.text(stringValue, pairs[i+1]) })
+		e.pair(pairs[i], func() { e.text(stringValue, pairs[i+1]) })
 	}
 }
 
 func (e *encoder) sayNumber(name string, value float64) {
-	e.pair(structFields, name, func() { e.double(numberValue, value) })
+	e.pair(name, func() { e.double(numberValue, value) })
 }
 
 // sayList adds to a structure a list of one structure.
 func (e *encoder) sayList(name string, write func()) {
-	e.pair(structFields, name, func() {
+	e.pair(name, func() {
 		e.within(listValue, func() {
 			e.within(listValues, func() { e.within(structValue, write) })
 		})
@@ -38,7 +37,7 @@ func (e *encoder) sayList(name string, write func()) {
 }
 
 // space adds to metadata a structure under a name.
-func (e *encoder) space(name string, write func()) { e.pair(filterMetadata, name, write) }
+func (e *encoder) space(name string, write func()) { e.pair(name, write) }
 
 // metadata is what write adds; nil for nothing. To Go's library it is Metadata
 // with fields that it does not know.

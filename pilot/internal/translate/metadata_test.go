@@ -67,7 +67,7 @@ func TestMeasure(t *testing.T) {
 // A caller's proxy names the endpoint as the endpoint's certificate does.
 func TestLongNamesAreThoseOfTheCertificate(t *testing.T) {
 	long := strings.Repeat("a", 63)
-	b := &builder{}
+	b := &builder{shared: shared{Settings: &model.Settings{}}}
 	raw, err := proto.Marshal(b.endpointMetadata(&model.Endpoint{Workload: long, Namespace: long, App: long, Version: long}))
 	if err != nil {
 		t.Fatal(err)
