@@ -39,7 +39,6 @@ const (
 	DefaultTrustDomain = "cluster.local"
 	DefaultNamespace   = "weft-system"
 	DefaultTTL         = issue.DefaultTTL // lifetime of a certificate
-	DefaultMaxTTL      = issue.DefaultMax // longest lifetime granted
 	DefaultStopDelay   = 5 * time.Second  // StopDelay of a CA in a cluster
 	DefaultRootTTL     = store.RootLife   // lifetime of a root that the CA makes
 	DefaultReportEvery = 5 * time.Minute  // how often a proxy says what it trusts
@@ -78,7 +77,7 @@ type Options struct {
 	StopDelay time.Duration
 
 	DefaultTTL time.Duration // lifetime of certificates; 24 h
-	MaxTTL     time.Duration // longest lifetime granted; 90 days
+	MaxTTL     time.Duration // longest lifetime granted; that of DefaultTTL
 
 	RootTTL time.Duration // lifetime of a root that the CA makes; 10 years
 	// RotateBefore is how long before the end of such a root the next one takes
@@ -114,6 +113,12 @@ func (o Options) withDefaults() Options {
 		if *d.field == "" {
 			*d.field = d.value
 		}
+	}
+	if o.DefaultTTL == 0 {
+		o.DefaultTTL = DefaultTTL
+	}
+	if o.MaxTTL == 0 {
+		o.MaxTTL = o.DefaultTTL
 	}
 	if o.RootTTL == 0 {
 		o.RootTTL = DefaultRootTTL

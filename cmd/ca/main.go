@@ -64,7 +64,7 @@ func command() *cobra.Command {
 	f.StringVar(&opts.RootOut, "root-out", "", "`FILE` to write the trusted roots to")
 	f.StringVar(&opts.LocalIdentityKey, "local-identity-key", "", "PEM `FILE` with the public key that signs the tokens of local pods")
 	f.DurationVar(&opts.DefaultTTL, "ttl", ca.DefaultTTL, "lifetime of certificates when none is asked for")
-	f.DurationVar(&opts.MaxTTL, "max-ttl", ca.DefaultMaxTTL, "longest lifetime granted; longer wishes are cut to it")
+	f.DurationVar(&opts.MaxTTL, "max-ttl", 0, "longest lifetime granted; longer wishes are cut to it; 0: that of --ttl")
 	f.DurationVar(&opts.RootTTL, "root-ttl", ca.DefaultRootTTL, "lifetime of a root that the CA makes itself")
 	f.DurationVar(&opts.RotateBefore, "rotate-before", 0, "how long before the end of such a root another one takes its place; 0: when weft ca rotate says so")
 	f.DurationVar(&opts.ReportEvery, "report-every", ca.DefaultReportEvery, "how often proxies say what they trust; a rotation takes at least twice as long")

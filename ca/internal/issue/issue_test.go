@@ -204,6 +204,23 @@ func TestValidity(t *testing.T) {
 	wantReason(t, err, refusal.CSRValidity)
 }
 
+// TestNobodyAsksForAYear: who holds a pod's token gets no certificate that outlives
+// what is said to end with it, unless the mesh's owner has opted in.
+func TestNobodyAsksForAYear(t *testing.T) {
+	for name, c := range map[string]struct{ ttl, most, want time.Duration }{
+		"by default": {0, 0, 24 * time.Hour}, "another lifetime": {48 * time.Hour, 0, 48 * time.Hour}, "opted in": {time.Hour, 72 * time.Hour, 72 * time.Hour},
+	} {
+		issuer := newIssuer(t, func(o *Options) { o.DefaultTTL, o.MaxTTL = c.ttl, c.most })
+		got, err := issuer.Issue(Request{Caller: caller, CSR: goodCSR(t), TTL: 365 * 24 * time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if life := time.Until(got.Leaf.NotAfter); life > c.want || life < c.want-time.Minute {
+			t.Errorf("%s: asked for a year, got %v, want %v", name, life, c.want)
+		}
+	}
+}
+
 func TestNeverOutlivesTheAuthority(t *testing.T) {
 	withEnd := func(life time.Duration) *Issuer {
 		cert, key := root(t, life)
@@ -307,6 +324,10 @@ func hostileCSRs(t *testing.T) map[string]hostile {
 		"P-521":                {csr(t, newKey(t, elliptic.P521()), x509.CertificateRequest{}), refusal.CSRKey},
 		"Ed25519":              {csr(t, edKey, x509.CertificateRequest{}), refusal.CSRKey},
 		"RSA-512":              {rsa512CSR, refusal.CSRKey},
+		"RSA-4097":             {withRSA(t, 4097, 65537), refusal.CSRKey},
+		"RSA-8192":             {withRSA(t, 8192, 65537), refusal.CSRKey},
+		"RSA exponent 3":       {withRSA(t, 2048, 3), refusal.CSRKey},
+		"RSA exponent 65535":   {withRSA(t, 2048, 65535), refusal.CSRKey},
 		"foreign signature":    {encodeCSR(forged(t, good)), refusal.CSRSignature},
 	}
 }
@@ -315,6 +336,33 @@ func decode(t *testing.T, text string) []byte {
 	t.Helper()
 	block, _ := pem.Decode([]byte(text))
 	return block.Bytes
+}
+
+// withRSA is a request for an RSA key that nobody need have made: what is wrong with
+// such a key is said before its signature is looked at, which costs most.
+func withRSA(t *testing.T, bits uint, exponent int) string {
+	t.Helper()
+	odd := new(big.Int).Lsh(big.NewInt(1), bits-1)
+	spki, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: odd.SetBit(odd, 0, 1), E: exponent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var request struct {
+		Info struct {
+			Version                  int
+			Subject, Key, Attributes asn1.RawValue
+		}
+		Algorithm, Signature asn1.RawValue
+	}
+	if _, err := asn1.Unmarshal(decode(t, rsa512CSR), &request); err != nil {
+		t.Fatal(err)
+	}
+	request.Info.Key = asn1.RawValue{FullBytes: spki}
+	der, err := asn1.Marshal(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return encodeCSR(der)
 }
 
 // forged is the request with the last bit of its signature changed.

@@ -27,7 +27,6 @@ import (
 // Defaults and bounds.
 const (
 	DefaultTTL = 24 * time.Hour
-	DefaultMax = 90 * 24 * time.Hour // Istio's MAX_WORKLOAD_CERT_TTL
 	// Backdate is how far NotBefore is set back, for proxies whose clock is
 	// behind: Istio's ClockSkewGracePeriod.
 	Backdate = 2 * time.Minute
@@ -44,7 +43,7 @@ type Options struct {
 	Roots  []*x509.Certificate // trusted roots; the first ends each chain that is returned
 
 	DefaultTTL time.Duration // validity when none is asked for; 0 is DefaultTTL
-	MaxTTL     time.Duration // longer wishes are cut to it; 0 is DefaultMax
+	MaxTTL     time.Duration // longer wishes are cut to it; 0 is that of DefaultTTL
 
 	// DNSNames gives the DNS names of an account (NAMESPACE/SERVICE-ACCOUNT, see
 	// spiffe.ID.Account); nil: none has any.
@@ -78,7 +77,7 @@ func New(ctx context.Context, opts Options) (*Issuer, error) {
 		opts.DefaultTTL = DefaultTTL
 	}
 	if opts.MaxTTL == 0 {
-		opts.MaxTTL = max(DefaultMax, opts.DefaultTTL)
+		opts.MaxTTL = opts.DefaultTTL // who stole a pod's token gains no longer one
 	}
 	if opts.DefaultTTL < 0 || opts.DefaultTTL > opts.MaxTTL {
 		return nil, fmt.Errorf("certificate lifetime %v is not between 0 and the longest one, %v", opts.DefaultTTL, opts.MaxTTL)

@@ -74,6 +74,18 @@ func notLabelRune(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '-' && r != '_'
 }
 
+// harmless are the key usages of a TLS peer. Vault's roles grant all of them
+// unless they say otherwise; none makes a leaf good for more than TLS.
+const harmless = x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment | x509.KeyUsageKeyAgreement
+
+// sameUsages compares as sets: the order of extended key usages says nothing.
+func sameUsages(got, want []x509.ExtKeyUsage) bool {
+	within := func(a, b []x509.ExtKeyUsage) bool {
+		return !slices.ContainsFunc(a, func(u x509.ExtKeyUsage) bool { return !slices.Contains(b, u) })
+	}
+	return within(got, want) && within(want, got)
+}
+
 // checkLeaf reports how a returned leaf differs from what was asked for. A back
 // end may leave out the subject's labels (Vault and step-ca do), but it may not
 // change anything else that a peer relies on.
@@ -84,7 +96,7 @@ func checkLeaf(leaf, want, issuer *x509.Certificate) error {
 		return errors.New("leaf is for another key")
 	case leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0:
 		return errors.New("leaf may sign certificates")
-	case leaf.KeyUsage != want.KeyUsage || !slices.Equal(leaf.ExtKeyUsage, want.ExtKeyUsage) || len(leaf.UnknownExtKeyUsage) > 0:
+	case leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 || leaf.KeyUsage&^harmless != 0 || !sameUsages(leaf.ExtKeyUsage, want.ExtKeyUsage) || len(leaf.UnknownExtKeyUsage) > 0:
 		return errors.New("leaf has other key usages")
 	case leaf.NotBefore.Before(want.NotBefore) || leaf.NotAfter.After(want.NotAfter):
 		return fmt.Errorf("leaf is valid from %s to %s, asked for %s to %s", leaf.NotBefore, leaf.NotAfter, want.NotBefore, want.NotAfter)

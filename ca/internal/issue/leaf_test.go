@@ -56,8 +56,23 @@ func TestBackendThatSignsSomethingElse(t *testing.T) {
 		"CA":             {func(c *x509.Certificate) { c.IsCA = true }, refusal.BadLeaf},
 		"may sign":       {func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCRLSign }, refusal.BadLeaf},
 		"fewer usages":   {func(c *x509.Certificate) { c.ExtKeyUsage = nil }, refusal.BadLeaf},
-		"foreign label":  {func(c *x509.Certificate) { c.Subject.ExtraNames[0].Value = "wl:admin" }, refusal.BadLeaf},
-		"plain unit":     {func(c *x509.Certificate) { c.Subject = pkix.Name{OrganizationalUnit: []string{"ns:admin"}} }, refusal.BadLeaf},
+		"usages of Vault's default role": {func(c *x509.Certificate) {
+			c.KeyUsage |= x509.KeyUsageKeyEncipherment | x509.KeyUsageKeyAgreement
+		}, ""},
+		"usages in another order": {func(c *x509.Certificate) {
+			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
+		}, ""},
+		"one usage twice, one not": {func(c *x509.Certificate) {
+			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageServerAuth}
+		}, refusal.BadLeaf},
+		"code signing":         {func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageCodeSigning) }, refusal.BadLeaf},
+		"any usage":            {func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }, refusal.BadLeaf},
+		"may sign leaves":      {func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign }, refusal.BadLeaf},
+		"may sign documents":   {func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageContentCommitment }, refusal.BadLeaf},
+		"may encipher data":    {func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageDataEncipherment }, refusal.BadLeaf},
+		"no digital signature": {func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }, refusal.BadLeaf},
+		"foreign label":        {func(c *x509.Certificate) { c.Subject.ExtraNames[0].Value = "wl:admin" }, refusal.BadLeaf},
+		"plain unit":           {func(c *x509.Certificate) { c.Subject = pkix.Name{OrganizationalUnit: []string{"ns:admin"}} }, refusal.BadLeaf},
 		"critical novelty": {func(c *x509.Certificate) {
 			c.ExtraExtensions = []pkix.Extension{{Id: []int{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
 		}, refusal.BadLeaf},
