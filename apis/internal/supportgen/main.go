@@ -15,7 +15,9 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	mesh "istio.io/api/mesh/v1alpha1"
 	networking "istio.io/api/networking/v1alpha3"
+	networkingbeta "istio.io/api/networking/v1beta1"
 	security "istio.io/api/security/v1beta1"
+	telemetry "istio.io/api/telemetry/v1alpha1"
 
 	"github.com/weftmesh/weft/apis"
 )
@@ -44,8 +46,15 @@ var kinds = []struct {
 	{"DestinationRule", &networking.DestinationRule{}},
 	{"Gateway", &networking.Gateway{}},
 	{"ServiceEntry", &networking.ServiceEntry{}},
+	{"WorkloadEntry", &networking.WorkloadEntry{}},
 	{"WorkloadGroup", &networking.WorkloadGroup{}},
+	{"Sidecar", &networking.Sidecar{}},
+	{"EnvoyFilter", &networking.EnvoyFilter{}},
+	{"ProxyConfig", &networkingbeta.ProxyConfig{}},
 	{"PeerAuthentication", &security.PeerAuthentication{}},
+	{"RequestAuthentication", &security.RequestAuthentication{}},
+	{"AuthorizationPolicy", &security.AuthorizationPolicy{}},
+	{"Telemetry", &telemetry.Telemetry{}},
 	{"MeshConfig", &mesh.MeshConfig{}},
 }
 
