@@ -20,6 +20,8 @@ type adminPort struct {
 	by      dialler
 	log     *slog.Logger
 	looking sync.Mutex // one at a time: who is refused must not cost much
+	refused int
+	told    time.Time // of that
 }
 
 // maxAdmins bounds the connections that are open at once.
@@ -31,11 +33,18 @@ func (p *adminPort) serve(ctx context.Context, l net.Listener) error {
 	turns := make(chan struct{}, maxAdmins)
 	for {
 		c, err := l.Accept()
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
-		}
-		if err != nil {
+		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("agent: administration port: %w", err)
+		case err != nil: // as where there are too many files: no reason to end Envoy
+			p.log.Warn("the administration port takes no connection now", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+			continue
 		}
 		select {
 		case turns <- struct{}{}:
@@ -48,11 +57,23 @@ func (p *adminPort) serve(ctx context.Context, l net.Listener) error {
 			defer func() { _ = c.Close() }()
 			switch err := p.pass(ctx, c); {
 			case errors.Is(err, errItself):
-				p.log.Warn("a connection to the administration port is refused", "error", err)
+				p.refuse(err)
 			case err != nil:
 				p.log.Debug("a connection to the administration port is not answered", "error", err)
 			}
 		}()
+	}
+}
+
+// refuse tells of it, now and then: whoever makes Envoy dial again and again shall not
+// fill the log.
+func (p *adminPort) refuse(err error) {
+	p.looking.Lock()
+	defer p.looking.Unlock()
+	p.refused++
+	if time.Since(p.told) > time.Minute {
+		p.log.Warn("a connection to the administration port is refused", "error", err, "refused", p.refused)
+		p.told = time.Now()
 	}
 }
 

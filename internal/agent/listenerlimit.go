@@ -44,7 +44,11 @@ func (a *agent) boundListeners(ctx context.Context) error {
 // boundNew bounds the listeners that are not yet: all, of another Envoy than
 // before, which has forgotten what the last one was told. A user's own value wins.
 func (a *agent) boundNew(ctx context.Context, l *listenerLimits) error {
-	if now := a.envoy.Identity(); now != l.envoy {
+	switch now := a.envoy.Identity(); now {
+	case "": // an Envoy that a killed agent left may answer before it is adopted
+		return nil
+	case l.envoy:
+	default:
 		*l = listenerLimits{envoy: now, told: map[string]bool{}}
 	}
 	names, err := a.admin.Listeners(ctx)

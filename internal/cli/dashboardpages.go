@@ -143,8 +143,8 @@ func (a *app) openEnvoy(ctx context.Context, f *dashboardFlags, name string) err
 	if pod.Synced == "" || pod.Proxyless {
 		return fmt.Errorf("pod %s/%s has no Envoy", pod.Namespace, pod.Name)
 	}
-	token := rand.Text()
-	return a.serve(ctx, f, dashboard.Guard(dashboard.Below(token, envoyPages(from.reach, pod))), token+"/", token+"/")
+	token, once := rand.Text(), rand.Text() // what a browser is started with others can see
+	return a.serve(ctx, f, dashboard.Guard(dashboard.Below(token, once, envoyPages(from.reach, pod))), token+"/", once+"/")
 }
 
 // envoyPages are those of a pod's Envoy. It changes nothing by GET.

@@ -249,7 +249,7 @@ func whole(resp *http.Response) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = body.Close() }()
-	return io.ReadAll(io.LimitReader(body, maxPage))
+	return io.ReadAll(io.LimitReader(body, maxPage+1))
 }
 
 // pilots are the running pods of the control plane.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/weftmesh/weft/internal/dashboard"
 	"github.com/weftmesh/weft/internal/figures"
+	"github.com/weftmesh/weft/internal/spiffe"
 )
 
 // Bounds of a Prometheus' answer, how far back it is asked, and how far apart its
@@ -250,13 +251,18 @@ func recordedBytes(http, tcp string) func(rater) string {
 }
 
 func recordedQuery(of dashboard.Charted) string {
-	selectors := recordedSelectors(of)
+	one := func(metric string, labels ...string) string {
+		return fmt.Sprintf("rate(%s{%s}[3m])", metric, strings.Join(labels, ","))
+	}
 	rate := func(metric string, more ...string) string {
-		var each []string
-		for _, selector := range selectors {
-			each = append(each, fmt.Sprintf("rate(%s{%s}[3m])", metric, strings.Join(append([]string{selector}, more...), ",")))
+		return one(metric, append([]string{recordedSelector(of)}, more...)...)
+	}
+	if of.Kind == figures.Services {
+		rate = func(metric string, more ...string) string {
+			asked, served := serviceSelectors(of)
+			return one(metric, append([]string{asked}, more...)...) + " or (" + one(metric, append([]string{served}, more...)...) +
+				" unless on (destination_service_namespace, destination_service_name) (" + one(metric, asked, unproven) + " > 0))"
 		}
-		return strings.Join(each, " or ")
 	}
 	var parts []string
 	for i, part := range recordedParts {
@@ -265,26 +271,42 @@ func recordedQuery(of dashboard.Charted) string {
 	return strings.Join(parts, " or ")
 }
 
-// recordedSelectors find the series of a row, by whoever counts it: see figures.Rows.
-// Of a service that is its callers, and its servers for callers without a proxy.
-func recordedSelectors(of dashboard.Charted) []string {
-	named := func(namespace, name string) string {
-		return fmt.Sprintf("%s=%s,%s=%s", namespace, promText(of.Namespace), name, promText(of.Name))
-	}
+// unproven are calls of callers' proxies that arrived in plaintext: their servers, who
+// know no caller, have counted them too. See figures.asked.
+const unproven = `destination_principal=~"|unknown",response_flags!~".*(UF|UH|UO|NR|NC).*"`
+
+// serviceSelectors find the series of a service: its callers', and its servers' of
+// callers without a proxy.
+func serviceSelectors(of dashboard.Charted) (asked, served string) {
+	service := labelled("destination_service_namespace", of.Namespace, "destination_service_name", of.Name)
+	return `reporter="source",` + service, `reporter="destination",source_workload=~"|unknown",` + service
+}
+
+// recordedSelector finds the series of a workload or a pod, by whoever counts it: see
+// figures.Rows.
+func recordedSelector(of dashboard.Charted) string {
+	namespace, name := spiffe.NamespaceLabel.Short(of.Namespace), spiffe.WorkloadLabel.Short(of.Name)
 	const source, destination = `reporter="source",`, `reporter="destination",`
-	switch service := named("destination_service_namespace", "destination_service_name"); {
-	case of.Kind == figures.Services:
-		return []string{source + service, destination + `source_workload=~"|unknown",` + service}
+	switch pod := labelled("namespace", of.Namespace, "pod", of.Name); {
 	case of.Kind == figures.Pods && of.By == figures.ByGateway:
-		return []string{source + named("namespace", "pod")}
+		return source + pod
 	case of.Kind == figures.Pods:
-		return []string{destination + named("namespace", "pod")}
+		return destination + pod
 	case of.By == figures.ByGateway:
-		return []string{source + named("source_workload_namespace", "source_workload")}
+		return source + labelled("source_workload_namespace", namespace, "source_workload", name)
 	case of.By == figures.ByClients:
-		return []string{source + named("destination_workload_namespace", "destination_workload")}
+		return source + labelled("destination_workload_namespace", namespace, "destination_workload", name)
 	}
-	return []string{destination + named("destination_workload_namespace", "destination_workload")}
+	return destination + labelled("destination_workload_namespace", namespace, "destination_workload", name)
+}
+
+// labelled are labels and their values, in turns.
+func labelled(pairs ...string) string {
+	var out []string
+	for pair := range slices.Chunk(pairs, 2) {
+		out = append(out, pair[0]+"="+promText(pair[1]))
+	}
+	return strings.Join(out, ",")
 }
 
 // promText is a string of Prometheus' language, which has Go's escapes.

@@ -182,7 +182,7 @@ func TestObjectsAreReadOnce(t *testing.T) {
 
 // Pages that can send no token are below it, and reach nothing elsewhere.
 func TestBelow(t *testing.T) {
-	s := httptest.NewServer(Guard(Below("secret", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := httptest.NewServer(Guard(Below("secret", "first", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte("path " + r.URL.EscapedPath() + " query " + r.URL.RawQuery))
 	}))))
 	t.Cleanup(s.Close)
@@ -197,6 +197,12 @@ func TestBelow(t *testing.T) {
 		if csp := headers.Get("Content-Security-Policy"); want != "" && (!strings.Contains(csp, "default-src 'self'") || headers.Get("Referrer-Policy") != "no-referrer") {
 			t.Errorf("%s: %v", path, headers)
 		}
+	}
+	if code, text, _ := asked(t, s, "GET", "/first/", nil); code != 200 || text != "path / query " {
+		t.Errorf("what is of use once leads to %d %s", code, text)
+	}
+	if code, _, _ := asked(t, s, "GET", "/first/", nil); code != 401 {
+		t.Errorf("it is of use twice: %d", code)
 	}
 	if code, _, _ := asked(t, s, "GET", "/secret/", map[string]string{"Host": "evil.example"}); code != 403 {
 		t.Errorf("by a stranger's name: %d", code)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 )
 
 // Guard lets on only what a page of this very address asks, or a program: a
@@ -58,13 +59,18 @@ func known(secret string, next http.Handler) http.Handler {
 const strangers = "default-src 'self' 'unsafe-inline' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 // Below serves pages at /TOKEN/ alone: pages whose links are relative, and that can
-// send no token themselves.
-func Below(token string, next http.Handler) http.Handler {
-	inside := http.StripPrefix("/"+token, next)
+// send no token themselves. /ONCE/ leads there, one time.
+func Below(token, once string, next http.Handler) http.Handler {
+	inside, used := http.StripPrefix("/"+token, next), atomic.Bool{}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-		said, want := sha256.Sum256([]byte(first)), sha256.Sum256([]byte(token))
-		if token == "" || subtle.ConstantTimeCompare(said[:], want[:]) != 1 {
+		if same(first, once) && !used.Swap(true) {
+			w.Header().Set("Cache-Control", "no-store")
+			w.Header().Set("Referrer-Policy", "no-referrer")
+			http.Redirect(w, r, "/"+token+"/", http.StatusSeeOther)
+			return
+		}
+		if !same(first, token) {
 			http.Error(w, "the token is not right: open the address that weft dashboard printed", http.StatusUnauthorized)
 			return
 		}
@@ -75,6 +81,12 @@ func Below(token string, next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		inside.ServeHTTP(w, r)
 	})
+}
+
+// same compares what was said with a secret, which is not empty.
+func same(said, secret string) bool {
+	a, b := sha256.Sum256([]byte(said)), sha256.Sum256([]byte(secret)) // of one length, whatever is said
+	return secret != "" && subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
 // policy is what the page may do: nothing from elsewhere, no script in the text.

@@ -102,12 +102,12 @@ func (m *memory) points(name rowName) []Point {
 	return out
 }
 
-// by is who counts a row, as the newest look has it.
-func (m *memory) by(name rowName) string {
-	if len(m.looks) == 0 {
+// countedBy is who counts a row, as the newest of looks has it.
+func countedBy(looks []Look, name rowName) string {
+	if len(looks) == 0 {
 		return ""
 	}
-	last := m.looks[len(m.looks)-1]
+	last := looks[len(looks)-1]
 	rows := figures.Rows(name.kind, last.Pods, last.Samples.All())
 	if at := slices.IndexFunc(rows, func(r figures.Row) bool { return r.Namespace == name.namespace && r.Name == name.name }); at >= 0 {
 		return rows[at].By

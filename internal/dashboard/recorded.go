@@ -37,14 +37,14 @@ func (l *lost) note(why string) (changed bool) {
 func (d *Dashboard) history(ctx context.Context, of rowName) History {
 	d.mu.Lock()
 	out := History{StepSeconds: step.Seconds(), Points: d.seen.points(of), From: fromAgents}
-	charted := Charted{of.kind, of.namespace, of.name, d.seen.by(of)}
+	looks := d.seen.looks
 	d.mu.Unlock()
 	if d.options.Past == nil {
 		return out
 	}
 	asking, cancel := context.WithTimeout(ctx, recorderTime)
 	defer cancel()
-	past, err := d.recorded(asking, charted)
+	past, err := d.recorded(asking, Charted{of.kind, of.namespace, of.name, countedBy(looks, of)})
 	switch {
 	case ctx.Err() != nil: // who asked has gone
 		return out

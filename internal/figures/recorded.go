@@ -35,14 +35,15 @@ var recordedParts = []struct {
 }{
 	{flowsOf(requestsTotal), func(c *recordedCounts, n float64) { c.Requests += n }},
 	// Buckets that hold nothing say where the next one begins: they are left out only where all do.
-	{"sum by (le, " + recordedFlow + ") (increase(" + duration + "_bucket[WINDOW])) and on (" + recordedFlow + ") " + flowsOf(duration+"_count"), nil},
+	{more("le, "+recordedFlow, duration+"_bucket") + " and on (" + recordedFlow + ") " + flowsOf(duration+"_count"), nil},
 	{flowsOf(requestBytes + "_sum"), func(c *recordedCounts, n float64) { c.Received += n }},
 	{flowsOf(responseBytes + "_sum"), func(c *recordedCounts, n float64) { c.Sent += n }},
 	{flowsOf(tcpReceived), func(c *recordedCounts, n float64) { c.Received += n }},
 	{flowsOf(tcpSent), func(c *recordedCounts, n float64) { c.Sent += n }},
 	{flowsOf(tcpOpened), func(c *recordedCounts, n float64) { c.Opened += n }},
 	{flowsOf(tcpClosed), func(c *recordedCounts, n float64) { c.Closed += n }},
-	{`group by (namespace, pod) (istio_build{component=~"proxy|agent"})`, nil},
+	// What was scraped less than twice in that time cannot be told of.
+	{`group by (namespace, pod) (count_over_time(istio_build{component=~"proxy|agent"}[WINDOW]) >= 2)`, nil},
 	{`count by (destination_pod) (group by (namespace, pod, destination_pod) (weft_upstream_ejected{destination_pod!=""}))`, nil},
 }
 
@@ -54,7 +55,15 @@ const (
 )
 
 func flowsOf(counter string) string {
-	return "(sum by (" + recordedFlow + ") (increase(" + counter + "[WINDOW])) > 0)"
+	return "(" + more(recordedFlow, counter) + " > 0)"
+}
+
+// more is how much a counter has grown. Of a series that begins in the window, as of
+// the first failures, increase() leaves out the first value: where its pod was scraped
+// before, all of it is new. A pod that two jobs scrape counts once.
+func more(by, counter string) string {
+	born := "((" + counter + " unless " + counter + " offset WINDOW) and on (namespace, pod) (istio_build offset WINDOW))"
+	return "max by (" + by + ") (sum by (job, instance, " + by + ") (" + born + " or increase(" + counter + "[WINDOW])))"
 }
 
 // RecordedQuery asks a Prometheus for what ReadRecorded reads, in one instant query.

@@ -18,13 +18,16 @@ import (
 //
 // Source: proc_pid_fd(5); proc_net(5), tcp.
 func (s *Supervisor) Dialled(from, to netip.AddrPort) (bool, error) {
-	pid := s.PID()
-	if pid == 0 {
-		return false, nil
-	}
 	inode, err := inodeOf(from, to)
 	if err != nil {
 		return false, err
+	}
+	pid := s.PID()
+	if pid == 0 { // one that a killed agent left runs before it is adopted
+		pid = holder(s.file("envoy.lock"), readPID(s.file("envoy.pid")))
+	}
+	if pid == 0 {
+		return false, nil
 	}
 	return hasOpen(pid, "socket:["+inode+"]")
 }
