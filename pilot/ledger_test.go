@@ -83,6 +83,7 @@ var heldElsewhere = map[protoreflect.FullName]string{
 	"istio.mesh.v1alpha1.MeshConfig.default_providers":                                                 "TestGolden/telemetry-default-metrics",
 	"istio.mesh.v1alpha1.MeshConfig.DefaultProviders.metrics":                                          "TestGolden/telemetry-default-metrics",
 	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.prometheus":                                      "TestGolden/telemetry-default-metrics",
+	"istio.mesh.v1alpha1.MeshConfig.dns_refresh_rate":                                                  "TestGolden/mesh-dns-refresh",
 	"istio.mesh.v1alpha1.MeshConfig.protocol_detection_timeout":                                        "TestGolden/mesh-detection, and in time TestProtocols of test/local",
 	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.listener_per_connection_buffer_limit_bytes":    "TestGolden/connection-settings",
 	"istio.mesh.v1alpha1.ProxyConfig.ConnectionSettings.cluster_per_connection_buffer_limit_bytes":     "TestGolden/connection-settings",

@@ -51,6 +51,9 @@ type Settings struct {
 	Telemetry TelemetryDefaults
 	// ConnectTimeout bounds a TCP connect to an endpoint; default 10 s.
 	ConnectTimeout time.Duration
+	// DNSRefresh is when a name is asked for again whose answer says nothing of
+	// how long it holds; default 60 s.
+	DNSRefresh time.Duration
 	// ProtocolDetectionTimeout bounds the wait for a client's first bytes where
 	// what it speaks must be told; 0: for ever; nil: nothing is said, and it is
 	// short where the server may speak first.

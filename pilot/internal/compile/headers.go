@@ -43,8 +43,17 @@ func (c *routing) headerOps(in *networking.Headers_HeaderOperations, at diag.Pat
 }
 
 func (c *routing) headers(in map[string]string, at diag.Path, request bool) (out []model.Header) {
+	seen := map[string]string{} // to Envoy the case of a name is nothing
 	for _, name := range slices.Sorted(maps.Keys(in)) {
-		at := at.Key(name)
+		at, key := at.Key(name), strings.ToLower(name)
+		if request && isAuthority(name) {
+			key = authorityHeader
+		}
+		if first, twice := seen[key]; twice {
+			c.d.Add(diag.Duplicate, at, "%q is the same header; that is in force", first)
+			continue
+		}
+		seen[key] = name
 		if request && isAuthority(name) || !c.changeable(name, at) {
 			continue
 		}

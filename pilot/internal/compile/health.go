@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	core "k8s.io/api/core/v1"
+
 	"github.com/weftmesh/weft/internal/config"
 	"github.com/weftmesh/weft/internal/diag"
 	"github.com/weftmesh/weft/internal/model"
@@ -34,6 +36,10 @@ func healthCheck(o *config.Object, d *diag.List) *model.HealthCheck {
 		return nil
 	}
 	at := diag.Path("metadata.annotations").Key(healthAnnotation)
+	if svc, ok := o.Spec.(*core.Service); ok && svc.Spec.Type == core.ServiceTypeExternalName {
+		d.Add(diag.BadAnnotation, at, "an ExternalName has no endpoints of its own; nothing is checked")
+		return nil
+	}
 	words := strings.Fields(text)
 	out := &model.HealthCheck{Interval: 10 * time.Second, Timeout: time.Second, Healthy: 1, Unhealthy: 3}
 	if len(words) == 0 || !checkKind(words[0], out) {

@@ -99,7 +99,8 @@ func TestNumbersAtTheirLimits(t *testing.T) {
 		"nanoseconds out of one": {&networking.HTTPRoute{Timeout: &durationpb.Duration{Nanos: math.MaxInt32}}, true},
 		"a regex that explodes":  {&networking.HTTPRoute{Match: []*networking.HTTPMatchRequest{{Uri: pattern("(((a{100}){100}){100}){100}")}}}, true},
 		"a long prefix":          {&networking.HTTPRoute{Match: []*networking.HTTPMatchRequest{{Uri: prefix("/" + strings.Repeat("a", 1<<16))}}}, false},
-		"one header twice":       {&networking.HTTPRoute{Headers: &networking.Headers{Request: &networking.Headers_HeaderOperations{Set: map[string]string{"x-a": "1", "X-A": "2"}}}}, false},
+		"one header twice":       {&networking.HTTPRoute{Headers: &networking.Headers{Request: &networking.Headers_HeaderOperations{Set: map[string]string{"x-a": "1", "X-A": "2"}}}}, true},
+		"the host twice":         {&networking.HTTPRoute{Headers: &networking.Headers{Request: &networking.Headers_HeaderOperations{Set: map[string]string{"host": "a", "Host": "b"}}}}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.route.Route = toService()

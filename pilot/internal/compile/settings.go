@@ -3,6 +3,7 @@ package compile
 import (
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	mesh "istio.io/api/mesh/v1alpha1"
 
 	"github.com/weftmesh/weft/internal/config"
@@ -106,6 +107,7 @@ func readMeshConfig(in *mesh.MeshConfig, out *model.Settings, d *diag.List) {
 	if v, ok := positive(in.GetConnectTimeout(), "connectTimeout", d); ok {
 		out.ConnectTimeout = v
 	}
+	out.DNSRefresh = compileDNSRefresh(in.GetDnsRefreshRate(), d)
 	// 0 s is Istio's way to say that detection never times out.
 	if v, ok := notNegative(in.GetProtocolDetectionTimeout(), "protocolDetectionTimeout", d); ok {
 		out.ProtocolDetectionTimeout = &v
@@ -124,4 +126,15 @@ func readMeshConfig(in *mesh.MeshConfig, out *model.Settings, d *diag.List) {
 	if r := in.GetDefaultHttpRetryPolicy(); r != nil {
 		out.DefaultRetry = compileRetry(r, out.DefaultRetry, "defaultHttpRetryPolicy", d)
 	}
+}
+
+// compileDNSRefresh reads dnsRefreshRate; 0: the default. Envoy takes no
+// millisecond or less.
+func compileDNSRefresh(in *durationpb.Duration, d *diag.List) time.Duration {
+	v, ok := positive(in, "dnsRefreshRate", d)
+	if ok && v == time.Millisecond {
+		d.Add(diag.Invalid, "dnsRefreshRate", "must be more than 1ms, got %v", v)
+		return 0
+	}
+	return v
 }

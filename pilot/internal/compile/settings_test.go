@@ -64,7 +64,7 @@ func TestSettingsThatAreNotUsed(t *testing.T) {
 			got = append(got, d.Severity.String()+" "+d.Path)
 		}
 	}
-	want := []string{"warning defaultConfig.proxyAdminPort", "error ca", "error defaultConfig.proxyStatsMatcher.inclusionRegexps[0]"}
+	want := []string{"warning defaultConfig.proxyAdminPort", "warning ca", "error defaultConfig.proxyStatsMatcher.inclusionRegexps[0]"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -56,7 +56,7 @@ func (u *unsupported) message(m protoreflect.Message, at diag.Path) {
 		case apis.Unused:
 			u.d.Add(diag.NoEffect, at, "%s is not used (%s)", f.JSONName(), row.Why)
 		default:
-			u.d.Add(diag.NotSupported, at, "%s is not supported yet (%s)", f.JSONName(), cmp.Or(row.Why, "unknown field"))
+			u.d.Add(diag.NotSupported, at, "%s is not supported (%s)", f.JSONName(), cmp.Or(row.Why, "unknown field"))
 		}
 	}
 }

@@ -135,7 +135,7 @@ func (b *builder) byDNS(out *cluster.Cluster, c *model.Cluster) {
 	out.ClusterDiscoveryType = &cluster.Cluster_ClusterType{ClusterType: &cluster.Cluster_CustomClusterType{
 		Name: "envoy.clusters.dns",
 		TypedConfig: b.pack(&dns.DnsCluster{
-			DnsRefreshRate: durationpb.New(time.Minute), RespectDnsTtl: true, DnsLookupFamily: commondns.DnsLookupFamily_ALL,
+			DnsRefreshRate: durationpb.New(cmp.Or(b.DNSRefresh, time.Minute)), RespectDnsTtl: true, DnsLookupFamily: commondns.DnsLookupFamily_ALL,
 			AllAddressesInSingleEndpoint: c.Service.Resolve == model.ResolveFirst,
 		}),
 	}}
