@@ -10,7 +10,7 @@ import (
 // and a machine that stands still for a while lets none of them end.
 func TestTraffic(t *testing.T) {
 	b := newBench(t)
-	b.MustWeft("", "install", "-y", "--set", "ca.ttl=90s", "--set", "pilot.replicas=1", "--set", "ca.replicas=1", "--set", "injector.replicas=1")
+	b.MustWeft("", "install", "-y", "--set", "ca.ttl=90s", "--set", "ca.maxTTL=1h", "--set", "pilot.replicas=1", "--set", "ca.replicas=1", "--set", "injector.replicas=1")
 	b.deploy()
 	b.part("every hop", false, (*bench).everyHop)
 	b.part("figures", false, (*bench).figures)
