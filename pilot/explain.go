@@ -60,7 +60,7 @@ func Explain(set config.Set, q Question) (Explanation, error) {
 		return Explanation{}, err
 	}
 	port = cmp.Or(q.Port, port)
-	doors := e.doors(&to, port)
+	doors := of(q.Host, e.doors(&to, port))
 	mode := view.MTLSMode(e.mesh, &to, port)
 	if len(doors) > 0 {
 		mode = model.MTLSPermissive // a PeerAuthentication is for sidecars
@@ -82,14 +82,16 @@ func Explain(set config.Set, q Question) (Explanation, error) {
 	if len(to.Addresses) > 0 {
 		call.Destination, _ = netip.ParseAddr(to.Addresses[0])
 	}
+	out := Explanation{From: from, To: podTitle(to), Port: port, Doubts: e.doubts(&to, doors)}
+	if len(doors) > 0 && !slices.ContainsFunc(doors, asks) { // nor is a token
+		out.Verdict = authz.Verdict{Allowed: true, Reason: passes, Policies: []authz.Policy{}}
+		return out, nil
+	}
 	if call.Claims, err = e.claims(q.Token, to); err != nil {
 		return Explanation{}, err
 	}
-	out := Explanation{From: from, To: podTitle(to), Port: port, Verdict: judge(e.mesh, to, call), Doubts: e.doubts(&to, doors)}
-	switch {
-	case len(doors) > 0 && !slices.ContainsFunc(doors, asks):
-		out.Verdict = authz.Verdict{Allowed: true, Reason: passes, Policies: []authz.Policy{}}
-	case mode == model.MTLSStrict && call.Identity == "":
+	out.Verdict = judge(e.mesh, to, call)
+	if mode == model.MTLSStrict && call.Identity == "" {
 		out.Allowed, out.By, out.Rule, out.Reason = false, "", 0, "the port's mTLS mode is STRICT, and the caller has proven no identity"
 	}
 	return out, nil

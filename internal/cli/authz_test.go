@@ -109,6 +109,7 @@ spec:
   - {port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}
   - {port: {number: 9443, name: mtls, protocol: HTTPS}, hosts: ["*"], tls: {mode: ISTIO_MUTUAL}}
   - {port: {number: 15443, name: tls, protocol: TLS}, hosts: ["*.local"], tls: {mode: AUTO_PASSTHROUGH}}
+  - {port: {number: 9443, name: plain, protocol: HTTPS}, hosts: [plain.example], tls: {mode: SIMPLE, credentialName: gw}}
 ---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -117,6 +118,17 @@ spec:
   selector: {matchLabels: {istio: gw}}
   action: DENY
   rules: [{from: [{source: {notPrincipals: [cluster.local/ns/shop/sa/front]}}], to: [{operation: {notPaths: ["/open*"]}}]}]
+`
+
+// guardedGatewayPod is a pod of it as the injector leaves it: it is marked as
+// injected, and has not the label of a sidecar's mutual TLS.
+const guardedGatewayPod = `
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: gw-1, namespace: shop, labels: {istio: gw}, annotations: {sidecar.istio.io/status: "{}"}}
+spec: {containers: [{name: istio-proxy, image: envoy}]}
+status: {phase: Running, podIP: 10.1.9.9}
 `
 
 // What is not decided by policies alone: EnvoyFilters that touch what asks them,
@@ -166,10 +178,16 @@ spec: {workloadSelector: {labels: {app: reviews}}, configPatches: [{applyTo: ` +
 		"AUTO_PASSTHROUGH":    {guardedGateway, []string{"web", "gw", "TCP", "--port", "15443"}, 0, "ALLOWED: the gateway passes connections on as they are"},
 		"who is not known":    {guardedGateway, []string{"web", "gw", "GET", "/"}, 3, "from spiffe://cluster.local/ns/shop/sa/front, which proves no identity there"},
 		"STRICT, of sidecars": {guardedGateway, []string{"10.1.2.3", "gw", "GET", "/open/1"}, 0, "ALLOWED: no policy denies it"},
-		"who is proven":       {guardedGateway, []string{"web", "gw", "GET", "/", "--port", "9443"}, 0, "ALLOWED: no policy denies it\n  from spiffe://cluster.local/ns/shop/sa/front\n"},
+		"who is proven":       {guardedGateway, []string{"web", "gw", "GET", "/", "--port", "9443", "--host", "a.example"}, 0, "ALLOWED: no policy denies it\n  from spiffe://cluster.local/ns/shop/sa/front\n"},
+		"no token is read":    {guardedGateway, []string{"web", "gw", "TCP", "--port", "15443", "--jwt", "h.e30.s"}, 0, "ALLOWED: the gateway passes connections on as they are"},
+		"of this host":        {guardedGateway, []string{"web", "gw", "GET", "/", "--port", "9443", "--host", "plain.example"}, 3, "which proves no identity there"},
+		"of another host":     {guardedGateway, []string{"web", "gw", "GET", "/", "--port", "9443", "--host", "a.example:9443"}, 0, "ALLOWED: no policy denies it"},
+		"which host":          {guardedGateway, []string{"web", "gw", "GET", "/", "--port", "9443"}, 1, "but Gateway shop/gw, spec.servers[3].tls.mode: servers of this port differ"},
 		"a mixed port":        {strings.Replace(guardedGateway, "number: 9443", "number: 15443", 1), []string{"web", "gw", "GET", "/", "--port", "15443"}, 1, "but Gateway shop/gw, spec.servers[2].tls.mode: AUTO_PASSTHROUGH"},
 		"an edited gateway": {guardedGateway + strings.Replace(edit("HTTP_FILTER", "GATEWAY", sub(rbac), "{operation: REMOVE}"), "app: reviews", "istio: gw", 1),
 			[]string{"10.1.2.3", "gw", "GET", "/open/1"}, 1, "NOT VOUCHED FOR: by its policies alone ALLOWED: no policy denies it"},
+		"a running gateway": {guardedGateway + guardedGatewayPod, []string{"web", "gw-1", "GET", "/"}, 3, "from spiffe://cluster.local/ns/shop/sa/front, which proves no identity there"},
+		"its passing on":    {guardedGateway + guardedGatewayPod, []string{"web", "gw-1", "TCP", "--port", "15443"}, 0, "ALLOWED: the gateway passes connections on as they are"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "shop.yaml")

@@ -14,6 +14,8 @@ const (
 	LabelNetwork = "topology.istio.io/network"
 	// LabelLocality says where a pod is, in place of its Node: "REGION.ZONE.SUBZONE".
 	LabelLocality = "istio-locality"
+	// LabelTLSMode is "istio" on pods whose sidecar takes mutual TLS.
+	LabelTLSMode = "security.istio.io/tlsMode"
 )
 
 // LocalityPolicy says which endpoints a client prefers by where they are.

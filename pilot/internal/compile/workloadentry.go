@@ -110,7 +110,7 @@ func compileOutsider(we *networking.WorkloadEntry, of outsiderOf, at diag.Path, 
 		}
 	}
 	ep.MTLS = ep.Identity != ""
-	if mode, ok := labels[tlsModeLabel]; ok {
+	if mode, ok := labels[model.LabelTLSMode]; ok {
 		ep.MTLS = mode == "istio"
 	}
 	if ep.Workload != "" {

@@ -22,7 +22,6 @@ var (
 
 const (
 	sidecarStatus = "sidecar.istio.io/status"
-	tlsModeLabel  = "security.istio.io/tlsMode"
 	workloadLabel = "service.istio.io/workload-name"
 	hashLabel     = "pod-template-hash"
 )
@@ -45,7 +44,7 @@ func compilePod(o *config.Object, in scope, d *diag.List) *model.Workload {
 		Controller:     controller(o, pod),
 		Proxyless:      o.Annotations[sidecarStatus] != "" && config.Proxyless(o.Annotations),
 	}
-	out.InMesh = !out.Proxyless && (o.Annotations[sidecarStatus] != "" || o.Labels[tlsModeLabel] == "istio")
+	out.InMesh = !out.Proxyless && (o.Annotations[sidecarStatus] != "" || o.Labels[model.LabelTLSMode] == "istio")
 	if out.ServiceAccount == "" {
 		out.ServiceAccount = "default"
 	}
