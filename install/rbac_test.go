@@ -59,6 +59,9 @@ func TestPilotWithoutOwnCredentials(t *testing.T) {
 	if in := secrets(); !slices.Equal(in, []string{"edge", DefaultNamespace}) {
 		t.Errorf("by default it reads Secrets of %v", in)
 	}
+	if in := secrets("pilot.ownCredentials=null"); !slices.Equal(in, []string{"edge", DefaultNamespace}) {
+		t.Errorf("with the values of an older release it reads Secrets of %v", in)
+	}
 	if in := secrets("pilot.ownCredentials=false"); !slices.Equal(in, []string{"edge"}) {
 		t.Errorf("without its own it reads Secrets of %v", in)
 	}
