@@ -12,8 +12,8 @@ import (
 )
 
 // unpacked is the configuration of an extension. One that is written as a
-// TypedStruct is the message that it carries; where that is not known here, the
-// TypedStruct itself, of which no caller knows more.
+// TypedStruct is the message that it carries; where that is not known here, it is
+// an error of kind unknown, as any other message that is not.
 // Source: xds.type.v3.TypedStruct, udpa.type.v1.TypedStruct.
 func unpacked(config *anypb.Any) (proto.Message, error) {
 	m, err := config.UnmarshalNew()
