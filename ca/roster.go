@@ -21,6 +21,10 @@ const rosterMost = 100_000
 // identity, so that none has this name.
 var many = identity.Pod{Name: "more"}
 
+// everIssued is the longest that a certificate of an older release may last: its
+// bound was 90 days, and who has one still reports it after an upgrade.
+const everIssued = 90 * 24 * time.Hour
+
 // leftKept is how long a goodbye is kept of whom nobody here knew.
 const leftKept = time.Hour
 
@@ -31,7 +35,7 @@ type roster struct {
 	mu      sync.Mutex
 	since   time.Time
 	cleared time.Time     // when room was last sought
-	longest time.Duration // that a certificate may last; 0: any time
+	longest time.Duration // that a certificate may last, of older releases too
 	proxies map[identity.Pod]*member
 }
 
@@ -48,7 +52,7 @@ type member struct {
 }
 
 func newRoster(now time.Time, longest time.Duration) *roster {
-	return &roster{since: now, longest: longest, proxies: map[identity.Pod]*member{}}
+	return &roster{since: now, longest: max(longest, everIssued), proxies: map[identity.Pod]*member{}}
 }
 
 // entry is that of a caller, or of the many where there is no room; r.mu is held.
@@ -102,7 +106,7 @@ func (r *roster) told(caller identity.Caller, said enroll.Report, now time.Time)
 		at = now
 	}
 	p := r.entry(caller, now)
-	if most := now.Add(r.longest); r.longest > 0 && said.Expires.After(most) {
+	if most := now.Add(r.longest); said.Expires.After(most) {
 		said.Expires = most
 	}
 	if p == r.proxies[many] { // nobody speaks for all of them
