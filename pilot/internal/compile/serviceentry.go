@@ -439,22 +439,22 @@ func (e *entry) chosen(selected memo.Table[*outsider]) (out []*outsider) {
 }
 
 // endpointsFor are the endpoints that entries have for a port of a service, each
-// at the target port of its own entry.
+// at the target port of its own entry. An entry that names nobody, listed or by a
+// selector, has by DNS the host itself; so has one of whom nobody is left.
 func endpointsFor(s *model.Service, p model.Port, entries []*entry, members map[*entry][]*outsider) (out []*model.Endpoint) {
-	selecting := false
+	self := &outsider{kind: byName, endpoint: model.Endpoint{Address: s.Host, Namespace: s.Namespace}}
 	for _, e := range entries {
 		i := slices.IndexFunc(e.ports, func(q model.Port) bool { return q.Number == p.Number })
 		if i < 0 || s.Resolve == model.ResolveFirst && len(out) > 0 {
 			continue
 		}
-		selecting = selecting || e.selector != nil
-		for _, w := range members[e] {
+		own := members[e]
+		if len(e.endpoints) == 0 && e.selector == nil && s.Resolve.ByDNS() && !strings.HasPrefix(s.Host, "*") {
+			own = []*outsider{self}
+		}
+		for _, w := range own {
 			out = append(out, w.at(e.ports[i], e.ports[i].Name)...)
 		}
-	}
-	if len(out) == 0 && !selecting && s.Resolve.ByDNS() && !strings.HasPrefix(s.Host, "*") {
-		self := outsider{kind: byName, endpoint: model.Endpoint{Address: s.Host, Namespace: s.Namespace}}
-		return self.at(p, p.Name)
 	}
 	return out
 }
