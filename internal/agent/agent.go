@@ -155,7 +155,7 @@ func (a *agent) makePilot(istio, own prometheus.Registerer) error {
 }
 
 func (a *agent) makeNames(istio, _ prometheus.Registerer) error {
-	if len(a.o.DNS.Listen) == 0 {
+	if !a.o.DNS.answers() {
 		return nil
 	}
 	log := a.o.Log.With("part", "dns")

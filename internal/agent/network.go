@@ -87,9 +87,21 @@ func listen(ctx context.Context, o Options) (sockets, error) {
 	if s.admin, err = (&net.ListenConfig{}).Listen(ctx, "tcp", loopbackPort(o.Ports.Admin)); err != nil {
 		return s, fmt.Errorf("agent: administration port: %w", err)
 	}
-	s.dns, err = nameserver.Listen(ctx, o.DNS.Listen)
+	s.dns, err = o.DNS.bind(ctx)
 	return s, err
 }
+
+func (o DNSOptions) answers() bool { return o.Sockets > 0 || len(o.Listen) > 0 }
+
+func (o DNSOptions) bind(ctx context.Context) (nameserver.Bound, error) {
+	if o.Sockets > 0 {
+		return nameserver.Inherit(firstSocket, o.Sockets)
+	}
+	return nameserver.Listen(ctx, o.Listen)
+}
+
+// firstSocket comes after stdin, stdout and stderr, as with systemd's sd_listen_fds.
+const firstSocket = 3
 
 // listenStatus opens the status port, on loopback and beyond it on the pod's own
 // addresses: Prometheus reads the merged metrics there, and the kubelet asks for

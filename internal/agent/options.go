@@ -96,6 +96,7 @@ type CAOptions struct {
 // DNSOptions say which questions to answer.
 type DNSOptions struct {
 	Listen   []string // ADDR:PORT, UDP and TCP; none: no DNS
+	Sockets  int      // that this process was started with, UDP and TCP in turns from descriptor 3 on, in place of Listen; 0: none
 	Upstream []string // HOST[:PORT], or one path of a resolv.conf; none: nothing lies outside of the mesh
 	Search   []string // suffixes for short names; none: those of the pod's namespace
 }

@@ -3,8 +3,10 @@ package local
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -72,6 +74,35 @@ func (m *running) revise(t *testing.T, dir string, revision int) {
 		}
 		return nil
 	})
+}
+
+// TestNamesWaitForTheirAgent: an app that asks for a name while its agent is dead
+// is answered by the next one.
+func TestNamesWaitForTheirAgent(t *testing.T) {
+	m := up(t, folder(t))
+	pods, err := m.PodsOf(t.Context(), "front")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := m.begin(t, "exec", "--name", m.Name, pods[0].Name, "--", "/bin/sh", "-c",
+		"while :; do getent ahosts details >/dev/null && echo found || echo failed; done")
+	for range 3 {
+		run.await(t, "found")
+		pid := m.pid(t, pods[0].Name, "agent")
+		kill(t, pid)
+		eventually(t, patience, "there is another agent", func() error {
+			if now, ok := m.find(t, pods[0].Name, "agent"); !ok || now == pid {
+				return errors.New("there is none")
+			}
+			return nil
+		})
+		for range len(run.lines) + 10 { // those before it died, and of the next one
+			if line := run.await(t, "f"); line != "found" {
+				t.Fatalf("asked while the agent was dead: %s", line)
+			}
+		}
+	}
+	run.ends(t, os.Interrupt, 128+int(syscall.SIGINT))
 }
 
 // A killed Envoy takes with it what runs through it, and is back by itself.

@@ -33,6 +33,7 @@ type flags struct {
 	ca, rootCert, token, workloadSDS  string
 	certTTL                           time.Duration
 	dnsListen, dnsUpstream, dnsSearch []string
+	dnsSockets                        int
 	domain                            string
 	drainMax, drainMin, drainIdle     time.Duration
 	socketMark                        uint32
@@ -51,6 +52,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.Int64Var(&f.maxConnections, "max-connections", 50_000, "downstream connections that Envoy takes at once")
 
 	set.StringSliceVar(&f.dnsListen, "dns-listen", nil, "ADDR:PORT to answer the pod's DNS on, UDP and TCP; none: no DNS")
+	set.IntVar(&f.dnsSockets, "dns-sockets", 0, "how many sockets for the pod's DNS the agent was started with, UDP and TCP in turns from descriptor 3 on, in place of --dns-listen")
 	set.StringSliceVar(&f.dnsUpstream, "dns-upstream", nil, "servers for other names, HOST[:PORT], or the path of one resolv.conf; none: no other name exists")
 	set.StringSliceVar(&f.dnsSearch, "dns-search", nil, "suffixes for short names; none: resolv.conf's, else the namespace's")
 
@@ -122,7 +124,7 @@ func (f *flags) options(pod node.Node, getenv func(string) string) (agent.Option
 		Envoy:          run,
 		Pilot:          agent.PilotOptions{Addresses: f.pilot, ID: pilot, Insecure: f.insecurePilot},
 		CA:             agent.CAOptions{Address: f.ca, ID: ca, RootsFile: f.rootCert, TokenFile: f.token, TTL: ttl},
-		DNS:            agent.DNSOptions{Listen: f.dnsListen, Upstream: f.dnsUpstream, Search: f.dnsSearch},
+		DNS:            agent.DNSOptions{Listen: f.dnsListen, Sockets: f.dnsSockets, Upstream: f.dnsUpstream, Search: f.dnsSearch},
 		Drain:          agent.DrainOptions{Max: f.drainMax, Min: f.drainMin, Idle: f.drainIdle},
 		AppAnnotations: getenv("ISTIO_PROMETHEUS_ANNOTATIONS"), AppProbes: getenv("ISTIO_KUBE_APP_PROBERS"), HealthProbe: getenv("WEFT_HEALTH_PROBE"),
 	}, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync/atomic"
 
@@ -89,6 +90,44 @@ func listenBoth(ctx context.Context, address string) (net.PacketConn, net.Listen
 			return nil, nil, err
 		}
 	}
+}
+
+// Inherit takes the n sockets, UDP and TCP in turns, that this process was started
+// with, from a descriptor on. Whoever holds them too keeps what is asked while no
+// agent lives. They are not passed on to what this process starts.
+func Inherit(first, n int) (b Bound, err error) {
+	for fd := first; fd < first+n; fd++ {
+		unix.CloseOnExec(fd)
+		f := os.NewFile(uintptr(fd), "inherited")
+		if (fd-first)%2 == 0 {
+			var p net.PacketConn
+			p, err = net.FilePacketConn(f)
+			b.packets = append(b.packets, p)
+		} else {
+			var l net.Listener
+			l, err = net.FileListener(f)
+			b.listeners = append(b.listeners, l)
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			return Bound{}, fmt.Errorf("nameserver: --dns-sockets %d: descriptor %d: %w", n, fd, err)
+		}
+	}
+	return b, nil
+}
+
+// Files are the sockets in the order in which Inherit takes them. They stay open
+// when b is closed.
+func (b Bound) Files() (all []*os.File, err error) {
+	for i := range b.packets {
+		for _, socket := range []any{b.packets[i], b.listeners[i]} {
+			f, err := socket.(interface{ File() (*os.File, error) }).File()
+			if err != nil {
+				return all, fmt.Errorf("nameserver: %w", err)
+			}
+			all = append(all, f)
+		}
+	}
+	return all, nil
 }
 
 // Address is the first address listened on; "" without any.

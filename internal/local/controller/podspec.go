@@ -127,25 +127,27 @@ func proxy(p *corev1.Pod, r role, s surroundings) pod.Process {
 		"--token=" + s.runDir + "/token",
 		fmt.Sprintf("--concurrency=%d", workers(settings)), "--drain-minimum=500ms", "--drain-idle=700ms", "--drain-duration=" + drain(p, settings).String(),
 	}
+	var listen []string
 	if r != roleGateway {
-		argv = append(argv, "--dns-listen="+dnsListen(p))
+		listen = dnsListen(p)
+		argv = append(argv, fmt.Sprintf("--dns-sockets=%d", 2*len(listen))) // UDP and TCP
 	}
 	if s.mark != 0 {
 		argv = append(argv, fmt.Sprintf("--socket-mark=%d", s.mark))
 	}
 	return pod.Process{
-		Name: proxyProcess, Argv: argv, Env: withSettings(proxyEnv(p), settings), Proxy: true, LogBytes: 512 << 10,
+		Name: proxyProcess, Argv: argv, Env: withSettings(proxyEnv(p), settings), Proxy: true, Listen: listen, LogBytes: 512 << 10,
 		Restart: pod.Restart{Max: 5 * time.Second}, Stop: pod.Stop{Order: 1, Notice: syscall.SIGUSR1},
 	}
 }
 
 // dnsListen is where the agent answers the pod's DNS: capture redirects each
 // family's queries to the loopback address of that family.
-func dnsListen(p *corev1.Pod) string {
-	listen := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), capture.DNSPort).String()
+func dnsListen(p *corev1.Pod) []string {
+	listen := []string{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), capture.DNSPort).String()}
 	for _, ip := range p.Status.PodIPs {
 		if addr, err := netip.ParseAddr(ip.IP); err == nil && addr.Is6() {
-			return listen + "," + netip.AddrPortFrom(netip.IPv6Loopback(), capture.DNSPort).String()
+			return append(listen, netip.AddrPortFrom(netip.IPv6Loopback(), capture.DNSPort).String())
 		}
 	}
 	return listen

@@ -201,9 +201,12 @@ func TestDNSListensInThePodsFamilies(t *testing.T) {
 	dual := webPod(t, load(t, shop))
 	alone := dual.DeepCopy()
 	alone.Status.PodIPs = alone.Status.PodIPs[:1]
-	for want, p := range map[string]*corev1.Pod{"--dns-listen=127.0.0.1:15053,[::1]:15053": dual, "--dns-listen=127.0.0.1:15053": alone} {
-		if argv := proxy(p, roleApp, surroundings{}).Argv; !slices.Contains(argv, want) {
-			t.Errorf("the agent of a pod at %v has no %s: %q", p.Status.PodIPs, want, argv)
+	for sockets, c := range map[string]struct {
+		pod    *corev1.Pod
+		listen []string
+	}{"--dns-sockets=4": {dual, []string{"127.0.0.1:15053", "[::1]:15053"}}, "--dns-sockets=2": {alone, []string{"127.0.0.1:15053"}}} {
+		if got := proxy(c.pod, roleApp, surroundings{}); !slices.Equal(got.Listen, c.listen) || !slices.Contains(got.Argv, sockets) {
+			t.Errorf("the agent of a pod at %v listens at %q, not at %q, with no %s: %q", c.pod.Status.PodIPs, got.Listen, c.listen, sockets, got.Argv)
 		}
 	}
 }

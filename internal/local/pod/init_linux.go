@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weftmesh/weft/internal/agent/nameserver"
 	"github.com/weftmesh/weft/internal/capture"
 	"github.com/weftmesh/weft/internal/local/network"
 	"github.com/weftmesh/weft/internal/local/wire"
@@ -136,12 +138,29 @@ func (in *initProcess) start(c *config, outputs []int) error {
 	}
 	for i, spec := range c.Spec.Processes {
 		p := &process{spec: spec, stdio: [3]int{null, outputs[i], outputs[i]}, held: spec.Hold}
+		if p.sockets, err = listen(spec.Listen); err != nil {
+			return fmt.Errorf("process %q: %w", spec.Name, err)
+		}
 		in.procs = append(in.procs, p)
 	}
 	for _, p := range in.procs {
 		in.startProcess(p)
 	}
 	return nil
+}
+
+// listen opens sockets that outlive the processes they are for.
+func listen(addresses []string) (fds []int, err error) {
+	bound, err := nameserver.Listen(context.Background(), addresses)
+	if err != nil {
+		return nil, err
+	}
+	files, err := bound.Files()
+	for _, f := range files {
+		fd, failed := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		fds, err = append(fds, fd), errors.Join(err, failed, f.Close())
+	}
+	return fds, errors.Join(err, bound.Close())
 }
 
 // build makes everything of the pod but its processes.

@@ -10,6 +10,7 @@ import (
 type process struct {
 	spec     Process
 	stdio    [3]int
+	sockets  []int
 	pid      int // 0: not running
 	held     bool
 	begun    time.Time
@@ -41,6 +42,7 @@ func (in *initProcess) startProcess(p *process) {
 	p.cancel()
 	l, err := in.identity.launch(p.spec, p.stdio)
 	if err == nil {
+		l.sockets = p.sockets
 		p.pid, err = l.run()
 	}
 	p.begun = time.Now()

@@ -21,7 +21,8 @@ type launch struct {
 	dir       string
 	attr      *syscall.SysProcAttr
 	stdio     [3]int
-	confine   bool // to appCaps
+	sockets   []int // from descriptor 3 on
+	confine   bool  // to appCaps
 }
 
 // run starts it and gives its pid.
@@ -43,7 +44,7 @@ func (l launch) run() (int, error) {
 	start := func() (int, error) {
 		return syscall.ForkExec(path, l.argv, &syscall.ProcAttr{
 			Dir: dir, Env: l.env, Sys: l.attr,
-			Files: []uintptr{uintptr(l.stdio[0]), uintptr(l.stdio[1]), uintptr(l.stdio[2])},
+			Files: l.files(),
 		})
 	}
 	var pid int
@@ -60,6 +61,14 @@ func (l launch) run() (int, error) {
 		return 0, fmt.Errorf("start %s: %w", path, err)
 	}
 	return pid, nil
+}
+
+// files are the program's descriptors, from 0 on.
+func (l launch) files() (all []uintptr) {
+	for _, fd := range append(l.stdio[:], l.sockets...) {
+		all = append(all, uintptr(fd))
+	}
+	return all
 }
 
 // notStarted is a program that is not there or cannot be run: code is what a

@@ -85,6 +85,10 @@ type Process struct {
 	// namespace, and must mark its sockets (local.Mesh.ProxyMark).
 	// Its orphans live on: Envoy survives its agent and is adopted again.
 	Proxy bool
+	// Listen are ADDR:PORT that the pod opens, UDP and TCP in turns, for as long as
+	// it lives: each start of the process gets them from descriptor 3 on. What comes
+	// while the process is dead waits for the next.
+	Listen []string
 	// User the app runs as; nil means the user who started the mesh. Without
 	// root only that one is possible. A user 0 has the rights of user 0 in a
 	// container, and none over the network and mounts of the pod.
