@@ -36,8 +36,7 @@ func (w *choice) windowFlags(c *cobra.Command, window time.Duration) {
 
 // recorded is of which time a recorder is asked, if it is.
 func (w *choice) recorded() (time.Duration, bool) {
-	switch {
-	case w.given() || w.window == 0:
+	if w.given() || w.window == 0 {
 		return w.window, w.window >= recordedWindow
 	}
 	return recordedWindow, true

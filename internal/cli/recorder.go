@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -211,10 +210,6 @@ func past(ctx context.Context, r recorder, of dashboard.Charted) (dashboard.Hist
 	return out, nil
 }
 
-// recordedBy is the label by which one query's parts are told apart: their places
-// in recordedParts.
-const recordedBy = "weft_figure"
-
 // rater is the rate of a metric's series, of those with more labels.
 type rater func(metric string, more ...string) string
 
@@ -265,10 +260,10 @@ func recordedQuery(of dashboard.Charted) string {
 		}
 	}
 	var parts []string
-	for i, part := range recordedParts {
-		parts = append(parts, fmt.Sprintf(`label_replace(%s, %q, "%d", "", "")`, part(rate), recordedBy, i))
+	for _, part := range recordedParts {
+		parts = append(parts, part(rate))
 	}
-	return strings.Join(parts, " or ")
+	return figures.Joined(parts)
 }
 
 // unproven are calls of callers' proxies that arrived in plaintext: their servers, who
@@ -318,38 +313,22 @@ func recordedPoints(text []byte, end time.Time) ([]dashboard.Point, error) {
 	if len(text) > maxRecorded {
 		return nil, fmt.Errorf("its answer is larger than %d MiB", maxRecorded>>20)
 	}
-	var answer struct {
-		Status, Error string
-		Data          struct {
-			ResultType string
-			Result     []struct {
-				Metric map[string]string
-				Values [][2]any
-			}
-		}
+	answer, err := figures.ReadJoined(text, figures.Matrix, len(recordedParts))
+	if err == nil && len(answer) > len(recordedParts) {
+		err = errors.New("its answer is not one to such a question: it has more series than were asked for")
 	}
-	if err := json.Unmarshal(text, &answer); err != nil {
-		return nil, errors.New("its answer is not one of Prometheus' API")
-	}
-	if answer.Status != "success" || answer.Data.ResultType != "matrix" || len(answer.Data.Result) > len(recordedParts) {
-		return nil, fmt.Errorf("its answer is not one to such a question: status %q %s", answer.Status, answer.Error)
+	if err != nil {
+		return nil, err
 	}
 	first, n := end.Add(-recordedFor), int(recordedFor/recordedStep)+1
 	points, known := make([]dashboard.Point, n), make([]bool, n)
-	for _, series := range answer.Data.Result {
-		place, err := strconv.Atoi(series.Metric[recordedBy])
-		if err != nil || place < 0 || place >= len(recordedParts) {
-			return nil, errors.New("its answer has series that were not asked for")
-		}
-		for _, v := range series.Values {
-			at, isTime := v[0].(float64)
-			said, isText := v[1].(string)
-			i := math.Round((at - float64(first.Unix())) / recordedStep.Seconds())
-			value, err := strconv.ParseFloat(said, 64)
-			if !isTime || !isText || err != nil || !(i >= 0 && i < float64(n)) || math.IsNaN(value) || math.IsInf(value, 0) {
+	for _, series := range answer {
+		for _, sample := range series.Samples {
+			i := math.Round((sample.At - float64(first.Unix())) / recordedStep.Seconds())
+			if !(i >= 0 && i < float64(n)) || math.IsNaN(sample.Value) || math.IsInf(sample.Value, 0) {
 				continue
 			}
-			points[int(i)].Set(place, value)
+			points[int(i)].Set(series.Part, sample.Value)
 			known[int(i)] = true
 		}
 	}

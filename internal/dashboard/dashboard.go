@@ -224,5 +224,5 @@ func (d *Dashboard) Handler() http.Handler {
 	mux.Handle("/api/", known("Bearer "+d.options.Token, api))
 	mux.Handle("/api/token", known("Once "+d.options.Once, http.HandlerFunc(d.serveToken)))
 	mux.Handle("/", http.FileServerFS(d.options.Assets))
-	return Guard(framed(mux))
+	return Guard(framed(policy, mux))
 }

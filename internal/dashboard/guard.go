@@ -43,10 +43,8 @@ func loopback(hostport string) bool {
 
 // known lets on who says a scheme and its secret, which is not empty.
 func known(secret string, next http.Handler) http.Handler {
-	want := sha256.Sum256([]byte(secret)) // of one length, whatever is said
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		said := sha256.Sum256([]byte(r.Header.Get("Authorization")))
-		if strings.HasSuffix(secret, " ") || subtle.ConstantTimeCompare(want[:], said[:]) != 1 {
+		if strings.HasSuffix(secret, " ") || !same(r.Header.Get("Authorization"), secret) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			http.Error(w, "the token is not right: open the address that weft dashboard printed", http.StatusUnauthorized)
 			return
@@ -62,25 +60,16 @@ const strangers = "default-src 'self' 'unsafe-inline' data:; base-uri 'none'; fo
 // send no token themselves. /ONCE/ leads there, one time.
 func Below(token, once string, next http.Handler) http.Handler {
 	inside, used := http.StripPrefix("/"+token, next), atomic.Bool{}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-		if same(first, once) && !used.Swap(true) {
-			w.Header().Set("Cache-Control", "no-store")
-			w.Header().Set("Referrer-Policy", "no-referrer")
+	return framed(strangers, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); {
+		case same(first, token):
+			inside.ServeHTTP(w, r)
+		case same(first, once) && !used.Swap(true):
 			http.Redirect(w, r, "/"+token+"/", http.StatusSeeOther)
-			return
-		}
-		if !same(first, token) {
+		default:
 			http.Error(w, "the token is not right: open the address that weft dashboard printed", http.StatusUnauthorized)
-			return
 		}
-		h := w.Header()
-		h.Set("Content-Security-Policy", strangers)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cache-Control", "no-store")
-		inside.ServeHTTP(w, r)
-	})
+	}))
 }
 
 // same compares what was said with a secret, which is not empty.
@@ -93,8 +82,8 @@ func same(said, secret string) bool {
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// framed adds what browsers are told of every answer.
-func framed(next http.Handler) http.Handler {
+// framed adds what browsers are told of every answer: what its pages may do, and more.
+func framed(policy string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)

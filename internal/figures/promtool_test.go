@@ -7,19 +7,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/weftmesh/weft/test/prometheus"
 )
 
 // What Prometheus itself makes of the questions: failures that began in the window
 // count from the first, a pod that two jobs scrape counts once, and of one that was
 // scraped only once in the window nothing is said.
 func TestQueryOfAMinute(t *testing.T) {
-	path, err := exec.LookPath("promtool")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("no promtool on the PATH (Debian: apt-get install prometheus)")
-	}
+	path := prometheus.Program(t, "promtool")
 	const failures = `istio_requests_total{namespace="n",pod="a",reporter="destination",response_code="503"`
 	series := [][2]string{ // each 15 s, until 5 m
 		{`istio_build{component="proxy",namespace="n",pod="a",job="x",instance="1"}`, "1x20"},
@@ -34,12 +31,11 @@ func TestQueryOfAMinute(t *testing.T) {
 	for _, s := range series {
 		fmt.Fprintf(&file, "  - {series: %q, values: %q}\n", s[0], s[1])
 	}
-	asked := func(part int) string { return strings.ReplaceAll(recordedParts[part].query, "WINDOW", "60000ms") }
-	fmt.Fprintf(&file, "  promql_expr_test:\n  - expr: %q\n    eval_time: 5m\n    exp_samples:\n", asked(0))
+	fmt.Fprintf(&file, "  promql_expr_test:\n  - expr: %q\n    eval_time: 5m\n    exp_samples:\n", recordedParts[0].over(time.Minute))
 	for code, n := range map[string]int{"503": 40, "200": 60} {
 		fmt.Fprintf(&file, "    - {labels: '{namespace=\"n\",pod=\"a\",reporter=\"destination\",response_code=%q}', value: %d}\n", code, n)
 	}
-	fmt.Fprintf(&file, "  - expr: %q\n    eval_time: 5m\n    exp_samples: [{labels: '{namespace=\"n\",pod=\"a\"}', value: 1}]\n", asked(partScraped))
+	fmt.Fprintf(&file, "  - expr: %q\n    eval_time: 5m\n    exp_samples: [{labels: '{namespace=\"n\",pod=\"a\"}', value: 1}]\n", scrapedTwice.over(time.Minute))
 	name := filepath.Join(t.TempDir(), "test.yaml")
 	if err := os.WriteFile(name, []byte(file.String()), 0o600); err != nil {
 		t.Fatal(err)

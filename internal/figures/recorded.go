@@ -1,8 +1,6 @@
 package figures
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -18,41 +16,39 @@ type Recorded struct {
 	Ejected map[string]int  // proxies that leave a pod out now
 }
 
-// recordedBy is the label by which one query's parts are told apart: their places
-// in recordedParts.
-const recordedBy = "weft_figure"
-
 // recordedFlow are a flow's labels, with those of the pod that counted it, which the
 // scrape has put there.
 const recordedFlow = "namespace, pod, reporter, source_workload, source_workload_namespace, source_principal, destination_workload, " +
 	"destination_workload_namespace, destination_canonical_revision, destination_principal, destination_service_name, " +
 	"destination_service_namespace, request_protocol, response_code, grpc_response_status, response_flags, connection_security_policy"
 
-// recordedParts are the parts of the query, each with what its values are for.
-var recordedParts = []struct {
+// part is one of the question, with what its values are for.
+type part struct {
 	query string
-	add   func(*recordedCounts, float64)
-}{
-	{flowsOf(requestsTotal), func(c *recordedCounts, n float64) { c.Requests += n }},
-	// Buckets that hold nothing say where the next one begins: they are left out only where all do.
-	{more("le, "+recordedFlow, duration+"_bucket") + " and on (" + recordedFlow + ") " + flowsOf(duration+"_count"), nil},
-	{flowsOf(requestBytes + "_sum"), func(c *recordedCounts, n float64) { c.Received += n }},
-	{flowsOf(responseBytes + "_sum"), func(c *recordedCounts, n float64) { c.Sent += n }},
-	{flowsOf(tcpReceived), func(c *recordedCounts, n float64) { c.Received += n }},
-	{flowsOf(tcpSent), func(c *recordedCounts, n float64) { c.Sent += n }},
-	{flowsOf(tcpOpened), func(c *recordedCounts, n float64) { c.Opened += n }},
-	{flowsOf(tcpClosed), func(c *recordedCounts, n float64) { c.Closed += n }},
-	// What was scraped less than twice in that time cannot be told of.
-	{`group by (namespace, pod) (count_over_time(istio_build{component=~"proxy|agent"}[WINDOW]) >= 2)`, nil},
-	{`count by (destination_pod) (group by (namespace, pod, destination_pod) (weft_upstream_ejected{destination_pod!=""}))`, nil},
+	add   func(r *reading, labels map[string]string, n float64)
 }
 
-// The parts that are no sums.
-const (
-	partBuckets = 1
-	partScraped = 8
-	partEjected = 9
-)
+// recordedParts are the parts of the question.
+var recordedParts = []part{
+	{flowsOf(requestsTotal), counted(func(c *Counts, n float64) { c.Requests += n })},
+	// Buckets that hold nothing say where the next one begins: they are left out only where all do.
+	{more("le, "+recordedFlow, duration+"_bucket") + " and on (" + recordedFlow + ") " + flowsOf(duration+"_count"), (*reading).bucket},
+	{flowsOf(requestBytes + "_sum"), counted(func(c *Counts, n float64) { c.Received += n })},
+	{flowsOf(responseBytes + "_sum"), counted(func(c *Counts, n float64) { c.Sent += n })},
+	{flowsOf(tcpReceived), counted(func(c *Counts, n float64) { c.Received += n })},
+	{flowsOf(tcpSent), counted(func(c *Counts, n float64) { c.Sent += n })},
+	{flowsOf(tcpOpened), counted(func(c *Counts, n float64) { c.Opened += n })},
+	{flowsOf(tcpClosed), counted(func(c *Counts, n float64) { c.Closed += n })},
+	scrapedTwice,
+	{`count by (destination_pod) (group by (namespace, pod, destination_pod) (weft_upstream_ejected{destination_pod!=""}))`,
+		func(r *reading, labels map[string]string, n float64) {
+			r.Ejected[labels["destination_pod"]] = int(min(n, math.MaxInt32))
+		}},
+}
+
+// scrapedTwice: what was scraped less often in that time cannot be told of.
+var scrapedTwice = part{`group by (namespace, pod) (count_over_time(istio_build{component=~"proxy|agent"}[WINDOW]) >= 2)`,
+	func(r *reading, labels map[string]string, _ float64) { r.Scraped[podOf(labels)] = true }}
 
 func flowsOf(counter string) string {
 	return "(" + more(recordedFlow, counter) + " > 0)"
@@ -69,10 +65,20 @@ func more(by, counter string) string {
 // RecordedQuery asks a Prometheus for what ReadRecorded reads, in one instant query.
 func RecordedQuery(window time.Duration) string {
 	var parts []string
-	for i, part := range recordedParts {
-		parts = append(parts, fmt.Sprintf(`label_replace(%s, %q, "%d", "", "")`, part.query, recordedBy, i))
+	for _, p := range recordedParts {
+		parts = append(parts, p.over(window))
 	}
-	return strings.ReplaceAll(strings.Join(parts, " or "), "WINDOW", fmt.Sprintf("%dms", window.Milliseconds()))
+	return Joined(parts)
+}
+
+func (p part) over(window time.Duration) string {
+	return strings.ReplaceAll(p.query, "WINDOW", fmt.Sprintf("%dms", window.Milliseconds()))
+}
+
+// reading is an answer as it is read.
+type reading struct {
+	Recorded
+	counted map[string]map[Flow]*recordedCounts
 }
 
 // recordedCounts are counts whose buckets still hold what is below them too.
@@ -82,77 +88,47 @@ type recordedCounts struct {
 }
 
 // ReadRecorded reads the answer to RecordedQuery. What is no such answer is an
-// error, and what no counter can be counts nothing. Source: Prometheus, "HTTP API",
-// Instant queries.
+// error, and what no counter can be counts nothing.
 func ReadRecorded(answer []byte, window time.Duration) (Recorded, error) {
-	out := Recorded{Window: window, Flows: map[string]map[Flow]Counts{}, Scraped: map[string]bool{}, Ejected: map[string]int{}}
-	var read struct {
-		Status, Error string
-		Data          struct {
-			ResultType string
-			Result     []struct {
-				Metric map[string]string
-				Value  [2]any
-			}
+	out := reading{counted: map[string]map[Flow]*recordedCounts{},
+		Recorded: Recorded{Window: window, Flows: map[string]map[Flow]Counts{}, Scraped: map[string]bool{}, Ejected: map[string]int{}}}
+	all, err := ReadJoined(answer, Vector, len(recordedParts))
+	for _, series := range all {
+		for _, sample := range series.Samples {
+			recordedParts[series.Part].add(&out, series.Labels, countable(sample.Value))
 		}
 	}
-	if err := json.Unmarshal(answer, &read); err != nil {
-		return out, errors.New("its answer is not one of Prometheus' API")
-	}
-	if read.Status != "success" || read.Data.ResultType != "vector" {
-		return out, fmt.Errorf("its answer is not one to such a question: status %q %s", read.Status, read.Error)
-	}
-	counted := map[string]map[Flow]*recordedCounts{}
-	for _, series := range read.Data.Result {
-		part, err := strconv.Atoi(series.Metric[recordedBy])
-		if err != nil || part < 0 || part >= len(recordedParts) {
-			return out, errors.New("its answer has series that were not asked for")
-		}
-		text, _ := series.Value[1].(string)
-		value, err := strconv.ParseFloat(text, 64)
-		if err != nil {
-			continue
-		}
-		out.add(counted, part, series.Metric, countable(value))
-	}
-	for pod, flows := range counted {
+	for pod, flows := range out.counted {
 		out.Flows[pod] = make(map[Flow]Counts, len(flows))
 		for flow, c := range flows {
 			c.Duration = betweenBounds(c.upTo)
 			out.Flows[pod][flow] = c.Counts
 		}
 	}
-	return out, nil
+	return out.Recorded, err
 }
 
-func (r *Recorded) add(counted map[string]map[Flow]*recordedCounts, part int, labels map[string]string, n float64) {
-	pod := labels["namespace"] + "/" + labels["pod"]
-	switch part {
-	case partScraped:
-		r.Scraped[pod] = true
-		return
-	case partEjected:
-		r.Ejected[labels["destination_pod"]] = int(min(n, math.MaxInt32))
-		return
+func podOf(labels map[string]string) string { return labels["namespace"] + "/" + labels["pod"] }
+
+// flow are the counts of a series' flow.
+func (r *reading) flow(labels map[string]string) *recordedCounts {
+	pod, flow := podOf(labels), flowOf(labels)
+	if r.counted[pod] == nil {
+		r.counted[pod] = map[Flow]*recordedCounts{}
 	}
-	flow := flowOf(labels)
-	if counted[pod] == nil {
-		counted[pod] = map[Flow]*recordedCounts{}
+	if r.counted[pod][flow] == nil {
+		r.counted[pod][flow] = &recordedCounts{upTo: map[float64]float64{}}
 	}
-	c := counted[pod][flow]
-	if c == nil {
-		c = &recordedCounts{}
-		counted[pod][flow] = c
-	}
-	if part != partBuckets {
-		recordedParts[part].add(c, n)
-		return
-	}
+	return r.counted[pod][flow]
+}
+
+func counted(add func(*Counts, float64)) func(*reading, map[string]string, float64) {
+	return func(r *reading, labels map[string]string, n float64) { add(&r.flow(labels).Counts, n) }
+}
+
+func (r *reading) bucket(labels map[string]string, n float64) {
 	if bound, err := strconv.ParseFloat(labels["le"], 64); err == nil && !math.IsNaN(bound) {
-		if c.upTo == nil {
-			c.upTo = map[float64]float64{}
-		}
-		c.upTo[bound] += n
+		r.flow(labels).upTo[bound] += n
 	}
 }
 

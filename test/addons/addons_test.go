@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/weftmesh/weft/test/prometheus"
 )
 
 const folder = "../../samples/addons"
@@ -86,14 +88,7 @@ func (p Panel) overlaps(o Panel) bool {
 // promtool runs Prometheus's own checker in a copy of the folder.
 func promtool(t *testing.T, dir string, args ...string) {
 	t.Helper()
-	path, err := exec.LookPath("promtool")
-	switch {
-	case err != nil && os.Getenv("CI") != "":
-		t.Fatalf("%v: on Debian, apt-get install prometheus", err)
-	case err != nil:
-		t.Skipf("%v: on Debian, apt-get install prometheus", err)
-	}
-	cmd := exec.CommandContext(t.Context(), path, args...)
+	cmd := exec.CommandContext(t.Context(), prometheus.Program(t, "promtool"), args...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)

@@ -20,13 +20,7 @@ import (
 // are taken as they are. Without the program t is skipped, in CI it fails.
 func Start(t *testing.T, page string) (address string) {
 	t.Helper()
-	program, err := exec.LookPath("prometheus")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("no prometheus on the PATH (Debian: apt-get install prometheus)")
-	}
+	program := Program(t, "prometheus")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -46,4 +40,17 @@ func Start(t *testing.T, page string) (address string) {
 	}
 	t.Cleanup(func() { stop(); _ = cmd.Wait() })
 	return address
+}
+
+// Program is the path of prometheus or promtool. Without it t is skipped, in CI it fails.
+func Program(t *testing.T, name string) (path string) {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	switch {
+	case err != nil && os.Getenv("CI") != "":
+		t.Fatalf("%v: on Debian, apt-get install prometheus", err)
+	case err != nil:
+		t.Skipf("%v: on Debian, apt-get install prometheus", err)
+	}
+	return path
 }
