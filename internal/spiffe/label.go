@@ -18,9 +18,9 @@ const (
 	VersionLabel   Label = "ver"
 )
 
-// maxUnit is the longest organizational unit, in characters (RFC 5280, A.1,
+// MaxUnit is the longest organizational unit, in characters (RFC 5280, A.1,
 // ub-organizational-unit-name).
-const maxUnit = 64
+const MaxUnit = 64
 
 // Unit is the organizational unit that holds value.
 func (l Label) Unit(value string) string { return string(l) + ":" + l.Short(value) }
@@ -31,7 +31,7 @@ func (l Label) Unit(value string) string { return string(l) + ":" + l.Short(valu
 // certificate's must use it too, or the two sides of a call name one workload
 // differently.
 func (l Label) Short(value string) string {
-	most := maxUnit - len(l) - 1
+	most := MaxUnit - len(l) - 1
 	if len(value) <= most {
 		return value
 	}
